@@ -1,0 +1,297 @@
+"""What a run is: typed, frozen, strict. The one owner of settings and of their defaults.
+
+Defaults are the paper's (LeJEPA, arXiv:2511.08544) where it states them. They are overlaid by a
+recipe, then by `--set`, then by the flags of the command line.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from domainjepa.errors import ConfigError, did_you_mean
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Scale = Annotated[tuple[Share, Share], Field(strict=False)]
+
+
+class Settings(BaseModel):
+    """A frozen group of settings; unknown names and wrong types are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class DataConfig(Settings):
+    """The images to learn from, and where to find what is not found by itself."""
+
+    path: str = ""
+    """A file, a folder, or the name of a dataset card; `--data` sets it."""
+    loader: str | None = None
+    """A loader's name or `module:attribute`; sniffed from the content by default."""
+    images: str | None = None
+    """Name of the image data set inside the file."""
+    labels: str | None = None
+    """Name of the label data set; labels only monitor the run, they never train the encoder."""
+    groups: str | None = None
+    """Name of the group data set (patient, sky position): groups are never split."""
+    split: str | None = None
+    """Name of the split data set: one of train, val, test for each sample."""
+    include_test: bool = False
+    """Pretrain on test rows too. By default rows of the test split are left out."""
+    follow_links: bool = False
+    """Follow links and virtual data sets that stay inside the folder of the data."""
+    max_sample_bytes: int = Field(default=256 * 2**20, gt=0)
+    """Refuse samples (and chunks) that would take more bytes than this in memory."""
+    workers: int | None = Field(default=None, ge=0)
+    """Processes that make views; by default as many as the machine has cores to spare, up to 8."""
+
+
+class ViewsConfig(Settings):
+    """How many views of a sample, how large, and how much of it each shows."""
+
+    num_global: int = Field(default=2, ge=1)
+    num_local: int = Field(default=8, ge=0)
+    global_size: int | None = Field(default=None, ge=8)
+    """Pixels a side; by default the image's own, at most 224, rounded to the backbone's stride."""
+    local_size: int | None = Field(default=None, ge=8)
+    """Pixels a side; by default 7/16 of the global size."""
+    global_scale: Scale = (0.3, 1.0)
+    """Share of the image's area that a global view shows, drawn from this range."""
+    local_scale: Scale = (0.05, 0.3)
+    keep_colour: bool = False
+    """Leave the ratios of the bands alone, where colour is the science. Colour identifies a sample
+    across its views, so this weakens what is learned of shape."""
+
+    @model_validator(mode="after")
+    def _at_least_two(self) -> ViewsConfig:
+        if self.num_global + self.num_local < 2:
+            raise ValueError("a prediction needs two views or more of each sample")
+        return self
+
+
+class BackboneConfig(Settings):
+    """The network that is kept."""
+
+    name: str = "resnet34"
+    """Any timm model name."""
+    stem_reduction: Literal["auto", 1, 2, 4] = "auto"
+    """Divide the stride of the stem by this. A stem made for 224 px leaves nothing of a small
+    image: `auto` takes the smallest divisor that keeps 4x4 positions of a global view."""
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
+
+
+class ProjectorConfig(Settings):
+    """MLP from features to embeddings; thrown away after pretraining."""
+
+    layers: int = Field(default=3, ge=1, le=3)
+    hidden: int = Field(default=2048, gt=0)
+    out: int = Field(default=128, gt=1)
+
+
+class ObjectiveConfig(Settings):
+    """LeJEPA: lam * SIGReg + (1 - lam) * prediction."""
+
+    lam: float = Field(default=0.05, ge=0, le=1)
+    statistic: str = "epps-pulley"
+    num_slices: int = Field(default=1024, gt=0)
+    directions: str = "gaussian"
+    debias: bool = False
+    knots: int = Field(default=17, ge=3)
+    t_max: float = Field(default=5.0, gt=0)
+
+
+class OptimizerConfig(Settings):
+    """AdamW, linear warm-up, then cosine to lr / 1000."""
+
+    lr: float = Field(default=5e-4, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
+    """By default 5e-2 for transformers and 5e-4 for convolutional networks."""
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps."""
+    final_lr: float = Field(default=1e-3, ge=0, le=1)
+    """The last learning rate as a share of `lr`."""
+
+
+class CheckpointConfig(Settings):
+    every_steps: int | None = Field(default=None, gt=0)
+    """By default once an epoch, and at least every 500 steps."""
+    keep: int = Field(default=2, ge=1)
+
+
+class LogConfig(Settings):
+    every_steps: int | None = Field(default=None, gt=0)
+    """By default a hundredth of the run, at most 50 steps."""
+    probe: bool = True
+    """Where there are labels, train a linear probe beside the encoder, without touching it."""
+
+
+class PretrainConfig(Settings):
+    """One pretraining run, complete: the same settings on the same data give the same weights."""
+
+    data: DataConfig = DataConfig()
+    domain: str | None = None
+    """What kind of images these are; proposed from the data by default."""
+    views: ViewsConfig = ViewsConfig()
+    backbone: BackboneConfig = BackboneConfig()
+    projector: ProjectorConfig = ProjectorConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    log: LogConfig = LogConfig()
+    epochs: int = Field(default=400, gt=0)
+    steps: int | None = Field(default=None, gt=0)
+    """Optimiser steps in all; takes the place of `epochs`."""
+    batch_size: int = Field(default=256, gt=1)
+    """The GLOBAL batch, over all devices. SIGReg depends on it, so it is never changed silently."""
+    seed: int = Field(default=0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(default=1, gt=0)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto`: bfloat16 autocast on CUDA, float32 on the CPU."""
+    compile: bool = False
+    """torch.compile the backbone: slower to start, faster to run on a GPU."""
+
+
+def defaults() -> dict[str, Any]:
+    """Every setting with its default, as plain nested data."""
+    return PretrainConfig().model_dump()
+
+
+def setting_names(model: type[BaseModel] = PretrainConfig, prefix: str = "") -> list[str]:
+    """All dotted setting names, such as `objective.lam`."""
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += setting_names(kind, f"{prefix}{name}.")
+        else:
+            names.append(f"{prefix}{name}")
+    return names
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """`key=value` from `--set`; the value is read as TOML, else taken as a string.
+
+    Raises:
+        ConfigError: there is no `=`, or no setting of that name.
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals:
+        raise ConfigError(f"--set {text!r} has no '='. Write --set objective.lam=0.05")
+    _check_name(key)
+    try:
+        return key, tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, None if value.strip() == "none" else value.strip()
+
+
+def _check_name(key: str) -> None:
+    names = setting_names()
+    if key in names:
+        return
+    inside = [name for name in names if name.startswith(f"{key}.")]
+    if inside:
+        raise ConfigError(f"{key!r} is a group of settings: set one of {', '.join(inside)}.")
+    # A bare `lamda` should find `objective.lam`, so leaf names are compared as well.
+    leaves = {name.rpartition(".")[2]: name for name in names}
+    hint = did_you_mean(key, names)
+    if "Did you mean" not in hint:
+        near = did_you_mean(key.rpartition(".")[2], leaves)
+        for leaf in sorted(leaves, key=len, reverse=True):
+            if f" {leaf}?" in near or f" {leaf} " in near:
+                hint = f" Did you mean {leaves[leaf]}?"
+                break
+        else:
+            hint = " `domainjepa pretrain --help` and docs/settings.md list them."
+    raise ConfigError(f"unknown setting {key!r}.{hint}")
+
+
+def overlay(base: Mapping[str, Any], layer: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`base` with the values of `layer` laid over it, group by group.
+
+    Raises:
+        ConfigError: `layer` has a name that is no setting.
+    """
+    merged = dict(base)
+    for key, value in layer.items():
+        if key in base and isinstance(base[key], Mapping):
+            if not isinstance(value, Mapping):
+                _check_name(f"{prefix}{key}")
+            merged[key] = overlay(base[key], value, f"{prefix}{key}.")
+        else:
+            _check_name(f"{prefix}{key}")
+            merged[key] = value
+    return merged
+
+
+def resolve(
+    recipe: Mapping[str, Any] | None = None,
+    assignments: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> PretrainConfig:
+    """defaults < recipe < `--set` < flags.
+
+    Args:
+        recipe: settings of a recipe, nested.
+        assignments: `key=value` texts in the order given.
+        flags: dotted name -> value; None means that the flag was not given.
+
+    Raises:
+        ConfigError: an unknown name, or a value of the wrong type or out of range.
+    """
+    settings = overlay(defaults(), recipe or {})
+    pairs = [parse_assignment(text) for text in assignments]
+    pairs += [(key, value) for key, value in (flags or {}).items() if value is not None]
+    for key, value in pairs:
+        nested: Any = value
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        settings = overlay(settings, nested)
+    return validated(settings)
+
+
+def validated(settings: Mapping[str, Any]) -> PretrainConfig:
+    """Settings from plain nested data.
+
+    Raises:
+        ConfigError: with every wrong value named.
+    """
+    try:
+        return PretrainConfig.model_validate(settings)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            where = ".".join(str(part) for part in problem["loc"] if part in setting_words())
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{where or 'settings'} = {problem['input']!r}: {message}")
+        raise ConfigError("; ".join(dict.fromkeys(lines))) from None
+
+
+def setting_words() -> set[str]:
+    """Every word that occurs in a setting's dotted name."""
+    return {word for name in setting_names() for word in name.split(".")}
+
+
+def to_toml(config: PretrainConfig) -> str:
+    """The settings as TOML that `--recipe` takes back; what is None is left out."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """A recipe's settings.
+
+    Raises:
+        ConfigError: the file is missing or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"the recipe {path.name!r} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the recipe {path.name!r} is no valid TOML: {error}") from error

@@ -1,0 +1,1 @@
+"""From files on disk to arrays of one sample: sources, their loaders, and the order of samples."""

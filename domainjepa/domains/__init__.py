@@ -1,0 +1,1 @@
+"""What is known of one kind of image: its intensity, and which changes leave its meaning alone."""

@@ -1,0 +1,44 @@
+"""The few errors a user may see: each says what is wrong, the value, and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Wrong usage or bad input. The command line prints the message and exits with status 2."""
+
+
+class ConfigError(UserError):
+    """A setting that does not exist, or a value that it cannot take."""
+
+
+class DataError(UserError):
+    """A file or a sample that cannot be read, or must not be."""
+
+
+class MissingExtra(UserError):
+    """A feature whose optional package is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs {package}: pip install 'domainjepa[{extra}]'")
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """A hint that ends an error message: the nearest name, else the choices when they are few.
+
+    Args:
+        name: what the user wrote.
+        choices: what would have been right.
+
+    Returns:
+        A sentence that starts with a space, or an empty string where nothing helps.
+    """
+    choices = sorted(choices)
+    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
+    if near:
+        return f" Did you mean {' or '.join(near)}?"
+    if 0 < len(choices) <= 20:
+        return f" Choose from: {', '.join(choices)}."
+    return ""

@@ -1,0 +1,101 @@
+"""Name -> thing: the built-ins, what other packages register, and `module:attribute`.
+
+This is the one place to plug in. A built-in is one line here; a package of one's own declares an
+entry point in the group named beside the table; a script passes `my_module:my_function`.
+Nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from domainjepa.errors import UserError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Registry:
+    """One table of names.
+
+    Attributes:
+        kind: what the table holds, in the singular, for messages.
+        group: the entry-point group in which other packages register theirs.
+        builtin: name -> "module:attribute".
+    """
+
+    kind: str
+    group: str
+    builtin: dict[str, str]
+
+    def _plugins(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=self.group)}
+
+    def names(self) -> list[str]:
+        """Every name that `load` knows, built-ins first."""
+        return [*self.builtin, *sorted(set(self._plugins()) - set(self.builtin))]
+
+    def load(self, name: str) -> Any:
+        """The object behind a name, an entry point or `module:attribute`.
+
+        Raises:
+            UserError: the name is unknown, or its module cannot be imported.
+        """
+        plugin = self._plugins().get(name)
+        target = self.builtin.get(name) or (plugin.value if plugin else name)
+        module_name, _, attribute = target.partition(":")
+        if not attribute:
+            raise UserError(
+                f"unknown {self.kind} {name!r}.{did_you_mean(name, self.names())} "
+                f"Your own: module:attribute, or an entry point in {self.group!r}."
+            )
+        try:
+            thing: Any = importlib.import_module(module_name)
+            for part in attribute.split("."):
+                thing = getattr(thing, part)
+        except (ImportError, AttributeError) as error:
+            raise UserError(f"the {self.kind} {name!r} cannot be loaded: {error}") from error
+        return thing
+
+    def load_all(self) -> dict[str, Any]:
+        """Everything that loads; a broken plug-in warns and is left out."""
+        things: dict[str, Any] = {}
+        for name in self.names():
+            try:
+                things[name] = self.load(name)
+            except UserError as error:
+                if name in self.builtin:
+                    raise
+                warnings.warn(str(error), stacklevel=2)
+        return things
+
+
+LOADERS = Registry(
+    "loader",
+    "domainjepa.loaders",
+    {
+        "hdf5": "domainjepa.data.hdf5:HDF5Loader",
+        "arrays": "domainjepa.data.arrays:ArraysLoader",
+        "images": "domainjepa.data.images:ImagesLoader",
+    },
+)
+
+DOMAINS = Registry(
+    "domain",
+    "domainjepa.domains",
+    {
+        "natural": "domainjepa.domains.natural:Natural",
+        "astronomy": "domainjepa.domains.astronomy:Astronomy",
+    },
+)
+
+BASELINES = Registry(
+    "baseline",
+    "domainjepa.baselines",
+    {
+        "pixels": "domainjepa.evaluation.baselines:Pixels",
+        "untrained": "domainjepa.evaluation.baselines:untrained",
+    },
+)
