@@ -1,0 +1,130 @@
+"""Ranks and reductions, all of which are the identity in a single process.
+
+Whether there is a process group is asked at the moment of each call, never earlier.
+
+The gradient convention. Every rank computes the loss of the GLOBAL batch, and
+`DistributedDataParallel` averages the gradients over ranks. The reductions here therefore use the
+true adjoint (the backward of a sum over ranks is a sum over ranks of the gradients): W ranks that
+hold the same loss give each local tensor W times its gradient, and the average over ranks turns
+that into exactly the gradient of one process on the joined batch, whatever the local counts are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def in_group() -> bool:
+    """True if a process group exists now."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """This process' number, 0 without a group."""
+    return dist.get_rank() if in_group() else 0
+
+
+def world_size() -> int:
+    """The number of processes, 1 without a group."""
+    return dist.get_world_size() if in_group() else 1
+
+
+def local_rank() -> int:
+    """This process' number on its machine (torchrun's LOCAL_RANK), which is its CUDA device."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def is_main() -> bool:
+    """True on the one rank that writes."""
+    return rank() == 0
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """The process group that torchrun's environment describes, for the length of a `with` block.
+
+    NCCL where CUDA is available, else gloo. Without RANK and WORLD_SIZE in the environment, or
+    inside an existing group, the block runs as it is.
+    """
+    if in_group() or not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
+        yield
+        return
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(local_rank())
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """The sum of `tensor` over ranks, differentiable; shapes must agree.
+
+    Use the returned value: the argument is left as it was.
+    """
+    return _Sum.apply(tensor) if in_group() else tensor  # type: ignore[no-untyped-call, no-any-return]
+
+
+def gather_over_ranks(tensor: Tensor, dim: int = 0) -> Tensor:
+    """The tensors of all ranks joined along `dim` in the order of ranks, differentiable.
+
+    The sizes along `dim` may differ between ranks (and may be 0); the others must agree. Asking for
+    the sizes synchronises with the host.
+    """
+    return _Gather.apply(tensor, dim) if in_group() else tensor  # type: ignore[no-untyped-call, no-any-return]
+
+
+def any_over_ranks(flag: bool) -> bool:
+    """True on every rank if `flag` is true on any: ranks that decide together do not hang."""
+    if not in_group():
+        return flag
+    device = torch.device("cuda", local_rank()) if dist.get_backend() == "nccl" else None
+    seen = torch.tensor(int(flag), device=device)
+    dist.all_reduce(seen, op=dist.ReduceOp.MAX)
+    return bool(seen.item())
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, dim: int) -> Tensor:
+        local = tensor.movedim(dim, 0).contiguous()
+        size = torch.tensor([len(local)], device=tensor.device)
+        sizes = [torch.empty_like(size) for _ in range(world_size())]
+        dist.all_gather(sizes, size)
+        counts = [int(n) for n in sizes]
+        # Collectives want equal shapes: pad to the longest, cut after.
+        padded = local.new_zeros((max(counts), *local.shape[1:]))
+        padded[: len(local)] = local
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        ctx.dim, ctx.start, ctx.count = dim, sum(counts[: rank()]), len(local)
+        return torch.cat([p[:n] for p, n in zip(parts, counts, strict=True)]).movedim(0, dim)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total.narrow(ctx.dim, ctx.start, ctx.count), None

@@ -1,0 +1,90 @@
+"""The fused Epps-Pulley statistic against the textbook formula in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from domainjepa.objective.epps_pulley import GAUSSIAN_MEAN, epps_pulley
+
+
+def textbook(s: Tensor, knots: int = 17, t_max: float = 5.0) -> Tensor:
+    """The formula as it is written, every cosine and sine of every knot: (..., N, M) -> (..., M)."""
+    t = torch.linspace(0, t_max, knots, dtype=s.dtype)
+    gauss = torch.exp(-t.square() / 2)
+    outer = s[..., None] * t
+    distance = (outer.cos().mean(-3) - gauss).square() + outer.sin().mean(-3).square()
+    return 2 * s.shape[-2] * torch.trapezoid(distance * gauss, t, dim=-1)
+
+
+def value_and_gradient(function, s: Tensor) -> tuple[Tensor, Tensor]:
+    s = s.clone().requires_grad_()
+    value = function(s)
+    # Unequal weights, so that a gradient that mixes slices up is seen.
+    (gradient,) = torch.autograd.grad((value * torch.linspace(1, 2, value.shape[-1])).sum(), s)
+    return value.detach().double(), gradient.double()
+
+
+@pytest.mark.parametrize("knots", [5, 17, 41])
+@pytest.mark.parametrize("t_max", [1.0, 3.0, 5.0])
+@pytest.mark.parametrize("n", [2, 3, 128, 1000, 4096])
+@pytest.mark.parametrize("law", ["normal", "shifted"])
+def test_float32_is_the_textbook_formula(knots: int, t_max: float, n: int, law: str) -> None:
+    s = torch.randn(2, n, 9, generator=torch.Generator().manual_seed(n))
+    s = s if law == "normal" else 1.5 * s + 1
+    value, gradient = value_and_gradient(lambda x: epps_pulley(x, knots, t_max), s)
+    truth, slope = value_and_gradient(lambda x: textbook(x, knots, t_max), s.double())
+    assert (value - truth).norm() <= 1e-5 * truth.norm()
+    assert (gradient - slope).norm() <= 1e-5 * slope.norm()
+
+
+@pytest.mark.parametrize("debias", [False, True])
+def test_gradcheck(debias: bool) -> None:
+    s = torch.randn(3, 2, 7, 5, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: epps_pulley(x, 17, 5.0, debias), (s,))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e6])
+def test_gradient_is_bounded_for_any_input(scale: float) -> None:
+    s = scale * torch.randn(3, 33, 7, generator=torch.Generator().manual_seed(0))
+    s.requires_grad_()
+    value = epps_pulley(s)
+    value.sum().backward()
+    assert s.grad is not None
+    assert value.isfinite().all()
+    assert s.grad.abs().max() <= 8
+
+
+def test_gaussian_mean() -> None:
+    s = torch.randn(64, 20000, generator=torch.Generator().manual_seed(0))
+    value = epps_pulley(s)
+    assert math.isclose(GAUSSIAN_MEAN, 1.0594, abs_tol=1e-4)
+    assert abs(value.mean() - GAUSSIAN_MEAN) < 5 * value.std() / math.sqrt(len(value.flatten()))
+
+
+def test_nan_is_not_silent_and_stays_in_its_slice() -> None:
+    s = torch.randn(8, 4)
+    s[3, 1] = math.nan
+    s[3, 2] = math.inf
+    assert epps_pulley(s).isnan().tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("debias", [False, True])
+def test_empty_sample_is_zero(debias: bool) -> None:
+    s = torch.zeros(2, 0, 3, requires_grad=True)
+    value = epps_pulley(s, debias=debias)
+    value.sum().backward()
+    assert value.tolist() == [[0.0] * 3] * 2
+    assert s.grad is not None
+    assert s.grad.shape == s.shape
+
+
+def test_any_leading_shape() -> None:
+    s = torch.randn(2, 3, 10, 4, dtype=torch.double)
+    whole = epps_pulley(s)
+    assert whole.shape == (2, 3, 4)
+    torch.testing.assert_close(whole[1, 2], epps_pulley(s[1, 2]))
+    assert epps_pulley(s[0, 0, :, :0]).shape == (0,)
