@@ -10,22 +10,30 @@ from typing import Any
 import albumentations as A
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+
+from domainjepa.domains.bands import fuse
+from domainjepa.domains.intensity import Intensity
 
 Image = NDArray[Any]
 
 
-class Intensity(BaseModel, ABC):
-    """Deterministic map from stored values to what the views see; its numbers are the data set's.
+@dataclass(frozen=True)
+class ViewSpec:
+    """What one kind of view has to be.
 
-    It is stored as JSON in the encoder file, so that a frozen encoder sees what the backbone saw.
+    Attributes:
+        size: pixels a side.
+        scale: share of the image's area that the view shows, drawn from this range.
+        channels: of the image.
+        dtype: of the image after the intensity: uint8 or float32.
+        local: a small part of the object, for which the global views are the context.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @abstractmethod
-    def __call__(self, image: Image) -> Image:
-        """(H, W, C) in the source's dtype -> (H, W, C), uint8 in 0..255 or float32 around 0..1."""
+    size: int
+    scale: tuple[float, float]
+    channels: int
+    dtype: np.dtype[Any]
+    local: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,12 @@ class ViewTransform:
 
 
 class Domain(ABC):
-    """One kind of image."""
+    """One kind of image.
+
+    Attributes:
+        name: as in the registry.
+        summary: one line for `domainjepa list domains`.
+    """
 
     name: str
     summary: str
@@ -68,11 +81,10 @@ class Domain(ABC):
         """The intensity for this data set, from a keyed selection of its training samples."""
 
     @abstractmethod
-    def transforms(self, size: int, scale: tuple[float, float], dtype: np.dtype[Any]) -> list[ViewTransform]:
-        """The changes that make a view of `size` px a side, in order; the first one crops.
+    def transforms(self, spec: ViewSpec) -> list[ViewTransform]:
+        """The changes that make a view, in order; the first one crops to (size, size, C)."""
 
-        Args:
-            size: pixels a side of the view.
-            scale: share of the image's area that the view shows, drawn from this range.
-            dtype: of the image after the intensity: uint8 or float32.
-        """
+    def chain(self, spec: ViewSpec) -> A.Compose:
+        """The transforms as one pipeline; give it its randomness with `set_random_state`."""
+        steps = fuse([step.transform for step in self.transforms(spec)])
+        return A.Compose(steps, is_check_shapes=False)

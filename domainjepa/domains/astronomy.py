@@ -1,0 +1,82 @@
+"""Galaxies and other objects of the sky: renderings and calibrated multi-band data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domainjepa.domains.bands import Background, Gain, Grey
+from domainjepa.domains.domain import Domain, ViewSpec, ViewTransform
+from domainjepa.domains.intensity import Intensity, fit_asinh, fit_scale
+from domainjepa.domains.sky import PSFBlur, SkyCrop, SkyNoise
+
+Image = NDArray[Any]
+
+WORDS = (
+    "astro", "galax", "sky", "sdss", "decals", "legacysurvey", "panstarrs", "hsc", "hst", "jwst",
+    "euclid", "rubin", "lsst", "gaia", "redshift", "spiral", "elliptical", "edge-on", "merger",
+    "quasar", "supernova", "nebula", "telescope", "cosmos", "lens", "objid", "radio",
+    "simulated survey",
+)  # fmt: skip
+
+
+class Astronomy(Domain):
+    """Views among which the sky, the telescope and the calibration differ, and the object does not.
+
+    Left out on purpose: hue rotation (it mixes bands as no instrument does), shear and elastic
+    changes (they change the shape, which is the science), erasing and solarising.
+    """
+
+    name = "astronomy"
+    summary = "galaxies and other objects of the sky; renderings and float multi-band data"
+
+    @classmethod
+    def suits(cls, dtype: np.dtype[Any], channels: int, words: str) -> tuple[float, str]:
+        found = [word for word in WORDS if word in words]
+        if found:
+            return 0.9, f"the names that came with the data say {', '.join(found[:4])}"
+        if dtype.kind == "f" and channels not in (1, 3):
+            return 0.6, f"{channels} bands of floating-point values"
+        if dtype.kind == "f":
+            return 0.4, "floating-point values"
+        return 0.05, "nothing in the data speaks of the sky"
+
+    def fit_intensity(self, samples: Iterable[Image]) -> Intensity:
+        """Identity for uint8 (rendered already), asinh for floats, linear for other integers."""
+        images = list(samples)
+        return fit_asinh(images) if images[0].dtype.kind == "f" else fit_scale(images)
+
+    def transforms(self, spec: ViewSpec) -> list[ViewTransform]:
+        colour = "exposure" if self.keep_colour else "calibration, extinction, redshift"
+        steps = [
+            ViewTransform(
+                "crop",
+                "orientation and parity on the sky, pointing, distance",
+                SkyCrop(spec.size, spec.scale, keep_centre=not spec.local),
+            ),
+            ViewTransform(
+                "seeing",
+                "width of the point-spread function: atmosphere, telescope, band",
+                PSFBlur(fwhm=(0.5, max(2.0, spec.size / 48)), p=0.5),
+            ),
+            ViewTransform(
+                "sky noise", "photons of the sky, read-out, depth of the survey", SkyNoise(p=0.5)
+            ),
+            ViewTransform("gain", colour, Gain((0.4, 1.6), common=self.keep_colour)),
+            ViewTransform(
+                "background",
+                "sky subtraction, scattered light",
+                Background(0.03, common=self.keep_colour),
+            ),
+            ViewTransform(
+                "exposure",
+                "exposure time, transparency, contrast of the rendering",
+                Gain((0.8, 1.25), common=True),
+            ),
+        ]
+        if spec.channels > 1 and not self.keep_colour:
+            steps.append(ViewTransform("grey", "one stacked broad-band image", Grey(p=0.3)))
+        return steps

@@ -1,0 +1,220 @@
+"""Views: source -> intensity -> V random views, each a pure function of its key."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import albumentations as A
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from domainjepa.config import ViewsConfig
+from domainjepa.data.sampling import key
+from domainjepa.data.source import Source
+from domainjepa.domains.domain import Domain, ViewSpec, ViewTransform
+from domainjepa.domains.intensity import Intensity
+from domainjepa.errors import ConfigError
+from domainjepa.registry import DOMAINS
+
+Image = NDArray[Any]
+
+
+def propose_domain(source: Source) -> tuple[str, str]:
+    """The domain that suits the data best, and the reason, for the printed plan.
+
+    Args:
+        source: the card's word wins; else every known domain judges dtype, channels and names.
+    """
+    if source.card and source.card.get("domain"):
+        return str(source.card["domain"]), f"the card {source.card.get('name', '')!r} says so"
+    words = " ".join([source.name, *(source.classes or ()), *source.decisions]).lower()
+    judged = {
+        name: domain.suits(source.dtype, source.shape[2], words)
+        for name, domain in DOMAINS.load_all().items()
+    }
+    best = max(judged, key=lambda name: judged[name][0])
+    return best, judged[best][1]
+
+
+def resolve_sizes(
+    views: ViewsConfig,
+    image_shape: tuple[int, int, int],
+    stride: int,
+    fixed_size: bool,
+    multiple: int = 1,
+) -> ViewsConfig:
+    """The settings with both sizes as numbers.
+
+    Args:
+        views: sizes that are set stay as they are.
+        image_shape: (H, W, C) of a sample.
+        stride: pixels of the image to one position of the backbone's last feature map.
+        fixed_size: the backbone takes one size alone, so local views get the global size.
+        multiple: the backbone takes only multiples of this; 1 where any size will do.
+
+    Raises:
+        ConfigError: a size that was set is no multiple of what the backbone takes.
+    """
+    size = views.global_size
+    if size is None:
+        side = min(*image_shape[:2], 224)
+        size = max(side // stride, 1) * stride
+        size = max(size // multiple, 1) * multiple
+        size = max(size, 8)
+    local = size if fixed_size else views.local_size
+    if local is None:
+        local = max(round(size * 7 / 16 / multiple) * multiple, multiple, 8)
+    for name, value in (("global_size", size), ("local_size", local)):
+        if value % multiple:
+            raise ConfigError(
+                f"views.{name} = {value}: this backbone takes multiples of {multiple}, such as "
+                f"{max(value // multiple, 1) * multiple}."
+            )
+    return views.model_copy(update={"global_size": size, "local_size": local})
+
+
+class ViewMaker:
+    """Makes the views of one image.
+
+    Args:
+        domain: its transforms.
+        intensity: what every image goes through first.
+        views: with both sizes resolved.
+        seed: of the run.
+    """
+
+    def __init__(self, domain: Domain, intensity: Intensity, views: ViewsConfig, seed: int) -> None:
+        self.domain = domain
+        self.intensity = intensity
+        self.views = views
+        self.seed = seed
+        self._chains: dict[ViewSpec, A.Compose] = {}
+
+    def spec(self, image: Image, *, local: bool) -> ViewSpec:
+        """What a view of this image, after the intensity, has to be."""
+        size = self.views.local_size if local else self.views.global_size
+        if size is None:
+            raise ConfigError("the sizes of the views are not resolved yet: see resolve_sizes")
+        scale = self.views.local_scale if local else self.views.global_scale
+        return ViewSpec(size, scale, image.shape[2], image.dtype, local)
+
+    def transforms(self, image: Image, *, local: bool = False) -> list[ViewTransform]:
+        """The transforms that make a view of this image, in order, each with its reason."""
+        return self.domain.transforms(self.spec(image, local=local))
+
+    def __call__(self, image: Image, *, epoch: int, sample: int) -> list[Image]:
+        """The views of one image, global ones first.
+
+        Args:
+            image: (H, W, C) in the source's dtype.
+            epoch: every epoch has other views.
+            sample: the row in the source.
+
+        Returns:
+            num_global (S, S, C) and num_local (s, s, C) arrays, uint8 or float32.
+        """
+        image = self.intensity(image)
+        made = []
+        for view in range(self.views.num_global + self.views.num_local):
+            spec = self.spec(image, local=view >= self.views.num_global)
+            chain = self._chains.get(spec)
+            if chain is None:
+                chain = self._chains[spec] = self.domain.chain(spec)
+            seed_randomness(chain, key(self.seed, "views", epoch, sample, view))
+            made.append(chain(image=image)["image"])
+        return made
+
+
+def seed_randomness(chain: A.Compose | A.BasicTransform, draw_key: int) -> None:
+    """Make the next call a pure function of the key.
+
+    One stream runs through the whole chain. `set_random_seed` would start every transform on the
+    same numbers, and "noise" would be drawn exactly when "blur" is.
+    """
+    chain.set_random_state(np.random.default_rng(draw_key), random.Random(draw_key))
+
+
+class ViewDataset(Dataset[dict[str, torch.Tensor]]):
+    """Batches of views: DataLoader(dataset, batch_sampler=KeyedBatches(…), collate_fn=whole)."""
+
+    def __init__(self, source: Source, maker: ViewMaker) -> None:
+        self.source = source
+        self.maker = maker
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitems__(self, draws: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
+        """One batch.
+
+        Args:
+            draws: N pairs (epoch, row).
+
+        Returns:
+            "global": (V_g, N, C, H, W) uint8 or float32, channels last in memory; "local": (V_l, N,
+            C, h, w), absent without local views; "labels": (N,) int64, absent where the source has
+            none; "rows": (N,) int64.
+        """
+        cv2.setNumThreads(0)  # workers run beside each other; a pool in each would only fight
+        rows = [row for _, row in draws]
+        num_global = self.maker.views.num_global
+        batch: dict[str, torch.Tensor] = {"rows": torch.tensor(rows)}
+        if self.source.labels is not None:
+            batch["labels"] = torch.from_numpy(self.source.labels[rows])
+        parts: dict[str, NDArray[Any]] = {}
+        images = self.source.__getitems__(rows)
+        for position, ((epoch, row), image) in enumerate(zip(draws, images, strict=True)):
+            made = self.maker(image, epoch=epoch, sample=row)
+            for name, views in (("global", made[:num_global]), ("local", made[num_global:])):
+                for number, view in enumerate(views):
+                    if name not in parts:
+                        parts[name] = np.empty((len(views), len(draws), *view.shape), view.dtype)
+                    parts[name][number, position] = view
+        for name, part in parts.items():
+            batch[name] = torch.from_numpy(part).permute(0, 1, 4, 2, 3)
+        return batch
+
+
+def whole(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The collate function: a `ViewDataset` gives whole batches already."""
+    return batch
+
+
+def draw_views(
+    source: Source, rows: Sequence[int], maker: ViewMaker, path: str | os.PathLike[str]
+) -> None:
+    """A picture for the specialist: for each sample the original, the intensity, each transform
+    alone, and whole views.
+
+    Args:
+        source: of the samples.
+        rows: which samples.
+        maker: of the views.
+        path: of the PNG to write.
+    """
+    from domainjepa.pictures import montage
+
+    pictures: list[list[Image | None]] = []
+    titles: list[str] = []
+    for row, original in zip(rows, source.__getitems__(list(rows)), strict=True):
+        image = maker.intensity(original)
+        line: list[Image | None] = [original, image]
+        titles = ["original", "intensity"]
+        for step in maker.transforms(image):
+            seed_randomness(step.transform, key(maker.seed, "draw", step.name, row))
+            line.append(step.transform(image=image, force_apply=True)["image"])
+            titles.append(step.name)
+        made = maker(original, epoch=0, sample=row)
+        line += made
+        titles += ["global view"] * maker.views.num_global + ["local view"] * maker.views.num_local
+        pictures.append(line)
+    names = None
+    if source.labels is not None and source.classes is not None:
+        names = [source.classes[source.labels[row]] for row in rows]
+    montage(pictures, path, row_titles=names, column_titles=titles, title=maker.domain.name)
