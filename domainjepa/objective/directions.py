@@ -28,8 +28,10 @@ def sobol(dimension: int, count: int, seed: int, step: int) -> Tensor:
     Source: LeJEPA, arXiv 2511.08544, and Joe & Kuo 2008 for the numbers.
     """
     if dimension > SobolEngine.MAXDIM:
-        raise ValueError(f"sobol directions have at most {SobolEngine.MAXDIM} dimensions, not "
-                         f"{dimension}: use directions='gaussian'")
+        raise ValueError(
+            f"sobol directions have at most {SobolEngine.MAXDIM} dimensions, not "
+            f"{dimension}: use directions='gaussian'"
+        )
     points = SobolEngine(dimension, scramble=True, seed=key(seed, step)).draw(count)
     # A point on the border of the cube would be infinite after the inverse CDF.
     points = points.clamp(2**-24, 1 - 2**-24)
@@ -54,8 +56,9 @@ def key(seed: int, step: int) -> int:
     return int.from_bytes(digest, "little")
 
 
-def move(directions: Tensor, like: Tensor) -> Tensor:
-    """The directions on the device and in the dtype of `like`, without a synchronisation."""
+def draw(name: str, like: Tensor, count: int, seed: int, step: int) -> Tensor:
+    """The directions of that name for embeddings `like` (..., K): (K, count), on its device."""
+    directions = DIRECTIONS[name](like.shape[-1], count, seed, step)
     if like.is_cuda:
         directions = directions.pin_memory()
     return directions.to(like.device, like.dtype, non_blocking=True)

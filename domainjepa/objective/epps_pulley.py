@@ -3,20 +3,24 @@
     T = N * integral over [-t_max, t_max] of |ecf(t) - exp(-t^2/2)|^2 exp(-t^2/2) dt,
     ecf(t) = mean over n of exp(i t s[n])
 
-The integral is the trapezoid rule on knots t_k = k * dt of [0, t_max], doubled by symmetry. The
+The integral is the trapezoid rule on knots t_k = k dt of [0, t_max], doubled by symmetry. The
 textbook way holds cos(t_k s[n]) and sin(t_k s[n]) for every sample, slice and knot. The knots are
-uniform, so here all of them follow from ONE cos and sin of theta = dt * s[n]:
+uniform, so here all of them follow from ONE cos and sin of theta = dt s[n], by Chebyshev's
+recurrence and, for the gradient, Clenshaw's:
 
-    forward    x[k+1] = 2 cos(theta) x[k] - x[k-1]   for x = cos(k theta) and sin(k theta)
-    backward   b[k]   = g[k] + 2 cos(theta) b[k+1] - b[k+2]   (Clenshaw's sum of the gradient)
+    x[k+1] = 2 cos(theta) x[k] - x[k-1]          x[k] = cos(k theta), sin(k theta)
+    b[k]   = 2 cos(theta) b[k+1] - b[k+2] + g[k]    sum_k g[k] sin(k theta) = b[1] sin(theta), ...
 
-in blocks that stay in the cache. Only the sums over n, of shape (2, knots - 1), leave a block.
+Both run on differences (Reinsch): with q = 2 - 2 cos(theta) = 4 sin^2(theta/2), the step is
+d[k] = d[k-1] - q x[k], x[k+1] = x[k] + d[k]. As written above they lose k^2 units of rounding where
+theta is small, and most are small; on differences the result is as good as the textbook's.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import product
 from typing import Any
 
@@ -26,8 +30,27 @@ from torch.autograd.function import once_differentiable
 
 from domainjepa.distributed import sum_over_ranks
 
-BLOCK = 65536  # projected values a block: a handful of float32 buffers of it fit the L2 caches
-ROWS = 512  # samples a block, at most
+
+def quadrature(knots: int, t_max: float, like: Tensor) -> tuple[Tensor, Tensor]:
+    """exp(-t^2/2) at the knots t > 0 and their weights, each (knots - 1, 1), as `like` is.
+
+    t = 0 adds nothing, since ecf(0) = 1 for every sample.
+    """
+    dt = t_max / (knots - 1)
+    t = dt * torch.arange(1, knots, device=like.device, dtype=like.dtype)[:, None]
+    gauss = torch.exp(-t.square() / 2)
+    weight = 2 * dt * gauss
+    weight[-1] /= 2
+    return gauss, weight
+
+
+def gaussian_mean(knots: int = 17, t_max: float = 5.0) -> float:
+    """E[T] for Gaussian samples, the same at every N: the quadrature of 1 - exp(-t^2).
+
+    sqrt(2 pi) (1 - 1/sqrt(3)) = 1.0594 as t_max and knots grow; 1.0594 with the defaults.
+    """
+    gauss, weight = quadrature(knots, t_max, torch.empty((), dtype=torch.float64))
+    return float((weight * (1 - gauss.square())).sum())
 
 
 def epps_pulley(
@@ -37,29 +60,24 @@ def epps_pulley(
     debias: bool = False,
     over_ranks: bool = False,
 ) -> Tensor:
-    """The Epps-Pulley statistic of each slice: (..., N, M) -> (..., M), float32 or float64.
+    """The Epps-Pulley statistic of each slice: float32 or float64 (..., N, M) -> (..., M).
 
-    `over_ranks`: the N samples are this rank's share of the sample, and the statistic is that of
-    all ranks together (differentiable; counts may differ between ranks).
+    `over_ranks`: the N samples are this rank's share, and the statistic is that of all ranks
+    together (differentiable; the shares may differ in size).
 
-    `debias` gives the U-statistic: |ecf|^2 without its n = n' terms, so that the expectation for
-    Gaussian samples is 0 at every N instead of sqrt(2 pi) (1 - 1/sqrt(3)) = 1.0594 (and the value
-    can be negative). With a single sample there are no pairs, and their term is 0.
+    `debias` gives the U-statistic: |ecf|^2 without its n = n' terms. Its expectation for Gaussian
+    samples is 0 at every N >= 2, that of the plain statistic `gaussian_mean()`; it can be negative.
+    A single sample has no pairs, and their term is 0 then.
 
-    An empty sample gives 0. NaN or infinity in a slice gives NaN for it. Any finite input has
-    |dT/ds[n]| <= 4 * integral of |t| exp(-t^2/2) dt = 8.
+    An empty sample gives 0. NaN or infinity in a slice gives NaN for that slice. Every finite input
+    has |dT/ds[n]| <= 4 * integral over all t of |t| exp(-t^2/2) dt = 8.
     """
-    dt = t_max / (knots - 1)
-    t = dt * torch.arange(1, knots, device=projections.device, dtype=projections.dtype)
-    gauss = torch.exp(-t.square() / 2)[:, None]
-    weight = 2 * dt * gauss  # t_0 = 0 adds nothing: there ecf = 1 for every sample
-    weight[-1] /= 2
-
-    sums = characteristic_sums(projections, dt, knots)
-    n = torch.full((), projections.shape[-2], device=sums.device, dtype=sums.dtype)
+    gauss, weight = quadrature(knots, t_max, projections)
+    sums = characteristic_sums(projections, t_max / (knots - 1), knots - 1)
+    n = torch.full((1,), projections.shape[-2], device=sums.device, dtype=sums.dtype)
     if over_ranks:
-        joined = sum_over_ranks(torch.cat([sums.flatten(), n[None]]))
-        sums, n = joined[:-1].view_as(sums), joined[-1]
+        joined = sum_over_ranks(torch.cat([sums.flatten(), n]))
+        sums, n = joined[:-1].view_as(sums), joined[-1:]
     cos, sin = (sums / n.clamp(min=1)).unbind(-3)
     if debias:
         pairs = (n * (cos.square() + sin.square()) - 1) / (n - 1).clamp(min=1)
@@ -69,75 +87,80 @@ def epps_pulley(
     return n * (weight * distance).sum(-2)
 
 
-def characteristic_sums(s: Tensor, dt: float, knots: int) -> Tensor:
-    """Sums over n of cos(k dt s[n]) and of sin(k dt s[n]), k = 1 ... knots-1, differentiable.
+def characteristic_sums(s: Tensor, dt: float, terms: int) -> Tensor:
+    """Sums over n of cos(k dt s[n]) and sin(k dt s[n]), k = 1 ... terms; once differentiable.
 
-    (..., N, M) -> (..., 2, knots - 1, M).
+    (..., N, M) -> (..., 2, terms, M). On CUDA a Triton kernel does it, where Triton is installed.
     """
-    flat = s.reshape(-1, *s.shape[-2:])
-    sums = _Sums.apply(flat, dt, knots - 1)  # type: ignore[no-untyped-call]
+    function: Any = _Sums
+    if s.is_cuda and s.dtype == torch.float32 and find_spec("triton"):
+        from domainjepa.objective.epps_pulley_triton import TritonSums as function
+    views = s.reshape(math.prod(s.shape[:-2]), *s.shape[-2:])
+    sums = function.apply(views, dt, terms)
     return sums.reshape(*s.shape[:-2], *sums.shape[1:])  # type: ignore[no-any-return]
 
 
-def _blocks(s: Tensor) -> Iterator[tuple[slice, slice, slice]]:
-    """Ranges over views, samples and slices of s (B, N, M), of about BLOCK values each."""
-    rows = min(max(s.shape[1], 1), ROWS)
-    columns = min(max(s.shape[2], 1), BLOCK // rows)
-    views = max(1, BLOCK // (rows * columns))
-    steps = zip(s.shape, (views, rows, columns), strict=True)
-    yield from product(*([slice(i, i + by) for i in range(0, size, by)] for size, by in steps))
-
-
 class _Sums(torch.autograd.Function):
-    """The recurrences keep d[k] = sign[k] x[k] with signs + + - - ..., because then one in-place
-    multiply-add makes the next term: d[k+1] = d[k-1] -+ 2 cos(theta) d[k]."""
+    """s (B, N, M) -> (B, 2, terms, M), block by block in buffers that a cache holds."""
 
     @staticmethod
     def forward(ctx: Any, s: Tensor, dt: float, terms: int) -> Tensor:
         ctx.save_for_backward(s)
         ctx.dt, ctx.terms = dt, terms
-        sums = s.new_zeros(s.shape[0], 2, terms, s.shape[2])
+        sums = s.new_zeros(terms, 2, s.shape[0], s.shape[2])
         for views, rows, columns in _blocks(s):
-            theta = s[views, rows, columns] * dt
-            last = torch.stack([theta.cos(), theta.sin()])
-            cos = last[0].clone()
-            before = torch.stack([torch.ones_like(theta), torch.zeros_like(theta)])
-            for k in range(terms):
-                sign = _sign(k + 1)
-                sums[views, :, k, columns] += sign * last.sum(-2).movedim(0, 1)
-                before.addcmul_(cos, last, value=2 * sign * _sign(k + 2))
-                before, last = last, before
-        return sums
+            q, sin = _sincos(s[views, rows, columns], dt)
+            x = torch.stack([1 - q / 2, sin])  # x[1]; x[0] is 1 and 0
+            d = torch.stack([q * -0.5, sin])  # x[1] - x[0]
+            block = s.new_empty(terms, 2, q.shape[0], q.shape[2])
+            torch.sum(x, -2, out=block[0])
+            for k in range(1, terms):
+                d.addcmul_(q, x, value=-1)
+                x += d
+                torch.sum(x, -2, out=block[k])
+            sums[:, :, views, columns] += block
+        return sums.permute(2, 1, 0, 3)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         (s,) = ctx.saved_tensors
-        dt, terms = ctx.dt, ctx.terms
-        # d/ds of g_cos cos(k dt s) + g_sin sin(k dt s)
-        #   = k dt (g_sin cos(k theta) - g_cos sin(k theta))
-        signs = [_sign(k) for k in range(1, terms + 1)]
-        k_dt = dt * torch.arange(1, terms + 1, device=s.device, dtype=s.dtype)
-        scale = (k_dt * torch.tensor(signs, device=s.device, dtype=s.dtype))[:, None]
-        g = torch.stack([gradient[:, 1] * scale, gradient[:, 0] * -scale]).unsqueeze(-2)
+        # d/ds of c cos(k dt s) + s sin(k dt s) is a cosine series with k dt s and a sine series
+        # with -k dt c.
+        slope = ctx.dt * torch.arange(1, ctx.terms + 1, device=s.device, dtype=s.dtype)[:, None]
+        series = torch.stack([gradient[:, 1] * slope, gradient[:, 0] * -slope])
+        series = series.permute(2, 0, 1, 3).unsqueeze(-2).contiguous()  # (terms, 2, B, 1, M)
         out = torch.empty_like(s)
         for views, rows, columns in _blocks(s):
-            theta = s[views, rows, columns] * dt
-            cos, sin = theta.cos(), theta.sin()
-            b = theta.new_zeros(2, *theta.shape)
-            b_next = torch.zeros_like(b)
-            for k in reversed(range(terms)):  # b_next becomes b[k+1], b is b[k+2]
-                b_next.addcmul_(cos, b, value=2 * _sign(k + 1) * _sign(k + 2))
-                b_next += g[:, views, k, :, columns]
-                b, b_next = b_next, b
-            # After the sweep b = b[1] (sign +) and b_next = b[2] (sign -).
-            out[views, rows, columns] = cos * b[0] + b_next[0] + sin * b[1]
+            q, sin = _sincos(s[views, rows, columns], ctx.dt)
+            b = q.new_zeros(2, *q.shape)
+            d = torch.zeros_like(b)
+            for g in reversed(series):
+                d.addcmul_(q, b, value=-1)
+                d += g[:, views, :, columns]
+                b += d
+            # Cosines: b[1] cos(theta) - b[2] = d[1] - q/2 b[1]. Sines: b[1] sin(theta).
+            cosines = torch.addcmul(d[0], q, b[0], value=-0.5)
+            out[views, rows, columns] = cosines.addcmul_(sin, b[1])
         return out, None, None
 
 
-def _sign(k: int) -> int:
-    return -1 if k % 4 in (2, 3) else 1
+def _sincos(s: Tensor, dt: float) -> tuple[Tensor, Tensor]:
+    """2 - 2 cos(theta) and sin(theta), theta = dt s, from the half angle without cancellation."""
+    half = s * (dt / 2)
+    sin = half.sin()
+    return sin.square().mul_(4), sin.mul_(half.cos_()).mul_(2)
 
 
-GAUSSIAN_MEAN = math.sqrt(2 * math.pi) * (1 - 1 / math.sqrt(3))
-"""E[T] = 1.0594 for Gaussian samples of any size (t_max to infinity): T / E[T] is the distance."""
+def _blocks(s: Tensor) -> Iterator[tuple[slice, slice, slice]]:
+    """Ranges over the views, samples and slices of s (B, N, M) that make blocks.
+
+    On a CPU a block is a compromise: seven float32 buffers of it should fit the L2 caches, and the
+    cost of starting an operation should vanish. Elsewhere it only bounds the memory.
+    """
+    size = 1 << (17 if s.device.type == "cpu" else 26)
+    rows = min(max(s.shape[1], 1), 512)
+    columns = min(max(s.shape[2], 1), size // rows)
+    views = max(1, size // (rows * columns))
+    steps = zip(s.shape, (views, rows, columns), strict=True)
+    yield from product(*([slice(i, i + by) for i in range(0, end, by)] for end, by in steps))

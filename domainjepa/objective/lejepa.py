@@ -1,7 +1,7 @@
 """The LeJEPA objective: predict the centre of the global views, and be Gaussian (arXiv 2511.08544).
 
-    mu[n] = mean over the V_g global views of z[n, v]
-    loss  = lam * SIGReg + (1 - lam) * mean over n, v, K of (mu[n] - z[n, v])^2
+mu[n] = mean over the V_g global views of z[n, v]
+loss  = lam * SIGReg + (1 - lam) * mean over n, v, K of (mu[n] - z[n, v])^2
 """
 
 from __future__ import annotations
@@ -52,9 +52,11 @@ class LeJEPALoss(nn.Module):
         in the prediction term, for a predictor applied to z; SIGReg still sees z.
         """
         if z.ndim != 3 or not 1 <= num_global <= len(z):
-            raise ValueError(f"LeJEPALoss takes (V, N, K) with 1 <= num_global <= V, not "
-                             f"{tuple(z.shape)} with num_global={num_global}")
-        sigreg = self.sigreg(z, step=step)
+            raise ValueError(
+                f"LeJEPALoss takes (V, N, K) with 1 <= num_global <= V, not "
+                f"{tuple(z.shape)} with num_global={num_global}"
+            )
+        sigreg: Tensor = self.sigreg(z, step=step)
         with torch.autocast(z.device.type, enabled=False):
             mu = z[:num_global].to(sigreg.dtype).mean(0) if center is None else center
             prediction = prediction_error(mu, z if predicted is None else predicted)
@@ -70,4 +72,5 @@ def prediction_error(center: Tensor, z: Tensor) -> Tensor:
     dtype = torch.float64 if z.dtype == torch.float64 else torch.float32
     error = (center.to(dtype) - z.to(dtype)).square().sum()
     total, count = sum_over_ranks(torch.stack([error, error.new_tensor(z.numel())]))
-    return total / count.clamp(min=1)
+    mean: Tensor = total / count.clamp(min=1)
+    return mean

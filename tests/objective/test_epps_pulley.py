@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from domainjepa.objective.epps_pulley import GAUSSIAN_MEAN, epps_pulley
+from domainjepa.objective.epps_pulley import epps_pulley, gaussian_mean
 
 
 def textbook(s: Tensor, knots: int = 17, t_max: float = 5.0) -> Tensor:
-    """The formula as it is written, every cosine and sine of every knot: (..., N, M) -> (..., M)."""
+    """The formula as written, every cosine and sine of every knot: (..., N, M) -> (..., M)."""
     t = torch.linspace(0, t_max, knots, dtype=s.dtype)
     gauss = torch.exp(-t.square() / 2)
     outer = s[..., None] * t
@@ -59,10 +59,31 @@ def test_gradient_is_bounded_for_any_input(scale: float) -> None:
 
 
 def test_gaussian_mean() -> None:
-    s = torch.randn(64, 20000, generator=torch.Generator().manual_seed(0))
-    value = epps_pulley(s)
-    assert math.isclose(GAUSSIAN_MEAN, 1.0594, abs_tol=1e-4)
-    assert abs(value.mean() - GAUSSIAN_MEAN) < 5 * value.std() / math.sqrt(len(value.flatten()))
+    closed_form = math.sqrt(2 * math.pi) * (1 - 1 / math.sqrt(3))
+    assert gaussian_mean(1001, 20.0) == pytest.approx(closed_form, rel=1e-9)
+    assert gaussian_mean() == pytest.approx(closed_form, rel=1e-4)
+    for n in (1, 8, 64):
+        value = epps_pulley(torch.randn(n, 50_000, generator=torch.Generator().manual_seed(n)))
+        assert abs(value.mean() - gaussian_mean()) < 5 * value.std() / math.sqrt(value.numel())
+
+
+@pytest.mark.parametrize("n", [2, 5, 32])
+def test_debiased_mean_is_zero_at_every_n(n: int) -> None:
+    s = torch.randn(n, 100_000, generator=torch.Generator().manual_seed(n))
+    value = epps_pulley(s, debias=True)
+    assert abs(value.mean()) < 5 * value.std() / math.sqrt(value.numel())
+
+
+def test_debiased_is_the_sum_over_pairs() -> None:
+    s = 1 + torch.randn(6, 1, dtype=torch.double)
+    t = torch.linspace(0, 5, 17, dtype=torch.double)
+    gauss = torch.exp(-t.square() / 2)
+    pairs = torch.stack(
+        [torch.cos(t * (s[i] - s[j])) for i in range(6) for j in range(6) if i != j]
+    ).mean(0)
+    distance = pairs - 2 * gauss * torch.cos(t * s).mean(0) + gauss.square()
+    expected = 2 * 6 * torch.trapezoid(distance * gauss, t)
+    torch.testing.assert_close(epps_pulley(s, debias=True)[0], expected)
 
 
 def test_nan_is_not_silent_and_stays_in_its_slice() -> None:
