@@ -20,7 +20,7 @@ MISSING = (214, 39, 160)
 
 _PERCENTILES = (0.5, 99.5)
 _DPI = 100
-_LETTER = 6.2  # px that a letter of the labels takes, about
+_LETTER = 7.0  # px that a letter of the labels takes, about
 
 
 def to_rgb(image: Image) -> NDArray[np.uint8]:
