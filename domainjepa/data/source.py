@@ -7,13 +7,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from domainjepa.data import cards
+from domainjepa.errors import DataError, UserError, did_you_mean
+from domainjepa.registry import LOADERS
 
 Image = NDArray[Any]
 """(H, W, C), in the source's own dtype."""
@@ -46,6 +51,7 @@ class Source(ABC):
         ids: (N,) strings, or None.
         split: (N,) strings out of train, val, test, or None.
         card: the dataset card (plain data) that matched, or None.
+        keys: names of everything in the container that `column` can read.
         decisions: one readable line each: what was found and what was decided.
         warnings: one readable line each, with the remedy.
     """
@@ -60,6 +66,7 @@ class Source(ABC):
     ids: NDArray[np.str_] | None = None
     split: NDArray[np.str_] | None = None
     card: dict[str, Any] | None = None
+    keys: tuple[str, ...] = ()
     decisions: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -78,6 +85,14 @@ class Source(ABC):
     @abstractmethod
     def content_key(self) -> str:
         """Changes when the data changes: sizes, names, times, and the bytes of some samples."""
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Another array of the container, read whole.
+
+        Raises:
+            DataError: there is none of that name, or it cannot be read.
+        """
+        raise DataError(f"{self.name} has no column {name!r}.")
 
     def __getitem__(self, index: int) -> Image:
         index = int(index)
@@ -102,9 +117,17 @@ class Source(ABC):
 
 
 class Loader(ABC):
-    """Opens one format."""
+    """Opens one format.
+
+    Attributes:
+        name: in the registry.
+        title: what people call the format.
+        suffixes: of its files, lower case, with the dot; a hint only, the content decides.
+    """
 
     name: str
+    title: str
+    suffixes: tuple[str, ...] = ()
 
     @abstractmethod
     def sniff(self, path: str, head: bytes) -> bool:
@@ -122,3 +145,93 @@ class Loader(ABC):
         Raises:
             DataError: unreadable, ambiguous, or unsafe; the message says what to do next.
         """
+
+
+def open_source(
+    data: str | os.PathLike[str],
+    *,
+    loader: str | None = None,
+    options: OpenOptions | None = None,
+    **settings: Any,
+) -> Source:
+    """Opens a file, a folder, or a data set by the name of its card.
+
+    Args:
+        data: a path, or the name of a dataset card.
+        loader: a loader's name or `module:attribute`; by default the content decides.
+        options: where to find what is not found by itself.
+        settings: single options, such as `labels="morphology"`.
+
+    Raises:
+        DataError: missing, of no known format, unreadable, ambiguous, or unsafe.
+        UserError: no such loader or option.
+    """
+    unknown = set(settings) - set(OpenOptions.__dataclass_fields__)
+    if unknown:
+        name = min(unknown)
+        raise UserError(
+            f"unknown option {name!r}.{did_you_mean(name, OpenOptions.__dataclass_fields__)}"
+        )
+    options = replace(options or OpenOptions(), **settings)
+    path = os.fspath(data)
+    card = None
+    if not os.path.exists(path):
+        card = cards.named(path)
+        path = cards.locate(card)
+        options = cards.reading(card, options)
+    opener = _named_loader(loader) if loader else _sniff(path).open
+    source = opener(path, options)
+    return cards.apply(source, card, os.path.basename(os.path.abspath(path)))
+
+
+def _named_loader(name: str) -> Callable[[str, OpenOptions], Source]:
+    """A loader's `open`; a plain function (path, options) -> Source is one, too."""
+    thing = LOADERS.load(name)
+    if isinstance(thing, type) and issubclass(thing, Loader):
+        return thing().open
+    if not callable(thing):
+        raise UserError(f"the loader {name!r} is neither a Loader nor a function.")
+    opener: Callable[[str, OpenOptions], Source] = thing
+    return opener
+
+
+def _sniff(path: str) -> Loader:
+    """The loader that knows the content; a suffix alone only makes the message better."""
+    name = os.path.basename(os.path.abspath(path))
+    head = b""
+    if not os.path.isdir(path):
+        try:
+            with open(path, "rb") as file:
+                head = file.read(4096)
+        except OSError as error:
+            raise DataError(f"{name} cannot be read: {error.strerror}.") from error
+        if not head:
+            raise DataError(f"{name} is empty (0 bytes). Copy or download it again.")
+    loaders: list[Loader] = [thing() for thing in LOADERS.load_all().values()]
+    for loader in loaders:
+        if loader.sniff(path, head):
+            return loader
+    suffix = os.path.splitext(name)[1].lower()
+    like = [loader.title for loader in loaders if suffix in loader.suffixes]
+    what = _what(head)
+    if like:
+        raise DataError(
+            f"{name} is named like {like[0]} but does not begin like it{what}. "
+            "Download it again, or rename it to what it is."
+        )
+    known = ", ".join(loader.title for loader in loaders)
+    raise DataError(f"{name} is of no known format{what}. Known: {known}; or --loader module:name.")
+
+
+def _what(head: bytes) -> str:
+    """What a file that is no data looks like, as the end of a phrase."""
+    start = head[:512].lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html")):
+        return ": it is a web page, so the download failed"
+    if start.startswith(b"version https://git-lfs"):
+        return ": it is a Git LFS pointer; `git lfs pull` fetches the data"
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG")):
+        return ": it is one image; give the folder of the images"
+    if head and not set(head) & set(range(9)):
+        return ": it is text"
+    return ""

@@ -1,0 +1,318 @@
+"""Dataset cards: what is known of a data set that its file does not tell.
+
+A card is a TOML file in `datasets/`: source, licence, citation, keys, classes, and the rules that
+make groups and a split. It is applied to every file that it matches, whatever the file is called.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from domainjepa import catalog
+from domainjepa.data.columns import counts
+from domainjepa.data.sampling import key
+from domainjepa.errors import DataError, UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from domainjepa.data.source import OpenOptions, Source
+
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+Side = Annotated[int, Field(gt=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Read(_Part):
+    """Names of the arrays, where they are not the usual ones."""
+
+    images: str | None = None
+    labels: str | None = None
+    groups: str | None = None
+    split: str | None = None
+
+
+class Match(_Part):
+    """What a file must be like; what is left out may be anything.
+
+    Without the number of samples a file must also have one of the card's file names.
+    """
+
+    keys: Names
+    shape: Annotated[tuple[Side, Side, Side] | None, Field(strict=False)] = None
+    samples: int | None = Field(default=None, gt=0)
+
+
+class SkyGroups(_Part):
+    """Samples closer on the sky than a radius, directly or through others, form a group."""
+
+    ra: str
+    dec: str
+    """Names of the arrays, in degrees."""
+    radius_arcsec: float = Field(gt=0, lt=3600 * 90)
+
+
+class SplitRule(_Part):
+    """A split that keeps groups whole and each class's share nearly the same in every part."""
+
+    rule: Literal["grouped-stratified"]
+    shares: dict[Literal["train", "val", "test"], Annotated[float, Field(gt=0, lt=1)]]
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _whole(self) -> SplitRule:
+        if abs(sum(self.shares.values()) - 1) > 1e-9:
+            raise ValueError("the shares must add up to 1")
+        return self
+
+
+class Card(_Part):
+    """One data set."""
+
+    name: str
+    title: str
+    domain: str
+    licence: str
+    citation: str
+    files: Names = ()
+    """Usual file names; the card's name finds the first that exists."""
+    url: str | None = None
+    """Where a person downloads it. Nothing is downloaded here."""
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    how: str | None = None
+    """What makes the file where there is nothing to download."""
+    read: Read = Read()
+    classes: Names = ()
+    match: Match
+    groups: SkyGroups | None = None
+    split: SplitRule | None = None
+
+
+def load(path: Path) -> Card:
+    """A card from its file.
+
+    Raises:
+        UserError: no valid TOML, or not a card; names what is wrong.
+    """
+    try:
+        return Card.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"the dataset card {path.name} cannot be read: {error}") from error
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        ]
+        raise UserError(f"the dataset card {path.name}: {'; '.join(lines)}") from None
+
+
+def named(name: str) -> Card:
+    """The card of this name, or in this `.toml` file.
+
+    Raises:
+        DataError: there is none; a path that does not exist ends up here, too.
+    """
+    known = catalog.names("datasets")
+    if name in known or (name.endswith(".toml") and Path(name).is_file()):
+        return load(catalog.find("datasets", name))
+    base = os.path.basename(name.rstrip("/")) or name
+    if base != name or os.path.splitext(name)[1]:
+        folder = os.path.dirname(name) or "."
+        near = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        hint = did_you_mean(base, [one for one in near if not one.startswith(".")])
+        raise DataError(
+            f"no file or folder {base!r}.{hint if 'Did you mean' in hint else ''} "
+            "--data takes a path or the name of a dataset card (`domainjepa list datasets`)."
+        )
+    raise DataError(
+        f"{name!r} is neither a file, nor a folder, nor a dataset card."
+        f"{did_you_mean(name, known)}"
+    )
+
+
+def locate(card: Card) -> str:
+    """The path of a card's file, in the current folder, `./data`, or $DOMAINJEPA_DATA.
+
+    Raises:
+        DataError: it is in none of them; says where to get it and where to put it.
+    """
+    folders = [".", "data"]
+    if os.environ.get("DOMAINJEPA_DATA"):
+        folders.append(os.environ["DOMAINJEPA_DATA"])
+    for folder in folders:
+        for name in card.files:
+            path = os.path.join(folder, name)
+            if os.path.exists(path):
+                return path
+    source = f"Download it from {card.url}" if card.url else (card.how or "Get it")
+    check = f" (SHA-256 {card.sha256})" if card.sha256 else ""
+    raise DataError(
+        f"{card.title}: no {' or '.join(card.files)} in the current folder, in ./data"
+        f"{' or in $DOMAINJEPA_DATA' if len(folders) > 2 else ''}. {source}{check} and put it "
+        f"there, or set DOMAINJEPA_DATA to its folder, or give its path. Licence: {card.licence}"
+    )
+
+
+def reading(card: Card, options: OpenOptions) -> OpenOptions:
+    """The options with the card's names where the user gives none."""
+    told = card.read.model_dump(exclude_none=True)
+    return replace(
+        options, **{role: name for role, name in told.items() if getattr(options, role) is None}
+    )
+
+
+def matches(card: Card, source: Source, file_name: str) -> bool:
+    """Whether a source is the card's data set."""
+    match = card.match
+    return (
+        set(match.keys) <= set(source.keys)
+        and match.shape in (None, source.shape)
+        and match.samples in (None, len(source))
+        and (match.samples is not None or file_name in card.files)
+    )
+
+
+def apply(source: Source, card: Card | None, file_name: str) -> Source:
+    """Completes a source in place by its card: class names, groups, a split, its name.
+
+    Args:
+        source: freshly opened.
+        card: the card that the user named, or None to look for one that matches.
+        file_name: of the data, without folders.
+
+    Raises:
+        DataError: the file is not what the named card describes.
+    """
+    if card is None:
+        for name in catalog.names("datasets"):
+            candidate = load(catalog.find("datasets", name))
+            if matches(candidate, source, file_name):
+                card = candidate
+                break
+        else:
+            return source
+        source.decisions.append(f"dataset card: {card.name} ({card.title}) fits keys and shape")
+    elif not matches(card, source, file_name):
+        shape = "x".join(map(str, source.shape))
+        raise DataError(
+            f"{file_name} is not {card.title}: it has {len(source):,} samples of {shape} and the "
+            f"keys {', '.join(source.keys)}. Give its path to open it without the card."
+        )
+    else:
+        source.decisions.append(f"dataset card: {card.name} ({card.title})")
+    source.card = card.model_dump(mode="json", exclude_none=True)
+    source.name = card.name
+    if card.classes and source.labels is not None:
+        _name_classes(source, card.classes)
+    if card.groups and source.groups is None:
+        rule = card.groups
+        source.groups = sky_groups(
+            source.column(rule.ra), source.column(rule.dec), rule.radius_arcsec
+        )
+        sizes = np.bincount(source.groups)
+        source.decisions.append(
+            f"groups: {len(sizes):,}, {int((sizes > 1).sum()):,} of them of samples within "
+            f"{rule.radius_arcsec:g} arcsec of each other"
+        )
+    if card.split and source.split is None:
+        source.split = grouped_stratified(
+            source.labels, source.groups, len(source), card.split.shares, card.split.seed
+        )
+        source.decisions.append(
+            f"split: by the card's rule {card.split.rule}, {counts(source.split)}"
+        )
+    return source
+
+
+def _name_classes(source: Source, classes: tuple[str, ...]) -> None:
+    """Gives the classes their names; a source has renumbered labels if some are missing."""
+    assert source.labels is not None
+    if source.classes is not None and all(name.isdigit() for name in source.classes):
+        source.labels = np.array([int(name) for name in source.classes])[source.labels]
+    elif source.classes is not None:
+        return
+    if source.labels.max(initial=0) >= len(classes):
+        raise DataError(
+            f"{source.name}: label {source.labels.max()} with only {len(classes)} classes."
+        )
+    source.classes = classes
+
+
+def sky_groups(
+    ra: NDArray[np.floating], dec: NDArray[np.floating], radius_arcsec: float
+) -> NDArray[np.int64]:
+    """Connected components of the positions that are within a radius of each other.
+
+    Args:
+        ra: (N,) degrees.
+        dec: (N,) degrees.
+        radius_arcsec: on the sphere; compared with the chord between unit vectors.
+
+    Returns:
+        (N,) numbers from 0, in the order of first appearance. A position that is not finite is a
+        group of its own.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import KDTree
+
+    lon, lat = np.radians(np.asarray(ra, float)), np.radians(np.asarray(dec, float))
+    unit = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+    known = np.flatnonzero(np.isfinite(unit).all(axis=1))
+    chord = 2 * np.sin(np.radians(radius_arcsec / 3600) / 2)
+    pairs = known[KDTree(unit[known]).query_pairs(chord, output_type="ndarray")]
+    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(unit),) * 2)
+    component = connected_components(links, directed=False)[1]
+    _, first, number = np.unique(component, return_index=True, return_inverse=True)
+    groups: NDArray[np.int64] = np.argsort(np.argsort(first))[number].astype(np.int64)
+    return groups
+
+
+def grouped_stratified(
+    labels: NDArray[np.int64] | None,
+    groups: NDArray[np.int64] | None,
+    samples: int,
+    shares: dict[Literal["train", "val", "test"], float],
+    seed: int,
+) -> NDArray[np.str_]:
+    """Parts of the given shares: no group is split, and each class has its share in each part.
+
+    Groups come in the order of their size, the largest first, then of a keyed hash of their first
+    row. Each goes to the part that lacks most of what it holds. Only integers and BLAKE2b decide,
+    so the split is the same on every machine and under every version of every library.
+
+    Args:
+        labels: (N,) or None for one class.
+        groups: (N,) or None for a group a sample.
+        samples: N.
+        shares: part -> share of the samples.
+        seed: another seed, another split.
+    """
+    labels = np.zeros(samples, np.int64) if labels is None else labels
+    groups = np.arange(samples) if groups is None else groups
+    classes = np.bincount(labels)
+    lacking = {
+        part: [round(share * count) for count in classes.tolist()]
+        for part, share in shares.items()
+    }
+    members: dict[int, list[int]] = {}
+    for row, group in enumerate(groups.tolist()):
+        members.setdefault(group, []).append(row)
+    order = sorted(members.values(), key=lambda rows: (-len(rows), key(seed, "split", rows[0])))
+    split = np.empty(samples, dtype="<U5")
+    label_of = labels.tolist()
+    for rows in order:
+        held = [label_of[row] for row in rows]
+        part = max(lacking, key=lambda part: sum(lacking[part][label] for label in held))
+        split[rows] = part
+        for label in held:
+            lacking[part][label] -= 1
+    return split

@@ -1,0 +1,281 @@
+"""HDF5: images in one data set, labels and the rest beside it.
+
+Samples are read one `read_direct` at a time, in the order in which they lie in the file: fancy
+indexing is 20 to 300 times slower (see docs/log.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from domainjepa.data.columns import USUAL_NAMES, Layout, find_columns, pick_images
+from domainjepa.data.hdf5_tree import Place, Tree, look, open_dataset
+from domainjepa.data.source import Image, Loader, OpenOptions, Source
+from domainjepa.errors import DataError, MissingExtra
+
+UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
+"""What h5py raises on damaged files."""
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+MOST_PACKED = 10_000
+"""A file that claims more bytes of images than this many times its size is refused."""
+
+
+@dataclass(kw_only=True)
+class HDF5Source(Source):
+    """Images in one data set of an HDF5 file; opened lazily, once in each process."""
+
+    path: str
+    place: Place
+    layout: Layout
+    stored_shape: tuple[int, ...]
+    places: dict[str, Place] = field(repr=False)
+    _opened: tuple[int, h5py.File, h5py.Dataset] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
+
+    def __len__(self) -> int:
+        return self.stored_shape[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+    def _dataset(self) -> h5py.Dataset:
+        """The open data set of this process: a handle must not be shared with a forked worker."""
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = None
+            file = h5py.File(self.place.file, "r")
+            dataset = open_dataset(file, self.place.path)
+            if dataset.shape != self.stored_shape:
+                raise DataError(f"{Path(self.path).name} has changed since it was opened.")
+            _require_filters(dataset)
+            self._opened = (os.getpid(), file, dataset)
+        return self._opened[2]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Image]:
+        rows, position = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
+        if len(rows) and not (rows[0] >= 0 and rows[-1] < len(self)):
+            raise IndexError(f"samples {rows[0]} to {rows[-1]} of {self.name}, {len(self)} in all")
+        buffer = np.empty((len(rows), *self.stored_shape[1:]), self.dtype)
+        # Neighbours are read at once: a chunk that holds many samples is then unpacked once.
+        starts = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+        for start, stop in pairwise(starts):
+            if start < stop:
+                self._read(int(rows[start]), buffer[start:stop])
+        images = self.layout.images(buffer)
+        return [images[place] for place in position.tolist()]
+
+    def _read(self, first: int, buffer: NDArray[Any]) -> None:
+        """Samples `first` and those that follow it, into a buffer (n, …)."""
+        try:
+            self._dataset().read_direct(buffer, np.s_[first : first + len(buffer)])
+        except UNREADABLE as error:
+            if len(buffer) > 1:  # find the one that cannot be read
+                for offset in range(len(buffer)):
+                    self._read(first + offset, buffer[offset : offset + 1])
+                return
+            raise DataError(
+                f"sample {first} of {self.place.path.strip('/')!r} in {Path(self.path).name} "
+                f"cannot be read: {_reason(error)}. Copy or download the file again."
+            ) from error
+
+    def column(self, name: str) -> NDArray[Any]:
+        return _read_column(self.places[name], self.path)
+
+    def content_key(self) -> str:
+        """Size, time and name of what is read, and 16 samples."""
+        status = os.stat(self.place.file)
+        digest = hashlib.sha256(
+            f"{status.st_size} {status.st_mtime_ns} {self.place.path}".encode()
+        )
+        some = np.unique(np.linspace(0, len(self) - 1, 16).astype(int)).tolist()
+        for image in self.__getitems__(some):
+            digest.update(image.tobytes())
+        return digest.hexdigest()
+
+
+class HDF5Loader(Loader):
+    """Opens HDF5 files."""
+
+    name = "hdf5"
+    title = "HDF5"
+    suffixes = (".h5", ".hdf5", ".hdf", ".he5")
+
+    def sniff(self, path: str, head: bytes) -> bool:
+        # A user block of 512, 1024, … bytes may come before the signature.
+        return any(head[at : at + 8] == SIGNATURE for at in (0, 512, 1024, 2048))
+
+    def open(self, path: str, options: OpenOptions) -> Source:
+        where = Path(path).name
+        try:
+            return self._open(path, where, options)
+        except UNREADABLE as error:
+            raise DataError(
+                f"{where} cannot be read as HDF5: {_reason(error)}. Is it complete? "
+                "Copy or download it again."
+            ) from error
+
+    def _open(self, path: str, where: str, options: OpenOptions) -> Source:
+        tree = look(path, options.follow_links)
+        chosen = {
+            "images": options.images,
+            "labels": options.labels,
+            "groups": options.groups,
+            "split": options.split,
+        }
+        _refuse(tree, chosen, where)
+        name, layout = pick_images(tree.arrays, options.images, where)
+        array, place = tree.arrays[name], tree.places[name]
+        with h5py.File(place.file, "r") as file:
+            dataset = open_dataset(file, place.path)
+            _check_size(dataset, name, path, options.max_sample_bytes)
+            _require_filters(dataset)
+            advice = _chunk_advice(dataset, name)
+
+        def read(column: str) -> NDArray[Any]:
+            return _read_column(tree.places[column], path, options.max_sample_bytes)
+
+        columns = find_columns(tree.arrays, read, name, chosen, where)
+        dtype = array.dtype.newbyteorder("=")
+        found = f"images: {name!r}, {array.shape[0]:,} of {array} ({layout})"
+        others = sorted(set(tree.refused))
+        if others:
+            columns.decisions.append(f"links not followed: {', '.join(others[:10])}")
+        return HDF5Source(
+            name=Path(path).stem,
+            loader=self.name,
+            shape=layout.shape,
+            dtype=dtype,
+            labels=columns.labels,
+            classes=columns.classes,
+            groups=columns.groups,
+            ids=columns.ids,
+            split=columns.split,
+            decisions=[found, *columns.decisions],
+            warnings=[*advice, *columns.warnings],
+            keys=tuple(sorted(tree.arrays)),
+            path=path,
+            place=place,
+            layout=layout,
+            stored_shape=array.shape,
+            places=tree.places,
+        )
+
+
+def _refuse(tree: Tree, chosen: dict[str, str | None], where: str) -> None:
+    """Raises DataError where a link stands in place of something that would have been read."""
+    for role, usual in USUAL_NAMES.items():
+        wanted = chosen.get(role)
+        for name, reason in tree.refused.items():
+            leaf = name.rpartition("/")[2].lower()
+            if wanted in (name, f"/{name}") or (wanted is None and leaf in usual):
+                raise DataError(
+                    f"{name!r} in {where} {reason} and is not followed. Where you trust the file: "
+                    "--set data.follow_links=true follows what stays in its folder; or copy it "
+                    "into one file with h5repack."
+                )
+
+
+def _check_size(dataset: h5py.Dataset, name: str, path: str, most: int) -> None:
+    """Raises DataError before anything is allocated that only the header asks for."""
+    where = Path(path).name
+    if 0 in dataset.shape:
+        raise DataError(f"{name!r} in {where} is empty: its shape is {dataset.shape}.")
+    sample = int(np.prod(dataset.shape[1:], dtype=object)) * dataset.dtype.itemsize
+    for what, size in (("one sample", sample), ("one chunk", _chunk_bytes(dataset))):
+        if size > most:
+            raise DataError(
+                f"{what} of {name!r} in {where} would take {_bytes(size)}, more than "
+                f"{_bytes(most)}. If that is meant: --set data.max_sample_bytes={size}"
+            )
+    claimed, stored = sample * dataset.shape[0], os.path.getsize(path)
+    whole = not (dataset.is_virtual or dataset.external)
+    if whole and claimed > max(2**30, MOST_PACKED * stored):
+        raise DataError(
+            f"{name!r} claims {_bytes(claimed)} of images in a file of {_bytes(stored)}: "
+            f"{where} is damaged, unfinished, or made to exhaust memory."
+        )
+
+
+def _chunk_bytes(dataset: h5py.Dataset) -> int:
+    return int(np.prod(dataset.chunks or (0,), dtype=object)) * int(dataset.dtype.itemsize)
+
+
+def _require_filters(dataset: h5py.Dataset) -> None:
+    """Raises MissingExtra where a compression filter is not there."""
+    plist = dataset.id.get_create_plist()
+    for index in range(plist.get_nfilters()):
+        code, _, _, label = plist.get_filter(index)
+        if h5py.h5z.filter_avail(code):
+            continue
+        try:
+            import hdf5plugin  # noqa: F401  (registers its filters)
+        except ImportError as error:
+            title = label.decode("utf-8", "replace").strip("\0") or "unnamed"
+            raise MissingExtra(
+                "hdf5plugin", "hdf5", f"the HDF5 filter {code} ({title})"
+            ) from error
+        if not h5py.h5z.filter_avail(code):
+            raise DataError(f"the HDF5 filter {code} is neither in h5py nor in hdf5plugin.")
+
+
+def _chunk_advice(dataset: h5py.Dataset, name: str) -> list[str]:
+    """A warning where one sample costs far more to read than it holds."""
+    if dataset.chunks is None:
+        return []
+    sides = zip(dataset.shape[1:], dataset.chunks[1:], strict=True)
+    pieces = int(np.prod([-(-side // chunk) for side, chunk in sides]))
+    sample = int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize
+    touched = pieces * _chunk_bytes(dataset)
+    if touched < max(4 * sample, 2**16):
+        return []
+    one = ", ".join(map(str, (1, *dataset.shape[1:])))
+    return [
+        f"{name!r} is stored in chunks of {'x'.join(map(str, dataset.chunks))}: one sample of "
+        f"{_bytes(sample)} takes {_bytes(touched)} to read, so training will wait for data. "
+        f"Rewrite it once with h5py: create_dataset({name!r}, shape, dtype, chunks=({one}))"
+    ]
+
+
+def _read_column(place: Place, path: str, most: int = 2**30) -> NDArray[Any]:
+    """A whole small data set, in native byte order."""
+    name = place.path.strip("/")
+    try:
+        with h5py.File(place.file, "r") as file:
+            dataset = open_dataset(file, place.path)
+            size = int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize
+            if max(size, _chunk_bytes(dataset)) > most:
+                raise DataError(
+                    f"{name!r} in {Path(path).name} would take {_bytes(size)} to read."
+                )
+            _require_filters(dataset)
+            values: NDArray[Any] = dataset[()]
+    except UNREADABLE as error:
+        raise DataError(
+            f"{name!r} in {Path(path).name} cannot be read: {_reason(error)}."
+        ) from error
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).strip("'\"").splitlines()
+    return (text[0] if text else type(error).__name__).rstrip(".")
+
+
+def _bytes(size: int) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}" if unit != "bytes" else f"{size} bytes"
+        size //= 1000
+    return f"{size:,} TB"

@@ -1,0 +1,213 @@
+"""What an HDF5 file holds, looked at without letting it lead anywhere else.
+
+HDF5 follows external links, raw storage in other files and virtual data sets without a word, so a
+downloaded file could read any file of its user. Every component of every path is therefore looked
+at before it is opened, and what leaves the file is refused, or, when the user opts in, followed as
+long as it stays in the folder of the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from domainjepa.data.columns import Array
+from domainjepa.errors import DataError
+
+MOST_OBJECTS = 10_000
+MOST_HOPS = 16
+"""Links and virtual data sets that one path may lead through."""
+
+
+class Refused(Exception):
+    """A path that leads out of the file; the message says how."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a data set lies: a file and a path in it that holds no link."""
+
+    file: str
+    path: str
+
+
+@dataclass
+class Tree:
+    """Everything in a file.
+
+    Attributes:
+        arrays: name -> array.
+        places: name -> where to open it.
+        refused: name -> why it was not looked at.
+    """
+
+    arrays: dict[str, Array] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def look(path: str, follow_links: bool = False) -> Tree:
+    """Lists a file.
+
+    Args:
+        path: of the file.
+        follow_links: follow what leads to other files in its folder or below.
+
+    Raises:
+        DataError: the file holds too many objects.
+        OSError, RuntimeError, KeyError, ValueError: HDF5 cannot read it.
+    """
+    tree = Tree()
+    with contextlib.ExitStack() as files:
+        walk = _Walk(path, follow_links, files)
+        for name, thing, place in walk.everything():
+            if isinstance(thing, str):
+                tree.refused[name] = thing
+            else:
+                tree.arrays[name] = _array(thing)
+                tree.places[name] = place
+    return tree
+
+
+def open_dataset(file: h5py.File, path: str) -> h5py.Dataset:
+    """A data set whose raw storage or virtual sources, if any, are looked for beside its file."""
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    beside = os.fsencode(Path(file.filename).parent)
+    access.set_efile_prefix(beside)
+    access.set_virtual_prefix(beside)
+    return h5py.Dataset(h5py.h5d.open(file.id, path.encode("utf-8", "surrogateescape"), access))
+
+
+def _array(dataset: h5py.Dataset) -> Array:
+    enum = h5py.check_enum_dtype(dataset.dtype)
+    names = None
+    for attribute in ("class_names", "classes"):
+        if attribute in dataset.attrs and names is None:
+            told = dataset.attrs.get_id(attribute)
+            if len(told.shape) == 1 and told.shape[0] <= 10_000 and told.dtype.kind in "SO":
+                names = tuple(
+                    name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+                    for name in dataset.attrs[attribute]
+                )
+    info = h5py.h5o.get_info(dataset.id)
+    return Array(
+        dataset.shape or (),
+        dataset.dtype,
+        values={int(value): str(name) for name, value in enum.items()} if enum else None,
+        class_names=names,
+        same_as=(info.fileno, info.addr),
+    )
+
+
+class _Walk:
+    """Depth first through the groups of a file, each group once."""
+
+    def __init__(self, path: str, follow_links: bool, files: contextlib.ExitStack) -> None:
+        self.path = os.path.realpath(path)
+        self.root = os.path.dirname(self.path)
+        self.follow_links = follow_links
+        self.files = files
+        self.opened: dict[str, h5py.File] = {}
+
+    def everything(self) -> Iterator[tuple[str, h5py.Dataset | str, Place]]:
+        """(name, data set or why it is refused, its place)."""
+        start = Place(self.path, "")
+        stack = [("", self.file(self.path)["/"], start)]
+        seen: set[tuple[int, int]] = set()
+        objects = 0
+        while stack:
+            prefix, group, at = stack.pop()
+            info = h5py.h5o.get_info(group.id)
+            if (info.fileno, info.addr) in seen:
+                continue
+            seen.add((info.fileno, info.addr))
+            for key in group:
+                objects += 1
+                if objects > MOST_OBJECTS:
+                    raise DataError(
+                        f"{os.path.basename(self.path)} holds more than {MOST_OBJECTS:,} objects: "
+                        "one data set a sample is not read. Write all images into one data set "
+                        "(N, H, W, C) with one sample a chunk."
+                    )
+                name = f"{prefix}{key}"
+                try:
+                    thing, place = self.step(group, key, at, MOST_HOPS)
+                    if isinstance(thing, h5py.Group):
+                        stack.append((f"{name}/", thing, place))
+                    elif isinstance(thing, h5py.Dataset):
+                        self.check(thing, place, MOST_HOPS)
+                        yield name, thing, place
+                except Refused as refusal:
+                    yield name, str(refusal), at
+
+    def step(self, group: h5py.Group, key: str, at: Place, hops: int) -> tuple[Any, Place]:
+        """The object behind one link of a group, and where it really lies."""
+        if hops < 0:
+            raise Refused("leads round in circles")
+        try:
+            link = group.get(key, getlink=True)
+        except TypeError as error:
+            raise Refused("is a link of an unknown kind") from error
+        if isinstance(link, h5py.ExternalLink):
+            other = self.beside(link.filename, at, "is an external link")
+            return self.resolve(Place(other, ""), link.path, hops - 1)
+        if isinstance(link, h5py.SoftLink):
+            from_root = link.path.startswith("/")
+            return self.resolve(Place(at.file, "") if from_root else at, link.path, hops - 1)
+        place = Place(at.file, f"{at.path}/{key}")
+        kind = group.get(key, getclass=True)
+        if kind is h5py.Dataset:
+            return open_dataset(self.file(at.file), place.path), place
+        return (group[key] if kind is h5py.Group else None), place
+
+    def resolve(self, at: Place, path: str, hops: int) -> tuple[Any, Place]:
+        """Follows a path component by component."""
+        thing: Any = self.file(at.file)[at.path or "/"]
+        for part in path.split("/"):
+            if part in ("", "."):
+                continue
+            if not isinstance(thing, h5py.Group) or part not in thing.keys():
+                raise Refused("is a link to nothing")
+            thing, at = self.step(thing, part, at, hops)
+        return thing, at
+
+    def check(self, dataset: h5py.Dataset, place: Place, hops: int) -> None:
+        """Refuses a data set whose bytes lie in other files, unless they may be followed."""
+        if hops < 0:
+            raise Refused("leads round in circles")
+        for name, _, _ in dataset.external or ():
+            self.beside(name, place, "keeps its bytes in another file")
+        if not dataset.is_virtual:
+            return
+        if not self.follow_links:
+            raise Refused("is a virtual data set")
+        for source in dataset.virtual_sources():
+            here = source.file_name == "."
+            file = place.file if here else self.beside(source.file_name, place, "is virtual")
+            thing, at = self.resolve(Place(file, ""), source.dset_name, hops - 1)
+            if isinstance(thing, h5py.Dataset):
+                self.check(thing, at, hops - 1)
+
+    def beside(self, name: str | bytes, at: Place, what: str) -> str:
+        """The real path of another file, if it may be followed."""
+        if not self.follow_links:
+            raise Refused(what)
+        name = os.fsdecode(name)
+        path = os.path.realpath(os.path.join(os.path.dirname(at.file), name))
+        inside = os.path.commonpath([self.root, path]) == self.root
+        if not inside or "%" in name:
+            raise Refused(f"{what} out of the folder of the data")
+        if not os.path.isfile(path):
+            raise Refused(f"{what}, and that file is missing")
+        return path
+
+    def file(self, path: str) -> h5py.File:
+        if path not in self.opened:
+            self.opened[path] = self.files.enter_context(h5py.File(path, "r"))
+        return self.opened[path]
