@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ def propose_domain(source: Source) -> tuple[str, str]:
     """
     if source.card and source.card.get("domain"):
         return str(source.card["domain"]), f"the card {source.card.get('name', '')!r} says so"
-    words = " ".join([source.name, *(source.classes or ()), *source.decisions]).lower()
+    words = " ".join([source.name, *source.keys, *(source.classes or ())])
     judged = {
         name: domain.suits(source.dtype, source.shape[2], words)
         for name, domain in DOMAINS.load_all().items()
@@ -59,17 +60,21 @@ def resolve_sizes(
         multiple: the backbone takes only multiples of this; 1 where any size will do.
 
     Raises:
-        ConfigError: a size that was set is no multiple of what the backbone takes.
+        ConfigError: a size that was set is none that the backbone takes.
     """
+    smallest = math.ceil(8 / multiple) * multiple
     size = views.global_size
     if size is None:
-        side = min(*image_shape[:2], 224)
-        size = max(side // stride, 1) * stride
-        size = max(size // multiple, 1) * multiple
-        size = max(size, 8)
-    local = size if fixed_size else views.local_size
+        size = max(min(*image_shape[:2], 224) // stride, 1) * stride
+        size = max(size // multiple * multiple, smallest)
+    local = views.local_size
     if local is None:
-        local = max(round(size * 7 / 16 / multiple) * multiple, multiple, 8)
+        local = size if fixed_size else max(round(size * 7 / 16 / multiple) * multiple, smallest)
+    if fixed_size and local != size:
+        raise ConfigError(
+            f"views.local_size = {local}: this backbone takes images of {size} px alone. Leave "
+            "local_size out: local views are then drawn at that size."
+        )
     for name, value in (("global_size", size), ("local_size", local)):
         if value % multiple:
             raise ConfigError(
@@ -204,17 +209,23 @@ def draw_views(
     titles: list[str] = []
     for row, original in zip(rows, source.__getitems__(list(rows)), strict=True):
         image = maker.intensity(original)
-        line: list[Image | None] = [original, image]
+        line: list[Image | None] = [original, _shown(image)]
         titles = ["original", "intensity"]
         for step in maker.transforms(image):
             seed_randomness(step.transform, key(maker.seed, "draw", step.name, row))
-            line.append(step.transform(image=image, force_apply=True)["image"])
+            line.append(_shown(step.transform(image=image, force_apply=True)["image"]))
             titles.append(step.name)
-        made = maker(original, epoch=0, sample=row)
-        line += made
+        line += [_shown(view) for view in maker(original, epoch=0, sample=row)]
         titles += ["global view"] * maker.views.num_global + ["local view"] * maker.views.num_local
         pictures.append(line)
     names = None
     if source.labels is not None and source.classes is not None:
         names = [source.classes[source.labels[row]] for row in rows]
     montage(pictures, path, row_titles=names, column_titles=titles, title=maker.domain.name)
+
+
+def _shown(image: Image) -> NDArray[np.uint8]:
+    """One scale, -0.1 to 1.1, for all of a row, or a change of brightness would not show."""
+    if image.dtype == np.uint8:
+        return image
+    return np.clip((image + 0.1) * (255 / 1.2), 0, 255).astype(np.uint8)

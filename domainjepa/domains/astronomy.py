@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.domains.bands import Background, Gain, Grey
-from domainjepa.domains.domain import Domain, ViewSpec, ViewTransform
+from domainjepa.domains.domain import Domain, ViewSpec, ViewTransform, mentioned
 from domainjepa.domains.intensity import Intensity, fit_asinh, fit_scale
 from domainjepa.domains.sky import PSFBlur, SkyCrop, SkyNoise
 
@@ -17,9 +17,8 @@ Image = NDArray[Any]
 
 WORDS = (
     "astro", "galax", "sky", "sdss", "decals", "legacysurvey", "panstarrs", "hsc", "hst", "jwst",
-    "euclid", "rubin", "lsst", "gaia", "redshift", "spiral", "elliptical", "edge-on", "merger",
-    "quasar", "supernova", "nebula", "telescope", "cosmos", "lens", "objid", "radio",
-    "simulated survey",
+    "euclid", "rubin", "lsst", "gaia", "redshift", "elliptical", "edge on", "merger", "quasar",
+    "supernova", "nebula", "telescope", "cosmos", "objid", "pxscale", "frdeep",
 )  # fmt: skip
 
 
@@ -35,9 +34,9 @@ class Astronomy(Domain):
 
     @classmethod
     def suits(cls, dtype: np.dtype[Any], channels: int, words: str) -> tuple[float, str]:
-        found = [word for word in WORDS if word in words]
+        found = mentioned(WORDS, words)
         if found:
-            return 0.9, f"the names that came with the data say {', '.join(found[:4])}"
+            return 0.9, f"the names that came with the data say {found}"
         if dtype.kind == "f" and channels not in (1, 3):
             return 0.6, f"{channels} bands of floating-point values"
         if dtype.kind == "f":
@@ -60,7 +59,7 @@ class Astronomy(Domain):
             ViewTransform(
                 "seeing",
                 "width of the point-spread function: atmosphere, telescope, band",
-                PSFBlur(fwhm=(0.5, max(2.0, spec.size / 48)), p=0.5),
+                PSFBlur(fwhm=(0.5, max(2.0, spec.size / 24)), p=0.5),
             ),
             ViewTransform(
                 "sky noise", "photons of the sky, read-out, depth of the survey", SkyNoise(p=0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class Domain(ABC):
         Args:
             dtype: of the source.
             channels: of the source.
-            words: lower-case names that came with the data (file, keys, classes).
+            words: names that came with the data (file, keys, classes); see `mentioned`.
         """
 
     @abstractmethod
@@ -88,3 +89,14 @@ class Domain(ABC):
         """The transforms as one pipeline; give it its randomness with `set_random_state`."""
         steps = fuse([step.transform for step in self.transforms(spec)])
         return A.Compose(steps, is_check_shapes=False)
+
+
+def mentioned(stems: Iterable[str], words: str) -> str:
+    """Those of the stems with which a word begins, for a reason; at most four.
+
+    Args:
+        stems: of letters, lower case; a space stands for whatever separates two words.
+        words: of any spelling: `Galaxy10_DECaLS.h5` has the words galaxy, decals and h.
+    """
+    text = " " + re.sub(r"[^a-z]+", " ", words.lower())
+    return ", ".join([stem for stem in stems if f" {stem}" in text][:4])

@@ -7,6 +7,7 @@ The model is stored as JSON in the encoder file: a frozen encoder sees what it w
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
@@ -48,7 +49,7 @@ class Identity(Intensity):
 
 
 class Linear(Intensity):
-    """(x - low) / (high - low) for each band, cut one range away from either end; NaN becomes 0."""
+    """(x - low) / (high - low) for each band, cut one range away from either end; NaN gives 0."""
 
     kind: Literal["linear"] = "linear"
     low: Bands
@@ -72,7 +73,8 @@ class Asinh(Intensity):
     multiplied by one factor for all bands, f(I) / I with I the mean of the bands: Lupton et al.
     2004 (PASP 116, 133), eq. 2, with the inverse hyperbolic sine of Lupton, Gunn and Szalay 1999
     (AJ 118, 1406): linear near the sky, where magnitudes fail, and logarithmic in the bright.
-    f(I) = asinh(I / softening) / asinh(1 / softening). NaN becomes 0, the level of the sky.
+    f(I) = asinh(I / softening) / asinh(1 / softening). What is not finite
+    becomes 0, the level of the sky; the other bands of that pixel make up I.
     """
 
     kind: Literal["asinh"] = "asinh"
@@ -137,15 +139,27 @@ def fit_asinh(images: Sequence[Image]) -> Intensity:
 
     The sky is the median over images of the median along the border, where a cutout shows most of
     it; its noise likewise, from the median absolute deviation. A band's scale takes the 99.5
-    percentile of all pixels to 1; the softening is three times the noise of the mean band.
+    percentile of all pixels to 1; the softening is three times the noise of a band.
+
+    Raises:
+        DataError: a band holds no finite number in any of the images.
     """
-    borders = np.stack([_border(image) for image in images])
-    sky = np.nanmedian(np.nanmedian(borders, axis=1), axis=0)
-    deviation = np.nanmedian(np.abs(borders - np.nanmedian(borders, axis=1, keepdims=True)), axis=1)
-    noise = 1.4826 * np.nanmedian(deviation, axis=0)
-    scale = np.nanpercentile(_pooled(images), 99.5, axis=0) - sky
+    borders, pixels = np.stack([_border(image) for image in images]), _pooled(images)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of borders that are masked all along
+        levels = np.nanmedian(borders, axis=1, keepdims=True)
+        sky = np.nanmedian(levels, axis=(0, 1))
+        noise = 1.4826 * np.nanmedian(np.nanmedian(np.abs(borders - levels), axis=1), axis=0)
+        bright, brightest = np.nanpercentile(pixels, (99.5, 100), axis=0)
+    empty = np.flatnonzero(~np.isfinite(sky + brightest))
+    if empty.size:
+        raise DataError(
+            f"band {empty[0]} holds no finite number in the {len(images)} samples that were "
+            "looked at: leave the band out, or choose other rows."
+        )
+    scale = np.where(bright > sky, bright - sky, brightest - sky)
     scale = np.where(scale > 0, scale, 1.0)
-    softening = 3 * float(np.sqrt(np.mean((noise / scale) ** 2) / len(scale)))
+    softening = 3 * float(np.sqrt(np.mean((noise / scale) ** 2)))
     return Asinh(
         sky=tuple(sky.tolist()),
         scale=tuple(scale.tolist()),
@@ -181,7 +195,9 @@ def _border(image: Image) -> NDArray[np.float64]:
     """(400, C): pixels evenly along the outermost rows and columns."""
     rim = np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
     even = np.linspace(0, len(rim) - 1, 400).astype(int)
-    return rim[even].astype(np.float64)  # type: ignore[no-any-return]
+    border: NDArray[np.float64] = rim[even].astype(np.float64)
+    border[~np.isfinite(border)] = np.nan
+    return border
 
 
 def _pooled(images: Sequence[Image]) -> NDArray[np.float64]:

@@ -10,22 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.domains.bands import Background, Gain
-from domainjepa.domains.domain import Domain, ViewSpec, ViewTransform
+from domainjepa.domains.domain import Domain, ViewSpec, ViewTransform, mentioned
 from domainjepa.domains.intensity import Intensity, fit_scale
 
 Image = NDArray[Any]
 
-WORDS = (
-    "imagenet",
-    "cifar",
-    "photo",
-    "imagenette",
-    "stl10",
-    "places",
-    "coco",
-    "flowers",
-    "natural",
-)
+WORDS = ("imagenet", "imagenette", "cifar", "stl", "photograph", "places", "coco", "flowers")
 
 
 class Natural(Domain):
@@ -39,9 +29,9 @@ class Natural(Domain):
 
     @classmethod
     def suits(cls, dtype: np.dtype[Any], channels: int, words: str) -> tuple[float, str]:
-        found = [word for word in WORDS if word in words]
+        found = mentioned(WORDS, words)
         if found:
-            return 0.9, f"the names that came with the data say {', '.join(found[:4])}"
+            return 0.9, f"the names that came with the data say {found}"
         if dtype == np.uint8 and channels == 3:
             return 0.3, "8-bit RGB, and no name that says more"
         return 0.1, "no domain knows this kind of image: set `domain` if one should"
@@ -54,7 +44,9 @@ class Natural(Domain):
             ViewTransform(
                 "crop",
                 "framing and distance",
-                A.RandomResizedCrop((spec.size, spec.size), scale=spec.scale, ratio=(3 / 4, 4 / 3)),
+                A.RandomResizedCrop(
+                    (spec.size, spec.size), scale=spec.scale, area_for_downscale="image"
+                ),
             ),
             ViewTransform("mirror", "the other side", A.HorizontalFlip(p=0.5)),
         ]
@@ -81,7 +73,10 @@ class Natural(Domain):
             ]
         steps.append(
             ViewTransform(
-                "blur", "focus", A.GaussianBlur(blur_limit=0, sigma_limit=(0.1, 2.0), p=0.5)
+                "blur",
+                "focus",
+                # 2 px at 224 px, as is usual; as much of the picture in smaller ones.
+                A.GaussianBlur(blur_limit=0, sigma_limit=(0.1, max(0.5, spec.size / 112)), p=0.5),
             )
         )
         return steps

@@ -22,11 +22,12 @@ FWHM = 2 * math.sqrt(2 * math.log(2))
 class SkyCrop(A.ImageOnlyTransform):  # type: ignore[misc]
     """Any orientation, parity, pointing and scale, in one bilinear interpolation.
 
-    Cutouts are centred on their object. The view's centre is displaced from it by two independent
-    triangular draws, each densest at the object and zero where the view would leave the image, so
-    that even a small view mostly sees the object. What lies outside the image after the rotation
-    is filled by reflection, which keeps the level and the texture of the sky; a constant would
-    draw a frame that tells how the view was turned.
+    Cutouts are centred on their object. The view's centre is displaced from it along both axes of
+    the view by draws from a triangular distribution, densest at the object. They reach as far as
+    the view stays in the (unrotated) image, but at most 0.4 sides of a view that keeps the centre,
+    and at most a quarter of the image's side for one that need not: beyond is sky alone. What lies
+    outside the image after the rotation is filled by reflection, which keeps the level and the
+    texture of the sky; a constant would draw a frame that tells how the view was turned.
 
     Args:
         size: pixels a side of the view.
@@ -55,8 +56,7 @@ class SkyCrop(A.ImageOnlyTransform):  # type: ignore[misc]
         shortest = min(height, width)
         side = min(math.sqrt(draw.uniform(*self.scale) * height * width), shortest)
         reach = (shortest - side) / 2
-        if self.keep_centre:
-            reach = min(reach, 0.4 * side)
+        reach = min(reach, 0.4 * side if self.keep_centre else 0.25 * shortest)
         return {
             "side": side,
             "angle": draw.uniform(0.0, 2 * math.pi),
@@ -150,7 +150,7 @@ class SkyNoise(A.ImageOnlyTransform):  # type: ignore[misc]
         p: probability.
     """
 
-    def __init__(self, sigma: tuple[float, float] = (0.0, 0.03), p: float = 0.5) -> None:
+    def __init__(self, sigma: tuple[float, float] = (0.0, 0.04), p: float = 0.5) -> None:
         super().__init__(p=p)
         self.sigma = sigma
 
