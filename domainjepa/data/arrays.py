@@ -7,8 +7,6 @@ Pickled objects are never loaded, and a header is believed only as far as the fi
 from __future__ import annotations
 
 import hashlib
-import io
-import os
 import re
 import struct
 import zipfile
@@ -59,7 +57,7 @@ class Member:
         offset: of the first value in the file where it can be mapped, else None.
     """
 
-    path: str
+    path: Path
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -74,15 +72,22 @@ class Member:
         """
         try:
             if self.offset is not None:
-                order = "F" if self.fortran else "C"
-                return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)
+                mapped: NDArray[Any] = np.memmap(
+                    self.path,
+                    dtype=self.dtype,
+                    mode="r",
+                    offset=self.offset,
+                    shape=self.shape,
+                    order="F" if self.fortran else "C",
+                )
+                return mapped
             with zipfile.ZipFile(self.path) as archive, archive.open(f"{self.name}.npy") as stream:
                 values: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
                 stream.read()  # to the end: only then is the checksum compared
                 return values
         except UNREADABLE as error:
             raise DataError(
-                f"{self.name or 'the array'} in {Path(self.path).name} cannot be read: "
+                f"{self.name or 'the array'} in {self.path.name} cannot be read: "
                 f"{str(error).rstrip('.') or type(error).__name__}. Copy or download it again."
             ) from error
 
@@ -91,7 +96,7 @@ class Member:
 class ArraysSource(Source):
     """Images in one array, or in one for each part of the split."""
 
-    path: str
+    path: Path
     members: dict[str, tuple[Member, ...]] = field(repr=False)
     images: str
     layout: Layout
@@ -123,7 +128,7 @@ class ArraysSource(Source):
 
     def content_key(self) -> str:
         """Size and time of the file, names of what is read, and 16 samples."""
-        status = os.stat(self.path)
+        status = self.path.stat()
         digest = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns} {self.images}".encode())
         some = np.unique(np.linspace(0, len(self) - 1, 16).astype(int)).tolist()
         for image in self.__getitems__(some):
@@ -138,15 +143,15 @@ class ArraysLoader(Loader):
     title = "NumPy"
     suffixes = (".npy", ".npz")
 
-    def sniff(self, path: str, head: bytes) -> bool:
+    def sniff(self, path: Path, head: bytes) -> bool:
         if head.startswith(MAGIC):
             return True
         return head.startswith(b"PK\x03\x04") and b".npy" in head[:512]
 
-    def open(self, path: str, options: OpenOptions) -> Source:
-        where = Path(path).name
+    def open(self, path: Path, options: OpenOptions) -> Source:
+        where = path.name
         try:
-            with open(path, "rb") as file:
+            with path.open("rb") as file:
                 is_array = file.read(len(MAGIC)) == MAGIC
             found = _in_array(path) if is_array else _in_archive(path)
         except UNREADABLE as error:
@@ -172,7 +177,7 @@ class ArraysLoader(Loader):
             columns.split = np.repeat(np.array(parts), sizes)
             columns.decisions.append(f"split: by the arrays' names, {counts(columns.split)}")
         return ArraysSource(
-            name=Path(path).stem,
+            name=path.stem,
             loader=self.name,
             shape=layout.shape,
             dtype=array.dtype.newbyteorder("="),
@@ -209,25 +214,25 @@ def _size(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
     return int(np.prod(shape, dtype=object)) * dtype.itemsize
 
 
-def _in_array(path: str) -> dict[str, Member]:
-    with open(path, "rb") as file:
+def _in_array(path: Path) -> dict[str, Member]:
+    with path.open("rb") as file:
         shape, fortran, dtype = _header(file)
         offset = file.tell()
     if dtype.hasobject:
-        raise DataError(f"{Path(path).name} holds pickled Python objects, which are never loaded.")
-    missing = offset + _size(shape, dtype) - os.path.getsize(path)
+        raise DataError(f"{path.name} holds pickled Python objects, which are never loaded.")
+    missing = offset + _size(shape, dtype) - path.stat().st_size
     if missing > 0:
-        raise DataError(f"{Path(path).name} is {missing:,} bytes shorter than its header says.")
+        raise DataError(f"{path.name} is {missing:,} bytes shorter than its header says.")
     return {"images": Member(path, "", shape, dtype, fortran, offset)}
 
 
-def _in_archive(path: str) -> dict[str, Member]:
-    where = Path(path).name
+def _in_archive(path: Path) -> dict[str, Member]:
+    where = path.name
     members: dict[str, Member] = {}
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            name, suffix = os.path.splitext(info.filename)
-            if suffix != ".npy":
+            name = info.filename.removesuffix(".npy")
+            if name == info.filename:
                 continue
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise DataError(f"{name!r} in {where} is compressed in a way numpy never writes.")
@@ -251,17 +256,17 @@ def _in_archive(path: str) -> dict[str, Member]:
     return members
 
 
-def _data_offset(path: str, info: zipfile.ZipInfo) -> int:
+def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
     """Where a member's bytes begin: after its local header, which has lengths of its own.
 
     PKWARE's APPNOTE 4.3.7.
     """
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         file.seek(info.header_offset)
         local = file.read(30)
     name_length, extra_length = struct.unpack("<HH", local[26:30])
     offset: int = info.header_offset + 30 + name_length + extra_length
-    if offset + info.compress_size > os.path.getsize(path):
+    if offset + info.compress_size > path.stat().st_size:
         raise ValueError("a member reaches beyond the end of the file")
     return offset
 
@@ -278,9 +283,11 @@ def _joined(found: dict[str, Member]) -> tuple[dict[str, tuple[Member, ...]], li
         if match:
             part = SPLITS[(match[1] or match[4]).lower()]
             parts.setdefault(part, {})[match[2] or match[3]] = member
-    order = [part for part in ("train", "val", "test") if part in parts]
+    order: list[str] = [part for part in ("train", "val", "test") if part in parts]
     common = set.intersection(*(set(parts[part]) for part in order)) if len(order) > 1 else set()
-    joined = {name: tuple(parts[part][name] for part in order) for name in sorted(common)}
+    joined: dict[str, tuple[Member, ...]] = {
+        name: tuple(parts[part][name] for part in order) for name in sorted(common)
+    }
     joined = {
         name: members
         for name, members in joined.items()

@@ -123,40 +123,36 @@ def named(name: str) -> Card:
     known = catalog.names("datasets")
     if name in known or (name.endswith(".toml") and Path(name).is_file()):
         return load(catalog.find("datasets", name))
-    base = os.path.basename(name.rstrip("/")) or name
-    if base != name or os.path.splitext(name)[1]:
-        folder = os.path.dirname(name) or "."
-        near = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-        hint = did_you_mean(base, [one for one in near if not one.startswith(".")])
+    path = Path(name)
+    if path.name != name or path.suffix:
+        near = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = did_you_mean(path.name, [one for one in near if not one.startswith(".")])
         raise DataError(
-            f"no file or folder {base!r}.{hint if 'Did you mean' in hint else ''} "
+            f"no file or folder {path.name!r}.{hint if 'Did you mean' in hint else ''} "
             "--data takes a path or the name of a dataset card (`domainjepa list datasets`)."
         )
     raise DataError(
-        f"{name!r} is neither a file, nor a folder, nor a dataset card."
-        f"{did_you_mean(name, known)}"
+        f"{name!r} is neither a file, nor a folder, nor a dataset card.{did_you_mean(name, known)}"
     )
 
 
-def locate(card: Card) -> str:
+def locate(card: Card) -> Path:
     """The path of a card's file, in the current folder, `./data`, or $DOMAINJEPA_DATA.
 
     Raises:
         DataError: it is in none of them; says where to get it and where to put it.
     """
-    folders = [".", "data"]
-    if os.environ.get("DOMAINJEPA_DATA"):
-        folders.append(os.environ["DOMAINJEPA_DATA"])
+    told = os.environ.get("DOMAINJEPA_DATA")
+    folders = [Path(), Path("data"), *([Path(told)] if told else [])]
     for folder in folders:
         for name in card.files:
-            path = os.path.join(folder, name)
-            if os.path.exists(path):
-                return path
+            if folder.joinpath(name).exists():
+                return folder / name
     source = f"Download it from {card.url}" if card.url else (card.how or "Get it")
     check = f" (SHA-256 {card.sha256})" if card.sha256 else ""
     raise DataError(
         f"{card.title}: no {' or '.join(card.files)} in the current folder, in ./data"
-        f"{' or in $DOMAINJEPA_DATA' if len(folders) > 2 else ''}. {source}{check} and put it "
+        f"{' or in $DOMAINJEPA_DATA' if told else ''}. {source}{check} and put it "
         f"there, or set DOMAINJEPA_DATA to its folder, or give its path. Licence: {card.licence}"
     )
 
@@ -300,8 +296,7 @@ def grouped_stratified(
     groups = np.arange(samples) if groups is None else groups
     classes = np.bincount(labels)
     lacking = {
-        part: [round(share * count) for count in classes.tolist()]
-        for part, share in shares.items()
+        part: [round(share * count) for count in classes.tolist()] for part, share in shares.items()
     }
     members: dict[int, list[int]] = {}
     for row, group in enumerate(groups.tolist()):

@@ -19,7 +19,15 @@ USUAL_NAMES = {
     "images": ("images", "image", "x", "data", "img", "imgs", "pixels", "cutouts"),
     "labels": ("ans", "labels", "label", "y", "target", "targets", "class", "classes"),
     "groups": (
-        "groups group group_id patient patients patient_id subject subject_id".split()
+        "groups",
+        "group",
+        "group_id",
+        "patient",
+        "patients",
+        "patient_id",
+        "subject",
+        "subjects",
+        "subject_id",
     ),
     "ids": ("ids", "id", "objid", "object_id", "obj_id", "iauname", "name", "names"),
     "split": ("split", "splits", "partition", "test", "is_test", "test_mask"),
@@ -111,9 +119,7 @@ def layout_of(array: Array, most_channels: int = MOST_CHANNELS) -> Layout | None
     return None
 
 
-def pick_images(
-    arrays: Mapping[str, Array], chosen: str | None, where: str
-) -> tuple[str, Layout]:
+def pick_images(arrays: Mapping[str, Array], chosen: str | None, where: str) -> tuple[str, Layout]:
     """The array of images: the one that the user names, else the only one of a fitting shape.
 
     Among several of a fitting shape, one that alone has a usual name is taken.
@@ -281,6 +287,8 @@ def _labels(columns: Columns, name: str, array: Array, stored: NDArray[Any]) -> 
     if len(distinct) > max(20, len(stored) // 2):
         return f"{len(distinct):,} distinct values in {len(stored):,} samples are no classes"
     numbers = distinct.astype(np.int64) if kind in "uib" else None
+    if len(distinct) < 2:
+        return "all samples have the same value"
     told = array.class_names
     values = array.values or (dict(enumerate(told)) if told else {})
     if numbers is not None and values and all(int(number) in values for number in numbers):

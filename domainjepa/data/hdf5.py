@@ -1,14 +1,13 @@
 """HDF5: images in one data set, labels and the rest beside it.
 
-Samples are read one `read_direct` at a time, in the order in which they lie in the file: fancy
-indexing is 20 to 300 times slower (see docs/log.md).
+Samples are read one at a time into one buffer, in the order in which they lie in the file: fancy
+indexing is 20 to 300 times slower, and the low-level read twice as fast as `read_direct`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -36,7 +35,7 @@ MOST_PACKED = 10_000
 class HDF5Source(Source):
     """Images in one data set of an HDF5 file; opened lazily, once in each process."""
 
-    path: str
+    path: Path
     place: Place
     layout: Layout
     stored_shape: tuple[int, ...]
@@ -58,7 +57,7 @@ class HDF5Source(Source):
             file = h5py.File(self.place.file, "r")
             dataset = open_dataset(file, self.place.path)
             if dataset.shape != self.stored_shape:
-                raise DataError(f"{Path(self.path).name} has changed since it was opened.")
+                raise DataError(f"{self.path.name} has changed since it was opened.")
             _require_filters(dataset)
             self._opened = (os.getpid(), file, dataset)
         return self._opened[2]
@@ -79,14 +78,17 @@ class HDF5Source(Source):
     def _read(self, first: int, buffer: NDArray[Any]) -> None:
         """Samples `first` and those that follow it, into a buffer (n, …)."""
         try:
-            self._dataset().read_direct(buffer, np.s_[first : first + len(buffer)])
+            stored = self._dataset().id
+            space = stored.get_space()
+            space.select_hyperslab((first, *(0,) * (buffer.ndim - 1)), buffer.shape)
+            stored.read(h5py.h5s.create_simple(buffer.shape), space, buffer)
         except UNREADABLE as error:
             if len(buffer) > 1:  # find the one that cannot be read
                 for offset in range(len(buffer)):
                     self._read(first + offset, buffer[offset : offset + 1])
                 return
             raise DataError(
-                f"sample {first} of {self.place.path.strip('/')!r} in {Path(self.path).name} "
+                f"sample {first} of {self.place.path.strip('/')!r} in {self.path.name} "
                 f"cannot be read: {_reason(error)}. Copy or download the file again."
             ) from error
 
@@ -95,10 +97,8 @@ class HDF5Source(Source):
 
     def content_key(self) -> str:
         """Size, time and name of what is read, and 16 samples."""
-        status = os.stat(self.place.file)
-        digest = hashlib.sha256(
-            f"{status.st_size} {status.st_mtime_ns} {self.place.path}".encode()
-        )
+        status = self.place.file.stat()
+        digest = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns} {self.place.path}".encode())
         some = np.unique(np.linspace(0, len(self) - 1, 16).astype(int)).tolist()
         for image in self.__getitems__(some):
             digest.update(image.tobytes())
@@ -112,12 +112,12 @@ class HDF5Loader(Loader):
     title = "HDF5"
     suffixes = (".h5", ".hdf5", ".hdf", ".he5")
 
-    def sniff(self, path: str, head: bytes) -> bool:
+    def sniff(self, path: Path, head: bytes) -> bool:
         # A user block of 512, 1024, … bytes may come before the signature.
         return any(head[at : at + 8] == SIGNATURE for at in (0, 512, 1024, 2048))
 
-    def open(self, path: str, options: OpenOptions) -> Source:
-        where = Path(path).name
+    def open(self, path: Path, options: OpenOptions) -> Source:
+        where = path.name
         try:
             return self._open(path, where, options)
         except UNREADABLE as error:
@@ -126,7 +126,7 @@ class HDF5Loader(Loader):
                 "Copy or download it again."
             ) from error
 
-    def _open(self, path: str, where: str, options: OpenOptions) -> Source:
+    def _open(self, path: Path, where: str, options: OpenOptions) -> Source:
         tree = look(path, options.follow_links)
         chosen = {
             "images": options.images,
@@ -153,7 +153,7 @@ class HDF5Loader(Loader):
         if others:
             columns.decisions.append(f"links not followed: {', '.join(others[:10])}")
         return HDF5Source(
-            name=Path(path).stem,
+            name=path.stem,
             loader=self.name,
             shape=layout.shape,
             dtype=dtype,
@@ -187,9 +187,9 @@ def _refuse(tree: Tree, chosen: dict[str, str | None], where: str) -> None:
                 )
 
 
-def _check_size(dataset: h5py.Dataset, name: str, path: str, most: int) -> None:
+def _check_size(dataset: h5py.Dataset, name: str, path: Path, most: int) -> None:
     """Raises DataError before anything is allocated that only the header asks for."""
-    where = Path(path).name
+    where = path.name
     if 0 in dataset.shape:
         raise DataError(f"{name!r} in {where} is empty: its shape is {dataset.shape}.")
     sample = int(np.prod(dataset.shape[1:], dtype=object)) * dataset.dtype.itemsize
@@ -199,7 +199,7 @@ def _check_size(dataset: h5py.Dataset, name: str, path: str, most: int) -> None:
                 f"{what} of {name!r} in {where} would take {_bytes(size)}, more than "
                 f"{_bytes(most)}. If that is meant: --set data.max_sample_bytes={size}"
             )
-    claimed, stored = sample * dataset.shape[0], os.path.getsize(path)
+    claimed, stored = sample * dataset.shape[0], path.stat().st_size
     whole = not (dataset.is_virtual or dataset.external)
     if whole and claimed > max(2**30, MOST_PACKED * stored):
         raise DataError(
@@ -223,9 +223,7 @@ def _require_filters(dataset: h5py.Dataset) -> None:
             import hdf5plugin  # noqa: F401  (registers its filters)
         except ImportError as error:
             title = label.decode("utf-8", "replace").strip("\0") or "unnamed"
-            raise MissingExtra(
-                "hdf5plugin", "hdf5", f"the HDF5 filter {code} ({title})"
-            ) from error
+            raise MissingExtra("hdf5plugin", "hdf5", f"the HDF5 filter {code} ({title})") from error
         if not h5py.h5z.filter_avail(code):
             raise DataError(f"the HDF5 filter {code} is neither in h5py nor in hdf5plugin.")
 
@@ -248,7 +246,7 @@ def _chunk_advice(dataset: h5py.Dataset, name: str) -> list[str]:
     ]
 
 
-def _read_column(place: Place, path: str, most: int = 2**30) -> NDArray[Any]:
+def _read_column(place: Place, path: Path, most: int = 2**30) -> NDArray[Any]:
     """A whole small data set, in native byte order."""
     name = place.path.strip("/")
     try:
@@ -256,15 +254,11 @@ def _read_column(place: Place, path: str, most: int = 2**30) -> NDArray[Any]:
             dataset = open_dataset(file, place.path)
             size = int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize
             if max(size, _chunk_bytes(dataset)) > most:
-                raise DataError(
-                    f"{name!r} in {Path(path).name} would take {_bytes(size)} to read."
-                )
+                raise DataError(f"{name!r} in {path.name} would take {_bytes(size)} to read.")
             _require_filters(dataset)
             values: NDArray[Any] = dataset[()]
     except UNREADABLE as error:
-        raise DataError(
-            f"{name!r} in {Path(path).name} cannot be read: {_reason(error)}."
-        ) from error
+        raise DataError(f"{name!r} in {path.name} cannot be read: {_reason(error)}.") from error
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 

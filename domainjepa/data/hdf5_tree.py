@@ -33,7 +33,7 @@ class Refused(Exception):
 class Place:
     """Where a data set lies: a file and a path in it that holds no link."""
 
-    file: str
+    file: Path
     path: str
 
 
@@ -52,7 +52,7 @@ class Tree:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def look(path: str, follow_links: bool = False) -> Tree:
+def look(path: Path, follow_links: bool = False) -> Tree:
     """Lists a file.
 
     Args:
@@ -76,11 +76,16 @@ def look(path: str, follow_links: bool = False) -> Tree:
 
 
 def open_dataset(file: h5py.File, path: str) -> h5py.Dataset:
-    """A data set whose raw storage or virtual sources, if any, are looked for beside its file."""
+    """A data set by a path without links; raw storage in other files is looked for beside it.
+
+    HDF5 itself would look for raw storage in the current folder of the process.
+    """
+    dataset = file[path]
+    if not dataset.external:
+        return dataset
+    del dataset  # HDF5 refuses another prefix while it is open
     access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
-    beside = os.fsencode(Path(file.filename).parent)
-    access.set_efile_prefix(beside)
-    access.set_virtual_prefix(beside)
+    access.set_efile_prefix(os.fsencode(Path(file.filename).parent))
     return h5py.Dataset(h5py.h5d.open(file.id, path.encode("utf-8", "surrogateescape"), access))
 
 
@@ -108,12 +113,12 @@ def _array(dataset: h5py.Dataset) -> Array:
 class _Walk:
     """Depth first through the groups of a file, each group once."""
 
-    def __init__(self, path: str, follow_links: bool, files: contextlib.ExitStack) -> None:
-        self.path = os.path.realpath(path)
-        self.root = os.path.dirname(self.path)
+    def __init__(self, path: Path, follow_links: bool, files: contextlib.ExitStack) -> None:
+        self.path = path.resolve()
+        self.root = self.path.parent
         self.follow_links = follow_links
         self.files = files
-        self.opened: dict[str, h5py.File] = {}
+        self.opened: dict[Path, h5py.File] = {}
 
     def everything(self) -> Iterator[tuple[str, h5py.Dataset | str, Place]]:
         """(name, data set or why it is refused, its place)."""
@@ -131,7 +136,7 @@ class _Walk:
                 objects += 1
                 if objects > MOST_OBJECTS:
                     raise DataError(
-                        f"{os.path.basename(self.path)} holds more than {MOST_OBJECTS:,} objects: "
+                        f"{self.path.name} holds more than {MOST_OBJECTS:,} objects: "
                         "one data set a sample is not read. Write all images into one data set "
                         "(N, H, W, C) with one sample a chunk."
                     )
@@ -172,7 +177,7 @@ class _Walk:
         for part in path.split("/"):
             if part in ("", "."):
                 continue
-            if not isinstance(thing, h5py.Group) or part not in thing.keys():
+            if not isinstance(thing, h5py.Group) or part not in thing:
                 raise Refused("is a link to nothing")
             thing, at = self.step(thing, part, at, hops)
         return thing, at
@@ -194,20 +199,19 @@ class _Walk:
             if isinstance(thing, h5py.Dataset):
                 self.check(thing, at, hops - 1)
 
-    def beside(self, name: str | bytes, at: Place, what: str) -> str:
+    def beside(self, name: str | bytes, at: Place, what: str) -> Path:
         """The real path of another file, if it may be followed."""
         if not self.follow_links:
             raise Refused(what)
         name = os.fsdecode(name)
-        path = os.path.realpath(os.path.join(os.path.dirname(at.file), name))
-        inside = os.path.commonpath([self.root, path]) == self.root
-        if not inside or "%" in name:
+        path = at.file.parent.joinpath(name).resolve()
+        if "%" in name or not path.is_relative_to(self.root):
             raise Refused(f"{what} out of the folder of the data")
-        if not os.path.isfile(path):
+        if not path.is_file():
             raise Refused(f"{what}, and that file is missing")
         return path
 
-    def file(self, path: str) -> h5py.File:
+    def file(self, path: Path) -> h5py.File:
         if path not in self.opened:
             self.opened[path] = self.files.enter_context(h5py.File(path, "r"))
         return self.opened[path]

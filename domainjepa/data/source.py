@@ -9,8 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -101,7 +104,7 @@ class Source(ABC):
         return self.__getitems__([index % len(self)])[0]
 
     def rows(self, *splits: str) -> NDArray[np.int64]:
-        """Indices of the samples in these splits, ascending; all of them where there is no split."""
+        """Indices of the samples in these splits, ascending; all where there is no split."""
         everything = np.arange(len(self), dtype=np.int64)
         if self.split is None or not splits:
             return everything
@@ -130,7 +133,7 @@ class Loader(ABC):
     suffixes: tuple[str, ...] = ()
 
     @abstractmethod
-    def sniff(self, path: str, head: bytes) -> bool:
+    def sniff(self, path: Path, head: bytes) -> bool:
         """Whether this path is of this format.
 
         Args:
@@ -139,7 +142,7 @@ class Loader(ABC):
         """
 
     @abstractmethod
-    def open(self, path: str, options: OpenOptions) -> Source:
+    def open(self, path: Path, options: OpenOptions) -> Source:
         """The source behind a path.
 
         Raises:
@@ -173,35 +176,33 @@ def open_source(
             f"unknown option {name!r}.{did_you_mean(name, OpenOptions.__dataclass_fields__)}"
         )
     options = replace(options or OpenOptions(), **settings)
-    path = os.fspath(data)
-    card = None
-    if not os.path.exists(path):
-        card = cards.named(path)
+    path, card = Path(data), None
+    if not path.exists():
+        card = cards.named(os.fspath(data))
         path = cards.locate(card)
         options = cards.reading(card, options)
     opener = _named_loader(loader) if loader else _sniff(path).open
     source = opener(path, options)
-    return cards.apply(source, card, os.path.basename(os.path.abspath(path)))
+    return cards.apply(source, card, path.resolve().name)
 
 
-def _named_loader(name: str) -> Callable[[str, OpenOptions], Source]:
+def _named_loader(name: str) -> Callable[[Path, OpenOptions], Source]:
     """A loader's `open`; a plain function (path, options) -> Source is one, too."""
     thing = LOADERS.load(name)
     if isinstance(thing, type) and issubclass(thing, Loader):
         return thing().open
     if not callable(thing):
         raise UserError(f"the loader {name!r} is neither a Loader nor a function.")
-    opener: Callable[[str, OpenOptions], Source] = thing
+    opener: Callable[[Path, OpenOptions], Source] = thing
     return opener
 
 
-def _sniff(path: str) -> Loader:
+def _sniff(path: Path) -> Loader:
     """The loader that knows the content; a suffix alone only makes the message better."""
-    name = os.path.basename(os.path.abspath(path))
-    head = b""
-    if not os.path.isdir(path):
+    name, head = path.resolve().name, b""
+    if not path.is_dir():
         try:
-            with open(path, "rb") as file:
+            with path.open("rb") as file:
                 head = file.read(4096)
         except OSError as error:
             raise DataError(f"{name} cannot be read: {error.strerror}.") from error
@@ -211,16 +212,20 @@ def _sniff(path: str) -> Loader:
     for loader in loaders:
         if loader.sniff(path, head):
             return loader
-    suffix = os.path.splitext(name)[1].lower()
-    like = [loader.title for loader in loaders if suffix in loader.suffixes]
-    what = _what(head)
+    known = ", ".join(loader.title for loader in loaders)
+    if path.is_dir():
+        endings = Counter(file.suffix.lower() for file in islice(path.rglob("*.*"), 10_000))
+        held = ", ".join(f"{count} {suffix}" for suffix, count in endings.most_common(3) if suffix)
+        raise DataError(f"the folder {name} holds no images; it has {held or 'nothing'}. {known}")
+    like = [loader.title for loader in loaders if path.suffix.lower() in loader.suffixes]
     if like:
         raise DataError(
-            f"{name} is named like {like[0]} but does not begin like it{what}. "
+            f"{name} is named like {like[0]} but does not begin like it{_what(head)}. "
             "Download it again, or rename it to what it is."
         )
-    known = ", ".join(loader.title for loader in loaders)
-    raise DataError(f"{name} is of no known format{what}. Known: {known}; or --loader module:name.")
+    raise DataError(
+        f"{name} is of no known format{_what(head)}. Known: {known}; or --loader module:name."
+    )
 
 
 def _what(head: bytes) -> str:
