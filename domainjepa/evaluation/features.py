@@ -1,0 +1,109 @@
+"""Features of a source, computed once, kept by content.
+
+The cache is a folder of .npz files named by a hash of all that the features depend on: the encoder,
+the data, the rows. Nothing there goes stale, and any file can be thrown away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from domainjepa.checkpoint import write_atomically
+from domainjepa.data.source import Source
+from domainjepa.errors import DataError
+from domainjepa.evaluation.splits import Rows
+
+Features = NDArray[np.float32]
+
+BATCH = 512
+
+
+class Encoder(Protocol):
+    """Anything that turns images into features. Its features are cached where it has a `sha256`."""
+
+    @property
+    def name(self) -> str:
+        """Short, for tables; unique in an evaluation."""
+
+    def transform(self, images: Any, /) -> Any:
+        """A list of (H, W, C) images, or a source -> (N, D) float32."""
+
+
+def _cache_name(encoder: Encoder, source: Source, rows: Rows, definition: str) -> str | None:
+    weights = getattr(encoder, "sha256", None)
+    if weights is None:
+        return None
+    # The same weights behind another size or standardisation are another encoder.
+    card = getattr(encoder, "card", "")
+    text = f"{weights} {card!r} {source.fingerprint()} {definition}"
+    digest = hashlib.sha256(text.encode())
+    digest.update(np.ascontiguousarray(rows).tobytes())
+    return f"{digest.hexdigest()[:32]}.npz"
+
+
+def _read(path: Path, rows: int) -> Features | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found: Features = file["features"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None  # absent or damaged: computed anew
+    return found if found.ndim == 2 and len(found) == rows else None
+
+
+def features_of(
+    encoder: Encoder,
+    source: Source,
+    rows: Rows,
+    *,
+    definition: str = "pooled",
+    cache: Path | None = None,
+    console: Console | None = None,
+) -> Features:
+    """The features of some rows of a source, (len(rows), D) float32, in their order.
+
+    Args:
+        definition: which features these are; part of what the cache is keyed by.
+        cache: folder to keep them in; None keeps nothing.
+        console: where to show progress; None shows none.
+
+    Raises:
+        DataError: the encoder gives something else than one finite vector for each image.
+    """
+    name = _cache_name(encoder, source, rows, definition) if cache else None
+    kept = cache / name if cache and name else None
+    if kept is not None and (found := _read(kept, len(rows))) is not None:
+        return found
+    parts = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=console is None
+    ) as progress:
+        task = progress.add_task(f"features: {encoder.name}", total=len(rows))
+        for first in range(0, len(rows), BATCH):
+            batch = source.__getitems__(rows[first : first + BATCH].tolist())
+            parts.append(np.asarray(encoder.transform(batch), dtype=np.float32))
+            if parts[-1].ndim != 2 or len(parts[-1]) != len(batch):
+                raise DataError(
+                    f"{encoder.name} gave features of shape {parts[-1].shape} for {len(batch)} "
+                    "images; one vector for each is expected"
+                )
+            progress.advance(task, len(batch))
+    features = np.concatenate(parts)
+    broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(broken):
+        raise DataError(
+            f"{encoder.name} gave features that are not finite for {len(broken)} of {len(rows)} "
+            f"images, first for sample {rows[broken[0]]} of {source.name}"
+        )
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, lambda file: np.savez(file, features=features))
+    return features

@@ -1,0 +1,166 @@
+"""Which labels train a probe, which test it: the same for every encoder, and never both.
+
+Everything is keyed by (seed, purpose, shots, draw) and nothing but labels and groups is looked at,
+so that encoders are compared over the very same draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from domainjepa.data.sampling import key
+from domainjepa.data.source import Source
+from domainjepa.errors import DataError
+
+Rows = NDArray[np.int64]
+Shots = int | Literal["all"]
+Fold = tuple[Rows, Rows]
+
+TEST_PARTS = 5
+"""Without a split of its own, a fifth of the data becomes the test set."""
+TUNING_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a source that train probes, and rows that test them.
+
+    Attributes:
+        train, test: ascending row numbers, no group in both.
+        decisions, warnings: readable lines on how it came about.
+    """
+
+    train: Rows
+    test: Rows
+    decisions: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def _folds(
+    labels: Rows, groups: Rows | None, parts: int, seed: int
+) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    splitter = (StratifiedKFold if groups is None else StratifiedGroupKFold)(
+        parts, shuffle=True, random_state=seed % 2**32
+    )
+    return list(splitter.split(np.zeros((len(labels), 1)), labels, groups))
+
+
+def train_test(source: Source, seed: int) -> Split:
+    """The source's own split; else a keyed one, stratified by class, that keeps groups whole.
+
+    Rows with a negative label are unlabelled and take no part.
+
+    Raises:
+        DataError: no labels, one class only, or too few samples or groups to hold a test set out.
+    """
+    if source.labels is None:
+        raise DataError(
+            f"{source.name} has no labels, so there is nothing to score an encoder on. "
+            "Name them with --set data.labels=NAME, or through a dataset card."
+        )
+    decisions: list[str] = []
+    warnings: list[str] = []
+    known = np.flatnonzero(source.labels >= 0)
+    if source.split is not None and "train" in source.split[known]:
+        own = source.split[known]
+        held_out = "test" if "test" in own else "val"
+        train, test = known[own == "train"], known[own == held_out]
+        decisions.append(
+            f"labels of the source's train split ({len(train)}), scores on {held_out} ({len(test)})"
+        )
+    else:
+        smallest = np.bincount(source.labels[known])
+        if len(smallest) and smallest.max() < TEST_PARTS:
+            raise DataError(
+                f"{source.name} has at most {smallest.max()} labels a class; "
+                f"holding a test set out needs at least {TEST_PARTS}."
+            )
+        groups = None if source.groups is None else source.groups[known]
+        if groups is not None and len(np.unique(groups)) < TEST_PARTS:
+            raise DataError(
+                f"{source.name} has {len(np.unique(groups))} groups; holding whole groups out for "
+                f"the test needs at least {TEST_PARTS}."
+            )
+        if smallest[smallest > 0].min() < TEST_PARTS:
+            warnings.append(f"a class has fewer than {TEST_PARTS} labels, its test score is coarse")
+        folds = _folds(source.labels[known], groups, TEST_PARTS, key(seed, "test"))
+        train, test = (known[part] for part in folds[0])
+        whole = "" if groups is None else ", groups kept whole"
+        decisions.append(
+            f"no split in the source: 1/{TEST_PARTS} held out for the test, stratified{whole} "
+            f"(seed {seed}): {len(train)} train, {len(test)} test"
+        )
+    if source.groups is not None:
+        shared = np.isin(source.groups[train], source.groups[test])
+        if shared.any():
+            train = train[~shared]
+            warnings.append(
+                f"{shared.sum()} training samples share a group with the test set: left out"
+            )
+    for name, rows in (("training", train), ("test", test)):
+        if len(np.unique(source.labels[rows])) < 2:
+            raise DataError(f"the {name} labels of {source.name} hold fewer than two classes")
+    unseen = np.setdiff1d(source.labels[test], source.labels[train])
+    if len(unseen):
+        warnings.append(f"{len(unseen)} classes of the test set have no training label")
+    return Split(np.sort(train), np.sort(test), decisions, warnings)
+
+
+def _seen_before(groups: Rows) -> Rows:
+    """For each entry, how many earlier ones are of the same group."""
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order[0]] - 1))
+    lengths = np.diff(starts, append=len(groups))
+    count = np.empty(len(groups), dtype=np.int64)
+    count[order] = np.arange(len(groups)) - np.repeat(starts, lengths)
+    return count
+
+
+def draw_shots(
+    labels: Rows, shots: Shots, *, seed: int, draw: int, groups: Rows | None = None
+) -> Rows:
+    """The labels of one draw: `shots` of each class, or all of them.
+
+    Within a class, one sample of every group comes before a second one of any, so that k labels are
+    k patients or fields wherever there are that many. A class with fewer is taken whole.
+
+    Args:
+        labels: (N,) class indices of the training rows.
+        groups: (N,) or None.
+
+    Returns:
+        Ascending positions in `labels`.
+    """
+    if shots == "all":
+        return np.arange(len(labels))
+    order = np.random.default_rng(key(seed, "draw", shots, draw)).permutation(len(labels))
+    chosen = []
+    for label in np.unique(labels):
+        of_class = order[labels[order] == label]
+        if groups is not None:
+            of_class = of_class[np.argsort(_seen_before(groups[of_class]), kind="stable")]
+        chosen.append(of_class[:shots])
+    return np.sort(np.concatenate(chosen))
+
+
+def tuning_folds(labels: Rows, *, seed: int, groups: Rows | None = None) -> Sequence[Fold] | None:
+    """Folds inside the training labels, on which a probe's regularisation is chosen.
+
+    Returns:
+        (fit, validate) positions, stratified, groups whole; None where a fold would miss a class,
+        as with one or two labels a class.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    if counts.min() < TUNING_FOLDS:
+        return None
+    if groups is not None and len(np.unique(groups)) < TUNING_FOLDS:
+        return None
+    folds = _folds(labels, groups, TUNING_FOLDS, key(seed, "tune"))
+    complete = all(len(np.unique(labels[part])) == len(classes) for fold in folds for part in fold)
+    return folds if complete else None
