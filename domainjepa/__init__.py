@@ -1,0 +1,56 @@
+"""domainjepa: pretrain your own image encoder on your own unlabelled data with LeJEPA.
+
+The public names load on first use, so that `import domainjepa` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from domainjepa.config import PretrainConfig
+    from domainjepa.data.source import open_source
+    from domainjepa.encoder import FrozenEncoder
+    from domainjepa.errors import UserError
+    from domainjepa.evaluation.suite import evaluate
+    from domainjepa.objective import LeJEPALoss, SIGReg
+    from domainjepa.pretrain import pretrain
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FrozenEncoder",
+    "LeJEPALoss",
+    "PretrainConfig",
+    "SIGReg",
+    "UserError",
+    "evaluate",
+    "open_source",
+    "pretrain",
+]
+
+_HOMES = {
+    "FrozenEncoder": "domainjepa.encoder",
+    "LeJEPALoss": "domainjepa.objective",
+    "PretrainConfig": "domainjepa.config",
+    "SIGReg": "domainjepa.objective",
+    "UserError": "domainjepa.errors",
+    "evaluate": "domainjepa.evaluation.suite",
+    "open_source": "domainjepa.data.source",
+    "pretrain": "domainjepa.pretrain",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'domainjepa' has no attribute {name!r}")
+    thing = getattr(importlib.import_module(home), name)
+    # `pretrain` and `evaluate` are modules, too: importing one would else hide the function.
+    globals()[name] = thing
+    return thing
+
+
+def __dir__() -> list[str]:
+    return __all__

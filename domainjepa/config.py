@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from domainjepa import catalog
 from domainjepa.errors import ConfigError, did_you_mean
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -103,6 +104,10 @@ class ObjectiveConfig(Settings):
     debias: bool = False
     knots: int = Field(default=17, ge=3)
     t_max: float = Field(default=5.0, gt=0)
+    average_weights: float = Field(default=0.0, ge=0, lt=1)
+    """Ablation: the centre comes from an exponential average of the weights with this decay."""
+    predictor: bool = False
+    """Ablation: an MLP between an embedding and what it predicts."""
 
 
 class OptimizerConfig(Settings):
@@ -278,9 +283,29 @@ def setting_words() -> set[str]:
     return {word for name in setting_names() for word in name.split(".")}
 
 
+def without_paths(config: PretrainConfig) -> dict[str, Any]:
+    """The settings as plain data for an artefact: what is None is left out, and the data's path
+    too, unless it is the bare name of a dataset card."""
+    plain = config.model_dump(mode="json", exclude_none=True)
+    if config.data.path not in catalog.names("datasets"):
+        del plain["data"]["path"]
+    return plain
+
+
+def flat(config: PretrainConfig) -> dict[str, Any]:
+    """Dotted name -> value."""
+    values: dict[str, Any] = {}
+    for name in setting_names():
+        value: Any = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        values[name] = value
+    return values
+
+
 def to_toml(config: PretrainConfig) -> str:
-    """The settings as TOML that `--recipe` takes back; what is None is left out."""
-    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+    """The settings as TOML that `--recipe` takes back; it names no path."""
+    return tomli_w.dumps(without_paths(config))
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

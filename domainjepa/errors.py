@@ -14,7 +14,7 @@ class ConfigError(UserError):
     """A setting that does not exist, or a value that it cannot take."""
 
 
-class DataError(UserError):
+class DataError(UserError, ValueError):
     """A file or a sample that cannot be read, or must not be."""
 
 

@@ -1,0 +1,58 @@
+"""A source through a frozen encoder: the features of every sample in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from domainjepa.checkpoint import write_atomically
+from domainjepa.data.source import Source, open_source
+from domainjepa.encoder import FrozenEncoder
+from domainjepa.errors import UserError
+from domainjepa.evaluation.features import features_of
+
+
+def embed(
+    encoder: str | Path, data: str, out: Path, *, loader: str | None = None
+) -> tuple[int, int]:
+    """Write `features` (N, D) float32, with `labels`, `split` and `ids` where the data has them.
+
+    Args:
+        encoder: a run folder or an `encoder.safetensors`.
+        data: a path or the name of a dataset card.
+        out: a `.npz` or `.h5` file.
+        loader: by default the content decides.
+
+    Returns:
+        The shape of the features.
+
+    Raises:
+        UserError: another suffix, or an encoder or data that cannot be read.
+    """
+    if out.suffix not in (".npz", ".h5", ".hdf5"):
+        raise UserError(f"--out {out.name!r}: features are written to .npz or .h5")
+    source = open_source(data, loader=loader)
+    features = features_of(FrozenEncoder(encoder), source)
+    columns = {"features": features, **_columns(source)}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".npz":
+        write_atomically(out, lambda file: np.savez(file, **columns))  # type: ignore[arg-type]
+    else:
+        write_atomically(out, lambda file: _write_hdf5(file, columns))
+    return features.shape[0], features.shape[1]
+
+
+def _columns(source: Source) -> dict[str, NDArray[Any]]:
+    found = {"labels": source.labels, "groups": source.groups, "split": source.split, "ids": source.ids}
+    return {name: column for name, column in found.items() if column is not None}
+
+
+def _write_hdf5(file: Any, columns: dict[str, NDArray[Any]]) -> None:
+    with h5py.File(file, "w") as target:
+        for name, column in columns.items():
+            text = column.dtype.kind == "U"
+            target[name] = np.char.encode(column, "utf-8") if text else column

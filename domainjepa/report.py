@@ -1,0 +1,83 @@
+"""The report of a run: one HTML file with the plan, the curves and the last figures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from matplotlib.figure import Figure
+
+_CURVES = [
+    ("loss", "loss"),
+    ("prediction", "prediction"),
+    ("sigreg", "SIGReg"),
+    ("effective_rank", "effective rank of the features"),
+    ("probe_accuracy", "online probe, accuracy on held-out rows"),
+    ("lr", "learning rate"),
+]
+
+_PAGE = jinja2.Template(
+    """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>Pretraining run</title>
+<style>
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+img { max-width: 100%; background: #fff; border-radius: 6px; }
+table { border-collapse: collapse; margin: 1rem 0; }
+td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top; }
+th { font-weight: 600; white-space: nowrap; }
+</style></head><body>
+<h1>Pretraining run</h1>
+<h2>Plan</h2>
+<table>{% for name, text in notes %}<tr><th>{{ name }}</th><td>{{ text }}</td></tr>{% endfor %}</table>
+{% if last %}<h2>Curves</h2>
+<img alt="Loss, its two parts, effective rank and online probe against steps" src="data:image/png;base64,{{ curves }}">
+<h2>Last figures</h2>
+<table>{% for name, value in last.items() %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>{% endfor %}</table>
+{% endif %}
+<p>A falling loss alone does not show that an encoder is good: look at the effective rank and the probe.</p>
+</body></html>
+""",
+    autoescape=True,
+)
+
+
+def draw_curves(metrics: list[dict[str, Any]]) -> bytes:
+    """PNG of the curves of a run, one panel for each figure that was logged."""
+    shown = [(key, title) for key, title in _CURVES if any(m.get(key) is not None for m in metrics)]
+    rows = -(-len(shown) // 3)
+    figure = Figure(figsize=(12, 3.2 * rows), layout="constrained")
+    for number, (key, title) in enumerate(shown, 1):
+        axes = figure.add_subplot(rows, 3, number)
+        points = [(m["step"], m[key]) for m in metrics if m.get(key) is not None]
+        axes.plot(*zip(*points, strict=True), color="#2563eb", marker="." if len(points) < 20 else "")
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+        if key == "loss" and min(value for _, value in points) > 0:
+            axes.set_yscale("log")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def write_run_report(
+    path: Path, notes: list[tuple[str, str]], metrics: list[dict[str, Any]]
+) -> None:
+    """Write the report of a run.
+
+    Args:
+        path: of the HTML file.
+        notes: the plan, name and text.
+        metrics: the lines of `metrics.jsonl`.
+    """
+    last = {
+        name: f"{value:.4g}" if isinstance(value, float) else value
+        for name, value in (metrics[-1] if metrics else {}).items()
+    }
+    curves = base64.b64encode(draw_curves(metrics)).decode() if metrics else ""
+    path.write_text(_PAGE.render(notes=notes, last=last, curves=curves), encoding="utf-8")
