@@ -6,7 +6,6 @@ indexing is 20 to 300 times slower, and the low-level read twice as fast as `rea
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,8 +17,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.columns import USUAL_NAMES, Layout, find_columns, pick_images
+from domainjepa.data.columns import USUAL_NAMES, find_columns
 from domainjepa.data.hdf5_tree import Place, Tree, look, open_dataset
+from domainjepa.data.layout import USUAL_NAMES as IMAGE_NAMES
+from domainjepa.data.layout import Layout, leaf, pick_images
 from domainjepa.data.source import Image, Loader, OpenOptions, Source
 from domainjepa.errors import DataError, MissingExtra
 
@@ -96,13 +97,9 @@ class HDF5Source(Source):
         return _read_column(self.places[name], self.path)
 
     def content_key(self) -> str:
-        """Size, time and name of what is read, and 16 samples."""
+        """Size and time of the file, and the name of what is read."""
         status = self.place.file.stat()
-        digest = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns} {self.place.path}".encode())
-        some = np.unique(np.linspace(0, len(self) - 1, 16).astype(int)).tolist()
-        for image in self.__getitems__(some):
-            digest.update(image.tobytes())
-        return digest.hexdigest()
+        return f"{status.st_size} {status.st_mtime_ns} {self.place.path}"
 
 
 class HDF5Loader(Loader):
@@ -128,15 +125,9 @@ class HDF5Loader(Loader):
 
     def _open(self, path: Path, where: str, options: OpenOptions) -> Source:
         tree = look(path, options.follow_links)
-        chosen = {
-            "images": options.images,
-            "labels": options.labels,
-            "groups": options.groups,
-            "split": options.split,
-        }
-        _refuse(tree, chosen, where)
+        _refuse(tree, options, where)
         name, layout = pick_images(tree.arrays, options.images, where)
-        array, place = tree.arrays[name], tree.places[name]
+        place = tree.places[name]
         with h5py.File(place.file, "r") as file:
             dataset = open_dataset(file, place.path)
             _check_size(dataset, name, path, options.max_sample_bytes)
@@ -144,42 +135,34 @@ class HDF5Loader(Loader):
             advice = _chunk_advice(dataset, name)
 
         def read(column: str) -> NDArray[Any]:
-            return _read_column(tree.places[column], path, options.max_sample_bytes)
+            return _read_column(tree.places[column], path)
 
-        columns = find_columns(tree.arrays, read, name, chosen, where)
-        dtype = array.dtype.newbyteorder("=")
-        found = f"images: {name!r}, {array.shape[0]:,} of {array} ({layout})"
-        others = sorted(set(tree.refused))
-        if others:
-            columns.decisions.append(f"links not followed: {', '.join(others[:10])}")
+        columns = find_columns(tree.arrays, read, name, options, where)
+        columns.warnings += advice
+        if tree.refused:
+            names = ", ".join(sorted(tree.refused)[:10])
+            columns.decisions.append(f"left out, since they lead to other files: {names}")
         return HDF5Source(
             name=path.stem,
             loader=self.name,
             shape=layout.shape,
-            dtype=dtype,
-            labels=columns.labels,
-            classes=columns.classes,
-            groups=columns.groups,
-            ids=columns.ids,
-            split=columns.split,
-            decisions=[found, *columns.decisions],
-            warnings=[*advice, *columns.warnings],
+            dtype=tree.arrays[name].dtype.newbyteorder("="),
             keys=tuple(sorted(tree.arrays)),
             path=path,
             place=place,
             layout=layout,
-            stored_shape=array.shape,
+            stored_shape=tree.arrays[name].shape,
             places=tree.places,
+            **vars(columns),
         )
 
 
-def _refuse(tree: Tree, chosen: dict[str, str | None], where: str) -> None:
+def _refuse(tree: Tree, options: OpenOptions, where: str) -> None:
     """Raises DataError where a link stands in place of something that would have been read."""
-    for role, usual in USUAL_NAMES.items():
-        wanted = chosen.get(role)
+    for role, usual in {"images": IMAGE_NAMES, **USUAL_NAMES}.items():
+        wanted = getattr(options, role, None)
         for name, reason in tree.refused.items():
-            leaf = name.rpartition("/")[2].lower()
-            if wanted in (name, f"/{name}") or (wanted is None and leaf in usual):
+            if wanted in (name, f"/{name}") or (wanted is None and leaf(name) in usual):
                 raise DataError(
                     f"{name!r} in {where} {reason} and is not followed. Where you trust the file: "
                     "--set data.follow_links=true follows what stays in its folder; or copy it "

@@ -17,7 +17,7 @@ from typing import Any
 
 import h5py
 
-from domainjepa.data.columns import Array
+from domainjepa.data.layout import Array
 from domainjepa.errors import DataError
 
 MOST_OBJECTS = 10_000

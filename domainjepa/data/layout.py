@@ -1,0 +1,165 @@
+"""Which array of a container holds the images, and how they lie in it.
+
+HDF5 files and `.npz` archives are both named arrays: a loader lists them as `Array`s, from their
+headers alone, and the images are found by shape, or by the name that the user gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domainjepa.errors import DataError, did_you_mean
+
+USUAL_NAMES = ("images", "image", "x", "data", "img", "imgs", "pixels", "cutouts")
+"""Lower case, the most telling first."""
+MOST_CHANNELS = 16
+"""An axis that is longer is taken for a side of the image, unless the user names the array."""
+SMALLEST_SIDE = 4
+
+
+@dataclass(frozen=True)
+class Array:
+    """A named array, before anything is read.
+
+    Attributes:
+        shape, dtype: as the header tells.
+        values: integer -> name, where the container names its values (an HDF5 enum), or None.
+        class_names: names of the classes in the order of their indices, where they are told.
+        same_as: equal for two names of one array.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    values: Mapping[int, str] | None = None
+    class_names: tuple[str, ...] | None = None
+    same_as: object = None
+
+    def __str__(self) -> str:
+        return f"{'x'.join(map(str, self.shape)) or 'scalar'} {self.dtype}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How samples lie in an array: axis 0 counts them, `channels` tells where the channels are.
+
+    Attributes:
+        channels: last: (N, H, W, C); first: (N, C, H, W); none: (N, H, W).
+        shape: (H, W, C) of one sample.
+    """
+
+    channels: Literal["last", "first", "none"]
+    shape: tuple[int, int, int]
+
+    def images(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """(n, …) as stored -> (n, H, W, C), C-contiguous."""
+        if self.channels == "first":
+            stored = np.moveaxis(stored, 1, -1)
+        return np.ascontiguousarray(stored.reshape(len(stored), *self.shape))
+
+    def __str__(self) -> str:
+        return {
+            "last": "channels last",
+            "first": "channels first, moved last",
+            "none": "one channel",
+        }[self.channels]
+
+
+def layout_of(array: Array, most_channels: int = MOST_CHANNELS) -> Layout | None:
+    """The layout that makes an array one of images, or None where it can be none.
+
+    Of the second and the last of four axes the shorter one holds the channels, the last one where
+    they are equal.
+    """
+    if array.dtype.kind not in "uif":
+        return None
+    sides = array.shape[1:]
+    if len(sides) == 2 and min(sides) >= 2 * SMALLEST_SIDE:
+        return Layout("none", (*sides, 1))
+    if len(sides) != 3:
+        return None
+    last = Layout("last", (sides[0], sides[1], sides[2]))
+    first = Layout("first", (sides[1], sides[2], sides[0]))
+    for layout in sorted((last, first), key=lambda one: one.shape[2]):
+        if min(layout.shape[:2]) >= SMALLEST_SIDE and 0 < layout.shape[2] <= most_channels:
+            return layout
+    return None
+
+
+def pick_images(arrays: Mapping[str, Array], chosen: str | None, where: str) -> tuple[str, Layout]:
+    """The array of images: the one that the user names, else the only one of a fitting shape.
+
+    Among several of a fitting shape, one that alone has a usual name is taken.
+
+    Args:
+        arrays: name -> array, of the whole file.
+        chosen: the user's `data.images`, or None.
+        where: what to call the file in a message.
+
+    Raises:
+        DataError: none, or several; the choices are listed.
+    """
+    if chosen is not None:
+        name = full_name(arrays, chosen, "images", where)
+        layout = layout_of(arrays[name], most_channels=2**31)
+        if layout is None:
+            raise DataError(
+                f"{name!r} in {where} is {arrays[name]}, not images: they are (N, H, W), "
+                "(N, H, W, C) or (N, C, H, W) of integers or floats."
+            )
+        return name, layout
+    # The most usual name speaks for an array that has several.
+    ranked = sorted(arrays, key=lambda name: rank(name, USUAL_NAMES))
+    found: dict[object, str] = {}
+    for name in ranked:
+        if layout_of(arrays[name]):
+            found.setdefault(arrays[name].same_as or name, name)
+    usual = [name for name in found.values() if leaf(name) in USUAL_NAMES]
+    candidates = usual if len(usual) == 1 else list(found.values())
+    if len(candidates) == 1:
+        layout = layout_of(arrays[candidates[0]])
+        if layout is not None:
+            return candidates[0], layout
+    if candidates:
+        listed = ", ".join(f"{name} ({arrays[name]})" for name in sorted(candidates)[:20])
+        raise DataError(
+            f"{where} holds {len(candidates)} arrays that could be the images: {listed}. "
+            f"Pick one: --set data.images={candidates[0]}"
+        )
+    listed = ", ".join(f"{name} ({arrays[name]})" for name in sorted(arrays)[:20]) or "nothing"
+    raise DataError(
+        f"{where} has no array of images: (N, H, W), or (N, H, W, C) or (N, C, H, W) with at most "
+        f"{MOST_CHANNELS} channels. It holds {listed}. If one of these is it: "
+        "--set data.images=NAME"
+    )
+
+
+def full_name(names: Mapping[str, Any], chosen: str, role: str, where: str) -> str:
+    """The full name of what the user calls by its full name or by its last part.
+
+    Raises:
+        DataError: no such name, or several.
+    """
+    wanted = chosen.strip("/")
+    if wanted in names:
+        return wanted
+    ends = [name for name in names if name.rpartition("/")[2] == wanted]
+    if len(ends) == 1:
+        return ends[0]
+    if ends:
+        raise DataError(f"data.{role}={chosen}: {where} has {', '.join(sorted(ends))}. Name one.")
+    raise DataError(f"data.{role}={chosen}: {where} has none.{did_you_mean(wanted, names)}")
+
+
+def leaf(name: str) -> str:
+    """The last part of a name in lower case."""
+    return name.rpartition("/")[2].lower()
+
+
+def rank(name: str, usual: Sequence[str]) -> tuple[int, str]:
+    """A sort key: the place of a name's last part among usual ones, then the name."""
+    return (usual.index(leaf(name)) if leaf(name) in usual else len(usual), name)
