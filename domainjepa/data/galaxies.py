@@ -95,7 +95,8 @@ class Frame:
         turns = np.sign(self.between(-1, 1))  # clockwise or not
         crest = np.cos(number * (np.arctan2(self.y, self.x) - phase - turns * winding))
         outside = 1 / (1 + np.exp(-12 * (r / start - 1)))
-        return np.exp(self.between(2.5, 4.5) * (crest - 1)) * outside
+        arms: Floats = np.exp(self.between(2.5, 4.5) * (crest - 1)) * outside
+        return arms
 
 
 def smooth(frame: Frame) -> Light:
@@ -133,9 +134,7 @@ def spiral(frame: Frame, pitch: tuple[float, float], barred: bool = False) -> Li
     old = middle + 0.35 * disc
     if barred:  # The arms leave from its ends.
         start = frame.between(0.7, 1.0)
-        bar = plane.sersic(
-            0.55 * start, np.full_like(start, 0.5), frame.between(0.18, 0.3), phase
-        )
+        bar = plane.sersic(0.55 * start, np.full_like(start, 0.5), frame.between(0.18, 0.3), phase)
         old = old + frame.between(0.25, 0.4) * bar
     arms = plane.arms(2, np.radians(frame.between(*pitch)), start, phase)
     return old, frame.between(1.5, 2.5) * disc * arms

@@ -4,7 +4,8 @@ A galaxy's class decides its morphology and nothing else. Everything that would 
 the class is drawn from one distribution for all classes: size, surface brightness, redshift (which
 dims by (1 + z)^-4 and reddens), colour, colour gradient, position angle, centring, seeing, depth,
 level and slope of the background, foreground stars and small neighbours. The spread of each is that
-of a survey from the ground; `nuisances` has the numbers.
+of a survey from the ground; `nuisances` has the numbers. Inclination alone belongs to the class: a
+disc is edge-on, or tilted by up to 60 degrees.
 
 Lengths are in pixels of a cut-out of 48 px, 19 arcsec a side, and grow with the size of the
 cut-out. Fluxes are in units of the sky noise in a pixel of an exposure of median depth.
@@ -13,13 +14,15 @@ cut-out. Fluxes are in units of the sky noise in a pixel of an exposure of media
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa import __version__
 from domainjepa.data.galaxies import CLASSES, Floats, Frame
 from domainjepa.data.sampling import key
 from domainjepa.errors import UserError
@@ -29,7 +32,7 @@ TEST_SHARE = 0.2
 # The asinh stretch (Lupton et al. 2004), one for the survey: linear up to the softening, then
 # logarithmic; what becomes 0 and what becomes 255.
 SOFTENING, BLACK, WHITE = 4.0, -6.0, 300.0
-BANDS = np.array([0.5, 0.0, -0.5])
+BANDS = np.array([0.5, 0.0, -0.5], dtype=np.float32)
 """The magnitudes by which red, green and blue (i, r, g) change when the colour changes by one."""
 REDDENING = 2.5  # magnitudes of colour for each unit of redshift
 STARS = 2  # of the spots; the others are galaxies
@@ -86,12 +89,12 @@ def colours(magnitudes: Floats) -> Floats:
 
 
 def exposures(
-    draw: str, traits: dict[str, Floats], size: int, random: np.random.Generator
+    kind: str, traits: dict[str, Floats], size: int, random: np.random.Generator
 ) -> Floats:
     """Images of galaxies of one class as the camera sees them.
 
     Args:
-        draw: the class.
+        kind: the class.
         traits: what `nuisances` gave, for these galaxies.
         size: pixels a side.
         random: shapes the galaxies and makes the noise.
@@ -99,46 +102,54 @@ def exposures(
     Returns:
         (N, size, size, 3) float32, in units of the median sky noise.
     """
-    from scipy import fft
-
-    unit = size / 48
-    count = len(traits["radius"])
-    # Light from beyond the edge is blurred into the picture, so more than the picture is drawn.
-    margin = max(4, size // 8)
-    wide = size + 2 * margin
-    axis = (np.arange(wide, dtype=np.float32) - (wide - 1) / 2) / np.float32(unit)
     trait = {name: values.astype(np.float32) for name, values in traits.items()}
     column = {name: v[:, None, None] for name, v in trait.items() if v.ndim == 1}
+    # Light from beyond the edge is blurred into the picture, so more than the picture is drawn.
+    margin = max(4, size // 8)
+    inside = slice(margin, margin + size)
+    axis = (
+        (np.arange(size + 2 * margin, dtype=np.float32) - (size + 2 * margin - 1) / 2) * 48 / size
+    )
 
     x = axis[None, None, :] - trait["centre"][:, 0, None, None]
     y = axis[None, :, None] - trait["centre"][:, 1, None, None]
     cos, sin = np.cos(column["angle"]), np.sin(column["angle"])
     frame = Frame(x * cos + y * sin, y * cos - x * sin, column["radius"], random)
-    light = np.stack(CLASSES[draw](frame), axis=1)  # (N, 2, H, W): old and young stars
+    light = np.stack(CLASSES[kind](frame), axis=1)  # (N, 2, H, W): old and young stars
     light /= light.sum(axis=(1, 2, 3), keepdims=True)
-
-    psf = moffat(axis[None, None, :], axis[None, :, None], column["seeing"])
-    psf /= psf.sum(axis=(1, 2), keepdims=True)
-    transfer = fft.rfft2(fft.ifftshift(psf, axes=(1, 2)))[:, None]
-    light = fft.irfft2(fft.rfft2(light) * transfer, s=(wide, wide))
-    light = light[:, :, margin:-margin, margin:-margin]
+    light = _blurred(light, column["seeing"], 48 / size)[:, :, inside, inside]
 
     # Young stars are bluer by the gradient; the colour of the whole stays the one that was drawn.
     z = trait["redshift"]
     ages = colours(np.stack([trait["gradient"], -trait["gradient"]], axis=1) / 2)
-    picture = np.einsum("nshw,nsb->nhwb", light, ages)
-    flux = 2 * np.pi * trait["radius"] ** 2 * trait["brightness"] * unit**2 / (1 + z) ** 4
+    picture: Floats = np.einsum("nshw,nsb->nhwb", light, ages)
+    area = 2 * np.pi * (trait["radius"] * size / 48) ** 2
+    flux = area * trait["brightness"] / (1 + z) ** 4
     bands = flux[:, None] * colours(trait["colour"] + REDDENING * z)
     picture *= (bands / picture.sum(axis=(1, 2)))[:, None, None]
 
-    axis = axis[margin:-margin]
+    axis = axis[inside]
     _add_spots(picture, axis, trait)
     noise = column["noise"][..., None] * np.sqrt(1 + picture / SKY_LEVEL)
     picture += noise * random.standard_normal(picture.shape, dtype=np.float32)
-    slope = trait["slope"] / 24
-    picture += trait["background"][:, None, None]
-    picture += (slope[:, :1] * axis)[:, None, :, None] + (slope[:, 1:] * axis)[:, :, None, None]
+    tilt = trait["slope"][:, :, None] * axis / 24  # (N, 2, size)
+    picture += trait["background"][:, None, None, :]
+    picture += tilt[:, 0, None, :, None] + tilt[:, 1, :, None, None]
     return picture
+
+
+def _blurred(light: Floats, seeing: Floats, pixel: float) -> Floats:
+    """Images (N, S, W, W) convolved with the PSF of each sample; `seeing` is (N, 1, 1)."""
+    from scipy import fft
+
+    wide = light.shape[-1]
+    # The Fourier transform counts from a pixel's middle, so the PSF peaks on one.
+    offset = (np.arange(wide, dtype=np.float32) - wide // 2) * np.float32(pixel)
+    psf = moffat(offset[None, None, :], offset[None, :, None], seeing)
+    psf /= psf.sum(axis=(1, 2), keepdims=True)
+    transfer = fft.rfft2(fft.ifftshift(psf, axes=(1, 2)))[:, None]
+    blurred: Floats = fft.irfft2(fft.rfft2(light) * transfer, s=(wide, wide))
+    return blurred
 
 
 def _add_spots(picture: Floats, axis: Floats, trait: dict[str, Floats]) -> None:
@@ -168,7 +179,8 @@ def rendered(picture: Floats) -> NDArray[np.uint8]:
     """The survey's asinh stretch (Lupton et al. 2004): linear near the sky, then logarithmic."""
     low, high = np.arcsinh(np.array([BLACK, WHITE]) / SOFTENING)
     shade = (np.arcsinh(picture / SOFTENING) - low) / (high - low)
-    return (shade.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    levels: NDArray[np.uint8] = (shade.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    return levels
 
 
 def simulate_survey(
@@ -207,7 +219,7 @@ def simulate_survey(
     classes = random.permutation(np.arange(samples) % len(CLASSES)).astype(np.uint8)
     split = np.full(samples, b"train", dtype="S5")
     for label in range(len(CLASSES)):
-        rows = np.flatnonzero(classes == label)
+        rows = random.permutation(np.flatnonzero(classes == label))
         split[rows[: round(TEST_SHARE * len(rows))]] = b"test"
     table = {
         "ans": classes,
@@ -224,33 +236,37 @@ def simulate_survey(
         with h5py.File(unfinished, "w") as file:
             file.attrs["title"] = "Simulated galaxy survey"
             file.attrs["simulated"] = True
-            file.attrs["class_names"] = list(CLASSES)
             file.attrs["seed"] = seed
-            file.attrs["made_with"] = [
-                f"{name} {version(name)}" for name in ("domainjepa", "astropy", "numpy", "scipy")
+            file.attrs["made_with"] = [f"domainjepa {__version__}"] + [
+                f"{name} {version(name)}" for name in ("astropy", "numpy", "scipy")
             ]
             for name, values in table.items():
                 file.create_dataset(name, data=values)
+            file["ans"].attrs["class_names"] = list(CLASSES)
             shape = (samples, size, size, 3)
             images = file.create_dataset("images", shape, np.uint8, chunks=(1, *shape[1:]))
             done = 0
-            for label, draw in enumerate(CLASSES):
-                for part in _parts(np.flatnonzero(classes == label)):
-                    shapes = np.random.default_rng(key(seed, "survey", draw, int(part[0])))
-                    chosen = {name: values[part] for name, values in traits.items()}
-                    for row, image in zip(
-                        part, rendered(exposures(draw, chosen, size, shapes)), strict=True
-                    ):
-                        images[row] = image
-                    done += len(part)
-                    if progress is not None:
-                        progress(done, samples)
+            for rows in _parts(classes):
+                kind = list(CLASSES)[classes[rows[0]]]
+                shapes = np.random.default_rng(key(seed, "survey", kind, int(rows[0])))
+                chosen = {name: values[rows] for name, values in traits.items()}
+                pictures = rendered(exposures(kind, chosen, size, shapes))
+                for row, picture in zip(rows, pictures, strict=True):
+                    images[row] = picture
+                done += len(rows)
+                if progress is not None:
+                    progress(done, samples)
         unfinished.replace(target)
     except OSError as error:
         raise UserError(f"{target.name!r} cannot be written: {error.strerror or error}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # gone where all went well
+            unfinished.unlink()
 
 
-def _parts(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+def _parts(classes: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
+    """Rows of one class, as many as are drawn together."""
+    for label in range(len(CLASSES)):
+        rows = np.flatnonzero(classes == label)
+        for start in range(0, len(rows), _CHUNK):
+            yield rows[start : start + _CHUNK]
