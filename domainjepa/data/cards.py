@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from domainjepa import catalog
@@ -64,11 +65,13 @@ class SplitRule(_Part):
     """A split that keeps groups whole and each class's share nearly the same in every part."""
 
     rule: Literal["grouped-stratified"]
-    shares: dict[Literal["train", "val", "test"], Annotated[float, Field(gt=0, lt=1)]]
+    shares: dict[str, Annotated[float, Field(gt=0, lt=1)]]
     seed: int = 0
 
     @model_validator(mode="after")
     def _whole(self) -> SplitRule:
+        if set(self.shares) - {"train", "val", "test"}:
+            raise ValueError("the parts are called train, val, test")
         if abs(sum(self.shares.values()) - 1) > 1e-9:
             raise ValueError("the shares must add up to 1")
         return self
@@ -175,38 +178,40 @@ def matches(card: Card, source: Source, file_name: str) -> bool:
     )
 
 
-def apply(source: Source, card: Card | None, file_name: str) -> Source:
-    """Completes a source in place by its card: class names, groups, a split, its name.
+def matching(source: Source, file_name: str) -> Card | None:
+    """The shipped card whose data set this is, if any."""
+    every = (load(catalog.find("datasets", name)) for name in catalog.names("datasets"))
+    return next((card for card in every if matches(card, source, file_name)), None)
+
+
+def apply(card: Card, source: Source, file_name: str) -> Source:
+    """Completes a source in place by its card: its name, class names, groups, a split.
 
     Args:
-        source: freshly opened.
-        card: the card that the user named, or None to look for one that matches.
+        card: that the user named, or that matches.
+        source: freshly opened with the card's names.
         file_name: of the data, without folders.
 
     Raises:
-        DataError: the file is not what the named card describes.
+        DataError: the file is not what the card describes.
     """
-    if card is None:
-        for name in catalog.names("datasets"):
-            candidate = load(catalog.find("datasets", name))
-            if matches(candidate, source, file_name):
-                card = candidate
-                break
-        else:
-            return source
-        source.decisions.append(f"dataset card: {card.name} ({card.title}) fits keys and shape")
-    elif not matches(card, source, file_name):
+    if not matches(card, source, file_name):
         shape = "x".join(map(str, source.shape))
         raise DataError(
             f"{file_name} is not {card.title}: it has {len(source):,} samples of {shape} and the "
             f"keys {', '.join(source.keys)}. Give its path to open it without the card."
         )
-    else:
-        source.decisions.append(f"dataset card: {card.name} ({card.title})")
+    source.decisions.append(f"dataset card: {card.name} ({card.title}), by its keys and shape")
     source.card = card.model_dump(mode="json", exclude_none=True)
     source.name = card.name
     if card.classes and source.labels is not None:
-        _name_classes(source, card.classes)
+        source.labels = _as_stored(source.labels, source.classes)
+        if source.labels.max() >= len(card.classes):
+            raise DataError(
+                f"{file_name} has the label {source.labels.max()}; {card.title} has only "
+                f"{len(card.classes)} classes."
+            )
+        source.classes = card.classes
     if card.groups and source.groups is None:
         rule = card.groups
         source.groups = sky_groups(
@@ -227,15 +232,8 @@ def apply(source: Source, card: Card | None, file_name: str) -> Source:
     return source
 
 
-def _name_classes(source: Source, classes: tuple[str, ...]) -> None:
-    """Gives the classes their names; a source has renumbered labels if some are missing."""
-    assert source.labels is not None
-    if source.classes is not None and all(name.isdigit() for name in source.classes):
-        source.labels = np.array([int(name) for name in source.classes])[source.labels]
-    elif source.classes is not None:
-        return
-    if source.labels.max(initial=0) >= len(classes):
-        raise DataError(
-            f"{source.name}: label {source.labels.max()} with only {len(classes)} classes."
-        )
-    source.classes = classes
+def _as_stored(labels: NDArray[np.int64], classes: tuple[str, ...] | None) -> NDArray[np.int64]:
+    """Undoes the renumbering of labels of which some are missing."""
+    if classes is None or not all(name.isdigit() for name in classes):
+        return labels
+    return np.array([int(name) for name in classes], dtype=np.int64)[labels]

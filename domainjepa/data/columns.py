@@ -108,9 +108,8 @@ def find_columns(
             for name, array in arrays.items()
             if leaf(name) in USUAL_NAMES[role] and _one_a_sample(array, samples)
         ]
-        fitting.sort(
-            key=lambda name: (name.rpartition("/")[0] != group, rank(name, USUAL_NAMES[role]))
-        )
+        fitting.sort(key=lambda name: rank(name, USUAL_NAMES[role]))
+        fitting.sort(key=lambda name: name.rpartition("/")[0] != group)
         for name in fitting[:1]:
             problem = make(columns, name, arrays[name], read(name))
             if problem and role == "split":

@@ -190,7 +190,13 @@ def open_source(
         options = cards.reading(card, options)
     opener = _named_loader(loader) if loader else _sniff(path).open
     source = opener(path, options)
-    return cards.apply(source, card, path.resolve().name)
+    file_name = path.resolve().name
+    if card is None:
+        card = cards.matching(source, file_name)
+        if card is None:
+            return source
+        source = opener(path, cards.reading(card, options))
+    return cards.apply(card, source, file_name)
 
 
 def _named_loader(name: str) -> Callable[[Path, OpenOptions], Source]:
