@@ -72,7 +72,7 @@ def untrained(encoders: Sequence[Encoder], weights: str | None = None) -> list[E
     return list(twins.values())
 
 
-def make_baselines(wanted: Sequence[str], encoders: Sequence[Encoder]) -> list[Encoder]:
+def baselines(wanted: Sequence[str], encoders: Sequence[Encoder]) -> list[Encoder]:
     """The baselines behind `NAME` or `NAME=WEIGHTS`.
 
     Raises:

@@ -23,10 +23,10 @@ from domainjepa.evaluation.splits import Fold, Rows
 
 Features = NDArray[np.float32]
 
-REGULARISATION = (0.001, 0.01, 0.1, 1.0)
-"""Values of `C` to choose from, weakest penalty last."""
-UNTUNED = 0.1
-"""`C` where there are too few labels to choose."""
+REGULARISATION = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
+"""Values of `C` to choose from, strongest penalty first."""
+UNTUNED = 1.0
+"""`C` where there are too few labels to choose; with one label a class it hardly matters."""
 NEIGHBOURS = 20
 TEMPERATURE = 0.07
 
@@ -54,12 +54,17 @@ class LayerNorm(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 def logistic_pipeline(c: float = UNTUNED) -> Pipeline:
     """LayerNorm, then multinomial logistic regression.
 
-    The scaler between them leaves the family of classifiers what it is (it is affine) and makes the
-    penalty indifferent to the scale of a feature; without it lbfgs needs about five times the
-    iterations for the same scores. `tol` bounds the gradient of the mean log-loss.
+    Features are centred for the solver's sake: the intercept, which is not penalised, makes up for
+    it, so the classifier is the same, found in a tenth of the iterations. They are not scaled one
+    by one: from a few labels that mostly scales noise (it costs raw pixels 10 points).
     """
-    classify = LogisticRegression(C=c, tol=1e-3, max_iter=2000)
-    return Pipeline([("norm", LayerNorm()), ("scale", StandardScaler()), ("classify", classify)])
+    return Pipeline(
+        [
+            ("norm", LayerNorm()),
+            ("centre", StandardScaler(with_std=False)),
+            ("classify", LogisticRegression(C=c, max_iter=2000)),
+        ]
+    )
 
 
 def logistic(features: Features, labels: Rows, folds: Sequence[Fold] | None) -> Pipeline:

@@ -22,7 +22,7 @@ from domainjepa.data.source import Source
 from domainjepa.errors import UserError
 from domainjepa.evaluation.features import Encoder, Features, features_of
 from domainjepa.evaluation.probes import PROBES
-from domainjepa.evaluation.protocol import Protocol
+from domainjepa.evaluation.protocol import Protocol, read_protocol
 from domainjepa.evaluation.results import Cell, Results
 from domainjepa.evaluation.scores import METRICS, Array, confusion, resampled_confusions
 from domainjepa.evaluation.splits import Rows, Shots, Split, draw_shots, train_test, tuning_folds
@@ -31,7 +31,7 @@ from domainjepa.evaluation.splits import Rows, Shots, Split, draw_shots, train_t
 def evaluate(
     encoders: Sequence[Encoder],
     source: Source,
-    protocols: Sequence[Protocol],
+    protocols: Sequence[Protocol | str],
     out: Path | None = None,
     *,
     cache: Path | None = None,
@@ -42,7 +42,7 @@ def evaluate(
     Args:
         encoders: with distinct names, the one of interest first.
         source: with labels.
-        protocols: with distinct names.
+        protocols: with distinct names; a text is the name or path of one.
         out: a folder for the report; None writes nothing.
         cache: a folder for features; `out`/features by default.
         console: where to show progress; None shows nothing.
@@ -51,17 +51,18 @@ def evaluate(
         UserError: names that are not distinct.
         DataError: labels that nothing can be scored on, or features that are none.
     """
+    run = [read_protocol(one) if isinstance(one, str) else one for one in protocols]
     _check_names("encoders", [encoder.name for encoder in encoders])
-    _check_names("protocols", [protocol.name for protocol in protocols])
-    splits = {protocol: train_test(source, protocol.seed) for protocol in protocols}
+    _check_names("protocols", [protocol.name for protocol in run])
+    splits = {protocol: train_test(source, protocol.seed) for protocol in run}
     labels = source.labels
     assert labels is not None  # train_test refuses a source without
     classes = source.classes or tuple(str(label) for label in range(int(labels.max()) + 1))
-    shown = splits[protocols[0]].test
+    shown = splits[run[0]].test
     results = Results(
         _settings(encoders, source, splits),
         source.name,
-        tuple(protocols),
+        tuple(run),
         classes,
         shown,
         labels[shown],
@@ -69,18 +70,20 @@ def evaluate(
     for protocol, split in splits.items():
         for text in [*split.warnings, *_scarce(protocol, labels[split.train], classes)]:
             results.warn(text)
+    rows = np.unique(np.concatenate([r for s in splits.values() for r in (s.train, s.test)]))
     for encoder in encoders:
+        features = features_of(
+            encoder,
+            source,
+            rows,
+            cache=cache or (out / "features" if out else None),
+            console=console,
+        )
+        results.features[encoder.name] = features[np.searchsorted(rows, shown)]
         for protocol, split in splits.items():
-            features = features_of(
-                encoder,
-                source,
-                np.concatenate([split.train, split.test]),
-                definition=protocol.features,
-                cache=cache or (out / "features" if out else None),
-                console=console,
+            train, test = (
+                features[np.searchsorted(rows, part)] for part in (split.train, split.test)
             )
-            train, test = np.split(features, [len(split.train)])
-            results.features.setdefault(encoder.name, test)
             _probe(encoder.name, protocol, source, split, train, test, results)
     if out is not None:
         from domainjepa.evaluation.report import write_report

@@ -1,0 +1,213 @@
+"""Pictures of an evaluation. Each function takes data and the path of the PNG that it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.preprocessing import normalize
+
+from domainjepa.data.sampling import key
+from domainjepa.data.source import Image
+from domainjepa.evaluation.features import Features
+from domainjepa.evaluation.protocol import Protocol
+from domainjepa.evaluation.results import Results
+from domainjepa.evaluation.scores import Array, confusion
+from domainjepa.evaluation.splits import Rows
+from domainjepa.pictures import montage, to_rgb
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#882255", "#666666")
+"""Okabe and Ito (2008), told apart by colour-blind readers; markers repeat what they say."""
+MARKERS = "osD^vPX*"
+MAPPED = 1000
+"""Samples in an embedding map: more take long and only fill it."""
+NEIGHBOURS = 7
+WRONG = (213, 94, 0)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def accuracy_against_shots(results: Results, protocol: Protocol, path: Path) -> None:
+    """The first metric of a protocol against labels a class, with intervals, a line an encoder."""
+    metric, shots = protocol.metrics[0], results.shots(protocol)
+    figure = _figure(7, 4.2)
+    axes = figure.add_subplot()
+    spread = 0.06 * (np.arange(len(results.encoders)) - (len(results.encoders) - 1) / 2)
+    for number, encoder in enumerate(results.encoders):
+        cells = [results.cells[protocol.name, count, encoder] for count in shots]
+        means = 100 * np.array([cell.values[metric].mean() for cell in cells])
+        bounds = 100 * np.array([cell.interval(metric)[:2] for cell in cells])
+        axes.errorbar(
+            np.arange(len(shots)) + spread[number],
+            means,
+            yerr=np.maximum(np.abs(bounds.T - means), 0),
+            color=COLOURS[number % len(COLOURS)],
+            marker=MARKERS[number % len(MARKERS)],
+            capsize=3,
+            label=encoder,
+        )
+    if metric == "accuracy":
+        largest = 100 * np.bincount(results.labels).max() / len(results.labels)
+        axes.axhline(largest, color="#888888", linestyle=":", label="largest class alone")
+    axes.set_xticks(range(len(shots)), [str(count) for count in shots])
+    axes.set_xlabel("labels a class")
+    axes.set_ylabel(f"{metric.replace('_', ' ')} on the test set, %")
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def embed_in_plane(features: Features, seed: int) -> Array:
+    """(N, D) -> (N, 2): at most 50 principal components, then t-SNE (van der Maaten 2008)."""
+    unit = normalize(features.astype(np.float64))
+    components = min(50, *unit.shape)
+    reduced = PCA(components, random_state=seed % 2**32).fit_transform(unit)
+    tsne = TSNE(perplexity=min(30, (len(unit) - 1) / 3), random_state=seed % 2**32)
+    return np.asarray(tsne.fit_transform(reduced), dtype=np.float64)
+
+
+def embedding_map(
+    features: dict[str, Features], labels: Rows, classes: Sequence[str], path: Path, seed: int = 0
+) -> None:
+    """Test samples in the plane, side by side for encoders, coloured by class.
+
+    The labels only colour the points.
+    """
+    rng = np.random.default_rng(key(seed, "map"))
+    shown = np.sort(rng.permutation(len(labels))[:MAPPED])
+    figure = _figure(4.2 * len(features), 4.9)
+    found = np.unique(labels[shown])
+    panels = figure.subplots(1, len(features), squeeze=False)[0]
+    for axes, (name, of_all) in zip(panels, features.items(), strict=True):
+        plane = embed_in_plane(of_all[shown], key(seed, "t-SNE"))
+        for number, label in enumerate(found):
+            points = plane[labels[shown] == label]
+            axes.scatter(
+                *points.T,
+                s=9,
+                color=COLOURS[number % len(COLOURS)],
+                marker=MARKERS[number // len(COLOURS) % len(MARKERS)],
+                alpha=0.75,
+                linewidths=0,
+                label=classes[label],
+            )
+        axes.set_title(name, fontsize=11)
+        axes.set(xticks=[], yticks=[])
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=min(len(found), 2 + 2 * len(features)),
+        frameon=False,
+        fontsize=9,
+        markerscale=2,
+    )
+    _save(figure, path)
+
+
+def nearest_by_cosine(features: Features, queries: NDArray[Any]) -> Rows:
+    """(Q,) positions -> (Q, 7) positions of the nearest others, nearest first."""
+    unit = normalize(features)
+    likeness = unit[queries] @ unit.T
+    likeness[np.arange(len(queries)), queries] = -np.inf
+    return np.argsort(-likeness, axis=1, kind="stable")[:, :NEIGHBOURS]
+
+
+def neighbour_purity(features: Features, labels: Rows) -> float:
+    """Share of the 7 nearest test samples that are of a sample's own class, over all samples."""
+    parts = np.array_split(np.arange(len(labels)), max(1, len(labels) // 1000))
+    same = [labels[nearest_by_cosine(features, p)] == labels[p][:, None] for p in parts]
+    return float(np.concatenate(same).mean())
+
+
+def neighbour_montage(
+    features: Features,
+    labels: Rows,
+    classes: Sequence[str],
+    images: Callable[[Rows], Sequence[Image]],
+    path: Path,
+    *,
+    title: str = "",
+    queries: int = 8,
+    seed: int = 0,
+) -> None:
+    """A query of each class and its nearest neighbours; those of another class are framed.
+
+    Args:
+        features: (N, D).
+        labels: (N,).
+        images: positions in `labels` -> images.
+        queries: rows at most.
+    """
+    rng = np.random.default_rng(key(seed, "queries"))
+    order = rng.permutation(len(labels))
+    _, first = np.unique(labels[order], return_index=True)
+    asked = order[first][:queries]
+    found = nearest_by_cosine(features, asked)
+    rows = []
+    for query, neighbours in zip(asked, found, strict=True):
+        shown = [to_rgb(image) for image in images(np.concatenate([[query], neighbours]))]
+        right = labels[neighbours] == labels[query]
+        rows.append([
+            _framed(shown[0], None),
+            *(_framed(one, None if ok else WRONG) for one, ok in zip(shown[1:], right, strict=True)),
+        ])  # fmt: skip
+    montage(
+        rows,
+        path,
+        row_titles=[classes[labels[query]] for query in asked],
+        column_titles=["query", *(str(n + 1) for n in range(found.shape[1]))],
+        title=title,
+        cell=72,
+    )
+
+
+def _framed(rgb: NDArray[np.uint8], colour: tuple[int, int, int] | None) -> NDArray[np.uint8]:
+    """A border outside the picture, white where there is nothing to say, so that sizes agree."""
+    width = max(1, round(0.06 * max(rgb.shape[:2])))
+    height, across = rgb.shape[:2]
+    framed = np.empty((height + 2 * width, across + 2 * width, 3), np.uint8)
+    framed[:] = (255, 255, 255) if colour is None else colour
+    framed[width:-width, width:-width] = rgb
+    return framed
+
+
+def confusion_matrix(
+    labels: Rows, predictions: Rows, classes: Sequence[str], path: Path, title: str = ""
+) -> None:
+    """True classes as rows: the share of each that the probe gave to each class."""
+    counts = confusion(labels, predictions, len(classes))
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(3.2 + 0.45 * len(classes), 12.0)
+    figure = _figure(side + 0.6, side)
+    axes = figure.add_subplot()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    if len(classes) <= 20:
+        for (row, column), value in np.ndenumerate(share):
+            colour = "white" if value > 0.55 else "#222222"
+            text = f"{100 * value:.0f}" if counts[row, column] else ""
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    ticks = range(len(classes)) if len(classes) <= 40 else []
+    axes.set_xticks(ticks, [classes[tick] for tick in ticks], rotation=45, ha="right")
+    sizes = counts.sum(axis=1)
+    axes.set_yticks(ticks, [f"{classes[tick]} ({sizes[tick]:.0f})" for tick in ticks])
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true (test samples)")
+    axes.set_title(title or "% of each true class", fontsize=11)
+    _save(figure, path)
