@@ -87,10 +87,10 @@ class SkyCrop(A.ImageOnlyTransform):  # type: ignore[misc]
         if step >= 2:
             # Bin whole pixels first, as a detector does: bilinear interpolation sees two of them.
             bins = int(step)
+            top, left = height % bins // 2, width % bins // 2
             height, width = height // bins, width // bins
-            img = cv2.resize(
-                img[: height * bins, : width * bins], (width, height), interpolation=cv2.INTER_AREA
-            )
+            whole = img[top : top + height * bins, left : left + width * bins]
+            img = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
             step, shift = step / bins, (shift[0] / bins, shift[1] / bins)
         # View pixel (u, v) -> image pixel: scale, displace, rotate and mirror about the centre.
         cos, sin = math.cos(angle), math.sin(angle)
