@@ -11,6 +11,7 @@ that into exactly the gradient of one process on the joined batch, whatever the 
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,7 +52,8 @@ def process_group() -> Iterator[None]:
     """The process group that torchrun's environment describes, for the length of a `with` block.
 
     NCCL where CUDA is available, else gloo. Without RANK and WORLD_SIZE in the environment, or
-    inside an existing group, the block runs as it is.
+    inside an existing group, the block runs as it is. A DistributedDataParallel that outlives the
+    block aborts the process at exit (gloo), so let it live in a function that is called inside.
     """
     if in_group() or not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         yield
@@ -63,6 +65,7 @@ def process_group() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.collect()  # what still holds the group in a cycle
         dist.destroy_process_group()
 
 
@@ -71,7 +74,8 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
 
     Use the returned value: the argument is left as it was.
     """
-    return _Sum.apply(tensor) if in_group() else tensor  # type: ignore[no-untyped-call, no-any-return]
+    total: Tensor = _Sum.apply(tensor) if in_group() else tensor
+    return total
 
 
 def gather_over_ranks(tensor: Tensor, dim: int = 0) -> Tensor:
@@ -80,7 +84,8 @@ def gather_over_ranks(tensor: Tensor, dim: int = 0) -> Tensor:
     The sizes along `dim` may differ between ranks (and may be 0); the others must agree. Asking for
     the sizes synchronises with the host.
     """
-    return _Gather.apply(tensor, dim) if in_group() else tensor  # type: ignore[no-untyped-call, no-any-return]
+    joined: Tensor = _Gather.apply(tensor, dim) if in_group() else tensor
+    return joined
 
 
 def any_over_ranks(flag: bool) -> bool:
@@ -101,7 +106,7 @@ class _Sum(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total
@@ -124,7 +129,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat([p[:n] for p, n in zip(parts, counts, strict=True)]).movedim(0, dim)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total.narrow(ctx.dim, ctx.start, ctx.count), None

@@ -62,7 +62,8 @@ def bhep(z: Tensor, beta: float = 1.0) -> Tensor:
     b = beta**2
     pairs = torch.cdist(z, z).square().mul_(-b / 2).exp_().sum() / n
     singles = (z.square().sum(1) * (-b / (2 * (1 + b)))).exp().sum() * (1 + b) ** (-k / 2)
-    return pairs - 2 * singles + n * (1 + 2 * b) ** (-k / 2)
+    value: Tensor = pairs - 2 * singles + n * (1 + 2 * b) ** (-k / 2)
+    return value
 
 
 @torch.no_grad()

@@ -32,7 +32,8 @@ def sobol(dimension: int, count: int, seed: int, step: int) -> Tensor:
             f"sobol directions have at most {SobolEngine.MAXDIM} dimensions, not "
             f"{dimension}: use directions='gaussian'"
         )
-    points = SobolEngine(dimension, scramble=True, seed=key(seed, step)).draw(count)
+    engine = SobolEngine(dimension, scramble=True, seed=key(seed, step))  # type: ignore[no-untyped-call]
+    points: Tensor = engine.draw(count)
     # A point on the border of the cube would be infinite after the inverse CDF.
     points = points.clamp(2**-24, 1 - 2**-24)
     return normalize(torch.special.ndtri(points), dim=1).T

@@ -94,10 +94,12 @@ def characteristic_sums(s: Tensor, dt: float, terms: int) -> Tensor:
     """
     function: Any = _Sums
     if s.is_cuda and s.dtype == torch.float32 and find_spec("triton"):
-        from domainjepa.objective.epps_pulley_triton import TritonSums as function
+        from domainjepa.objective import epps_pulley_triton
+
+        function = epps_pulley_triton.Sums
     views = s.reshape(math.prod(s.shape[:-2]), *s.shape[-2:])
-    sums = function.apply(views, dt, terms)
-    return sums.reshape(*s.shape[:-2], *sums.shape[1:])  # type: ignore[no-any-return]
+    sums: Tensor = function.apply(views, dt, terms)
+    return sums.reshape(*s.shape[:-2], *sums.shape[1:])
 
 
 class _Sums(torch.autograd.Function):
@@ -122,8 +124,8 @@ class _Sums(torch.autograd.Function):
         return sums.permute(2, 1, 0, 3)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (s,) = ctx.saved_tensors
         # d/ds of c cos(k dt s) + s sin(k dt s) is a cosine series with k dt s and a sine series
         # with -k dt c.

@@ -35,7 +35,7 @@ def extended_jarque_bera(s: Tensor) -> Tensor:
     u = centred / moment.clamp(min=TINY).sqrt()
     skewness, kurtosis = u.pow(3).mean(-2), u.pow(4).mean(-2)
     variance = moment.squeeze(-2) * (n / max(n - 1, 1))
-    location = n * mean.squeeze(-2).square() / variance.clamp(min=TINY)
+    location: Tensor = n * mean.squeeze(-2).square() / variance.clamp(min=TINY)
     scale = (n - 1) * (variance - 1).square() / 2
     return location + scale + n / 6 * (skewness.square() + (kurtosis - 3).square() / 4)
 
@@ -50,7 +50,8 @@ def cramer_von_mises(s: Tensor) -> Tensor:
     """
     n = s.shape[-2]
     steps = (ranks(s) - 0.5) / n
-    return (steps - ndtr(s.sort(-2).values)).square().sum(-2) + 1 / (12 * n)
+    value: Tensor = (steps - ndtr(s.sort(-2).values)).square().sum(-2) + 1 / (12 * n)
+    return value
 
 
 def watson(s: Tensor) -> Tensor:
@@ -62,7 +63,8 @@ def watson(s: Tensor) -> Tensor:
     Null level: 0.083 (0.049) at N = 8, 0.083 (0.052) at 128, 0.083 (0.053) at 1024.
     """
     shift = ndtr(s).mean(-2) - 0.5
-    return cramer_von_mises(s) - s.shape[-2] * shift.square()
+    value: Tensor = cramer_von_mises(s) - s.shape[-2] * shift.square()
+    return value
 
 
 def anderson_darling(s: Tensor) -> Tensor:
@@ -76,7 +78,8 @@ def anderson_darling(s: Tensor) -> Tensor:
     n = s.shape[-2]
     ordered = s.sort(-2).values
     tails = log_ndtr(ordered) + log_ndtr(-ordered.flip(-2))
-    return -n - ((2 * ranks(s) - 1) * tails).sum(-2) / n
+    value: Tensor = -n - ((2 * ranks(s) - 1) * tails).sum(-2) / n
+    return value
 
 
 def shapiro_wilk(s: Tensor) -> Tensor:
@@ -94,7 +97,8 @@ def shapiro_wilk(s: Tensor) -> Tensor:
     ordered = s.sort(-2).values
     centred = ordered - ordered.mean(-2, keepdim=True)
     a = royston_weights(n).to(s.device, s.dtype, non_blocking=True)[:, None]
-    return 1 - (a * centred).sum(-2).square() / centred.square().sum(-2).clamp(min=TINY)
+    value: Tensor = 1 - (a * centred).sum(-2).square() / centred.square().sum(-2).clamp(min=TINY)
+    return value
 
 
 def vicreg(s: Tensor) -> Tensor:
@@ -109,7 +113,8 @@ def vicreg(s: Tensor) -> Tensor:
     mean = s.mean(-2)
     # The norm has gradient 0 where all samples agree; the root of a variance would have NaN.
     std = torch.linalg.vector_norm(s - mean.unsqueeze(-2), dim=-2) / math.sqrt(s.shape[-2])
-    return mean.square() + (std - 1).square()
+    value: Tensor = mean.square() + (std - 1).square()
+    return value
 
 
 def ranks(s: Tensor) -> Tensor:
@@ -132,9 +137,8 @@ def royston_weights(n: int) -> Tensor:
         outer += [a[-2] + _polynomial(u, -3.582633, 5.682633, -1.752461, -0.293762, 0.042981)]
     fixed = len(outer)
     inner = m[fixed:-fixed]
-    a[fixed:-fixed] = (
-        inner * ((1 - 2 * sum(x.square() for x in outer)) / inner.square().sum()).sqrt()
-    )
+    rest = 1 - 2 * sum(float(x) ** 2 for x in outer)
+    a[fixed:-fixed] = inner * (rest / inner.square().sum()).sqrt()
     for k, x in enumerate(outer):
         a[k], a[-1 - k] = -x, x
     return a
