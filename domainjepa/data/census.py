@@ -1,0 +1,220 @@
+"""One pass over every sample of a source: values by band, blank and unreadable samples, repeats."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domainjepa.data.sampling import key
+from domainjepa.data.source import Image, Source
+from domainjepa.errors import DataError
+
+MOST_FOR_NEAR = 30_000
+"""Every pair is compared in small, so near duplicates are looked for up to this many samples."""
+ALIKE = 0.995
+"""Correlation of two images, pixel by pixel, from which they are near duplicates."""
+
+_THUMBNAIL = 8
+_CANDIDATES = 5_000  # pairs of thumbnails that are looked at in full
+_BATCH_BYTES = 32 * 2**20
+_VALUE_SAMPLES = 512
+_VALUE_PIXELS = 2048
+
+
+@dataclass
+class Band:
+    """Values of one band: the range over all samples, the rest over a keyed selection of them.
+
+    Attributes:
+        low, high: least and greatest finite value; None where there is none.
+        missing: share of the pixels that are NaN or infinite.
+        mean, std: of the selection, as are the 1st, 50th and 99th percentiles.
+    """
+
+    low: float | None
+    high: float | None
+    missing: float
+    mean: float | None = None
+    std: float | None = None
+    percentiles: tuple[float, float, float] | None = None
+
+
+@dataclass
+class Census:
+    """What the pass found.
+
+    Attributes:
+        bands: one for each channel.
+        value_samples: how many samples, drawn by key, gave means and percentiles.
+        sizes: how many sizes (H, W) there are.
+        blank: rows whose bands hold one value each, or none.
+        unreadable: row -> why.
+        duplicates: lists of rows with identical bytes, without blank ones; each list ascending.
+        near: pairs of rows that correlate above `ALIKE` without being identical; of identical rows
+            only the first is compared.
+        near_skipped: why near duplicates were not looked for, or an empty string.
+    """
+
+    bands: list[Band]
+    value_samples: int
+    sizes: int
+    blank: list[int] = field(default_factory=list)
+    unreadable: dict[int, str] = field(default_factory=dict)
+    duplicates: list[list[int]] = field(default_factory=list)
+    near: list[tuple[int, int]] = field(default_factory=list)
+    near_skipped: str = ""
+
+
+class _Range:
+    """Range and missing values of every band, sample after sample."""
+
+    def __init__(self, channels: int) -> None:
+        self.low = np.full(channels, np.inf)
+        self.high = np.full(channels, -np.inf)
+        self.missing = np.zeros(channels)
+        self.pixels = 0
+
+    def add(self, image: Image) -> bool:
+        """Counts a sample in; returns whether it is blank."""
+        if image.dtype.kind == "f":
+            finite = np.isfinite(image)
+            low = image.min(axis=(0, 1), where=finite, initial=np.inf)
+            high = image.max(axis=(0, 1), where=finite, initial=-np.inf)
+            self.missing += (~finite).sum(axis=(0, 1))
+        else:
+            low, high = image.min(axis=(0, 1)), image.max(axis=(0, 1))
+        self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
+        self.pixels += image.shape[0] * image.shape[1]
+        return bool((high <= low).all())
+
+
+def take_census(source: Source, progress: Callable[[int, int], None] | None = None) -> Census:
+    """Reads every sample once.
+
+    Args:
+        source: read in batches of at most 32 MB.
+        progress: called with the number of samples read so far and of all.
+    """
+    samples, channels = len(source), source.shape[2]
+    random = np.random.default_rng(key("census", samples))
+    chosen = set(random.choice(samples, min(samples, _VALUE_SAMPLES), replace=False).tolist())
+    near_wanted = samples <= MOST_FOR_NEAR
+    thumbnails = np.zeros((samples if near_wanted else 0, _THUMBNAIL**2), np.float32)
+    ranges, values = _Range(channels), []
+    sizes: set[tuple[int, int]] = set()
+    blank: list[int] = []
+    unreadable: dict[int, str] = {}
+    rows_of: dict[bytes, list[int]] = {}
+
+    nbytes = int(np.prod(source.shape)) * source.dtype.itemsize
+    batch = int(np.clip(_BATCH_BYTES // nbytes, 1, 256))
+    for start in range(0, samples, batch):
+        rows = list(range(start, min(start + batch, samples)))
+        for row, image in _read(source, rows, unreadable):
+            sizes.add((image.shape[0], image.shape[1]))
+            if row in chosen:
+                pixels = image.reshape(-1, channels)
+                some = random.integers(0, len(pixels), min(len(pixels), _VALUE_PIXELS))
+                values.append(pixels[some].astype(np.float64))
+            if ranges.add(image):
+                blank.append(row)
+                continue
+            digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+            digest.update(np.ascontiguousarray(image).data)
+            rows_of.setdefault(digest.digest(), []).append(row)
+            if near_wanted:
+                thumbnails[row] = _thumbnail(image)
+        if progress is not None:
+            progress(rows[-1] + 1, samples)
+
+    census = Census(
+        _bands(ranges, values),
+        len(chosen),
+        len(sizes),
+        blank,
+        unreadable,
+        [rows for rows in rows_of.values() if len(rows) > 1],
+    )
+    if near_wanted:
+        firsts = np.array(sorted(rows[0] for rows in rows_of.values()), dtype=np.int64)
+        census.near, census.near_skipped = _near(source, firsts, thumbnails[firsts])
+    else:
+        census.near_skipped = f"more than {MOST_FOR_NEAR:,} samples"
+    return census
+
+
+def _read(source: Source, rows: list[int], unreadable: dict[int, str]) -> list[tuple[int, Image]]:
+    """The samples that can be read; notes the others."""
+    try:
+        return list(zip(rows, source.__getitems__(rows), strict=True))
+    except DataError as error:
+        if len(rows) == 1:
+            unreadable[rows[0]] = str(error)
+            return []
+        return [pair for row in rows for pair in _read(source, [row], unreadable)]
+
+
+def _bands(ranges: _Range, values: list[NDArray[np.float64]]) -> list[Band]:
+    together = np.concatenate(values) if values else np.zeros((0, len(ranges.low)))
+    bands = []
+    for index, (low, high) in enumerate(zip(ranges.low, ranges.high, strict=True)):
+        band = Band(
+            low=float(low) if np.isfinite(low) else None,
+            high=float(high) if np.isfinite(high) else None,
+            missing=float(ranges.missing[index] / max(ranges.pixels, 1)),
+        )
+        known = together[np.isfinite(together[:, index]), index]
+        if known.size:
+            band.mean, band.std = float(known.mean()), float(known.std())
+            first, median, last = np.percentile(known, (1, 50, 99)).tolist()
+            band.percentiles = (first, median, last)
+        bands.append(band)
+    return bands
+
+
+def _thumbnail(image: Image) -> NDArray[np.float32]:
+    """Mean of the bands in 8x8 blocks, centred and of unit length; zero for an image without shape.
+
+    A dot product of two thumbnails is their correlation.
+    """
+    grey = np.nan_to_num(image.astype(np.float32), posinf=0.0, neginf=0.0).mean(axis=2)
+    for axis in (0, 1):
+        edges = np.arange(_THUMBNAIL) * grey.shape[axis] // _THUMBNAIL
+        ends = np.append(edges[1:], grey.shape[axis])
+        widths = np.maximum(ends - edges, 1).astype(np.float32)
+        grey = np.add.reduceat(grey, edges, axis=axis) / np.expand_dims(widths, 1 - axis)
+    flat: NDArray[np.float32] = grey.ravel() - grey.mean()
+    length = np.linalg.norm(flat)
+    if length > 0:
+        flat /= length
+    return flat
+
+
+def _near(
+    source: Source, rows: NDArray[np.int64], thumbnails: NDArray[np.float32]
+) -> tuple[list[tuple[int, int]], str]:
+    """Pairs of rows that are nearly alike, thumbnails first and then pixel by pixel."""
+    candidates: list[tuple[int, int]] = []
+    step = 512
+    for start in range(0, len(rows), step):
+        alike = thumbnails[start : start + step] @ thumbnails[start:].T
+        for one, other in np.argwhere(alike > ALIKE).tolist():
+            if other > one:
+                candidates.append((int(rows[start + one]), int(rows[start + other])))
+        if len(candidates) > _CANDIDATES:
+            return [], "too many samples look alike in small"
+    return [pair for pair in candidates if _alike(*source.__getitems__(pair))], ""
+
+
+def _alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    if one.shape != other.shape:
+        return False
+    a, b = (np.nan_to_num(image.astype(np.float64)).ravel() for image in (one, other))
+    a, b = a - a.mean(), b - b.mean()
+    length = np.sqrt((a @ a) * (b @ b))
+    return bool(length > 0 and a @ b > ALIKE * length)
