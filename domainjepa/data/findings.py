@@ -43,10 +43,15 @@ def findings(source: Source, census: Census) -> list[str]:
         if band.low is not None and band.low == band.high:
             said.append(f"band {index} holds {band.low:g} everywhere. Leave it out of the file.")
     if census.duplicates:
-        said.append(_repeated(source, census.duplicates, "set", "of identical samples"))
+        said.append(
+            f"{_repeated(source, census.duplicates, 'set')} of identical samples. Keep one of each "
+            "or give them one group: on both sides of a split they flatter the scores."
+        )
     if census.near:
-        alike = f"of samples that look alike (correlation above {ALIKE:g})"
-        said.append(_repeated(source, census.near, "pair", alike))
+        said.append(
+            f"{_repeated(source, census.near, 'pair')} of samples that look alike (correlation "
+            f"above {ALIKE:g}). Look at them; those of one object belong in one group."
+        )
     torn = _torn_groups(source)
     if torn:
         said.append(
@@ -68,22 +73,18 @@ def findings(source: Source, census: Census) -> list[str]:
     return said
 
 
-def _repeated(source: Source, sets: Sequence[Sequence[int]], word: str, what: str) -> str:
-    """The warning on samples that repeat each other."""
-    first = "; ".join(_rows(rows) for rows in sets[:3])
-    said = f"{_many(len(sets), word)} {what}: {first}{'; …' if len(sets) > 3 else ''}"
-    if source.labels is not None:
-        conflicts = sum(len(set(source.labels[list(rows)].tolist())) > 1 for rows in sets)
-        said += f"; {conflicts:,} with conflicting labels" if conflicts else ""
-    across = 0
-    if source.split is not None:
-        across = sum(len(set(source.split[list(rows)].tolist())) > 1 for rows in sets)
-        if across:
-            said += (
-                f"; {across:,} in more than one part of the split, so that scores on the test part "
-                "are too good"
-            )
-    return f"{said}. Keep one of each, or give them one group."
+def _repeated(source: Source, sets: Sequence[Sequence[int]], word: str) -> str:
+    """How many sets of rows there are, how bad they are, and the first ones."""
+    details = []
+    for values, what in (
+        (source.split, "across the parts of the split"),
+        (source.labels, "with conflicting labels"),
+    ):
+        if values is not None:
+            differ = sum(len(set(values[list(rows)].tolist())) > 1 for rows in sets)
+            details += [f"{differ:,} {what}"] if differ else []
+    first = "; ".join(_rows(rows) for rows in sets[:3]) + ("; …" if len(sets) > 3 else "")
+    return f"{_many(len(sets), word)} ({', '.join([*details, first])})"
 
 
 def _torn_groups(source: Source) -> int:
