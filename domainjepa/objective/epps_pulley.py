@@ -19,8 +19,9 @@ theta is small, and most are small; on differences the result is as good as the 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
-from importlib.util import find_spec
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -90,16 +91,28 @@ def epps_pulley(
 def characteristic_sums(s: Tensor, dt: float, terms: int) -> Tensor:
     """Sums over n of cos(k dt s[n]) and sin(k dt s[n]), k = 1 ... terms; once differentiable.
 
-    (..., N, M) -> (..., 2, terms, M). On CUDA a Triton kernel does it, where Triton is installed.
+    (..., N, M) -> (..., 2, terms, M). On CUDA in float32 the Triton twin does it, if there is one.
     """
-    function: Any = _Sums
-    if s.is_cuda and s.dtype == torch.float32 and find_spec("triton"):
-        from domainjepa.objective import epps_pulley_triton
-
-        function = epps_pulley_triton.Sums
+    on_cuda = s.is_cuda and s.dtype == torch.float32
+    function = (_triton_sums() if on_cuda else None) or _Sums
     views = s.reshape(math.prod(s.shape[:-2]), *s.shape[-2:])
     sums: Tensor = function.apply(views, dt, terms)
     return sums.reshape(*s.shape[:-2], *sums.shape[1:])
+
+
+@cache
+def _triton_sums() -> Any:
+    """The Triton twin of _Sums, or None where Triton is missing or cannot build its kernels."""
+    try:
+        from domainjepa.objective.epps_pulley_triton import Sums
+
+        Sums.apply(torch.zeros(1, 1, 1, device="cuda"), 1.0, 1)
+    except ImportError:
+        return None
+    except Exception as error:  # for instance a machine without the C compiler that Triton needs
+        warnings.warn(f"SIGReg runs without its Triton kernel: {error}", stacklevel=2)
+        return None
+    return Sums
 
 
 class _Sums(torch.autograd.Function):

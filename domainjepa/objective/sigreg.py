@@ -17,13 +17,16 @@ from domainjepa.objective.directions import DIRECTIONS, draw
 from domainjepa.objective.epps_pulley import epps_pulley
 from domainjepa.objective.statistics import STATISTICS
 
+NAMES = ("epps-pulley", *STATISTICS)
+"""The names of statistics."""
+
 
 class SIGReg(nn.Module):
     """Mean over `num_slices` directions of a test for N(0, 1), per view, averaged over views.
 
     num_slices: M, the directions; knots, t_max: the Epps-Pulley quadrature on [0, t_max].
-    statistic: "epps-pulley", a name in `statistics.STATISTICS`, or a function of projections
-    (..., N, M) -> (..., M) that tests a whole sample along N.
+    statistic: "epps-pulley", another of NAMES, or a function of projections (..., N, M) ->
+    (..., M) that tests a whole sample along N.
     directions: "gaussian" (new at each step), "sobol" or "fixed".
     debias: the U-statistic of Epps-Pulley, whose expectation for Gaussian samples is 0.
     seed: the directions are a pure function of (seed, step), the same on every rank and device.
@@ -42,9 +45,8 @@ class SIGReg(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        names = ["epps-pulley", *STATISTICS]
-        if isinstance(statistic, str) and statistic not in names:
-            raise ValueError(f"statistic {statistic!r} is none of {', '.join(names)}")
+        if isinstance(statistic, str) and statistic not in NAMES:
+            raise ValueError(f"statistic {statistic!r} is none of {', '.join(NAMES)}")
         if directions not in DIRECTIONS:
             raise ValueError(f"directions {directions!r} is none of {', '.join(DIRECTIONS)}")
         if num_slices < 1 or knots < 2 or not t_max > 0:

@@ -127,7 +127,7 @@ def royston_weights(n: int) -> Tensor:
     i = torch.arange(1, n + 1, dtype=torch.float64)
     if n == 3:
         return torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64) / math.sqrt(2)
-    m = ndtri((i - 0.375) / (n + 0.25))  # Blom's approximate expected order statistics
+    m: Tensor = ndtri((i - 0.375) / (n + 0.25))  # Blom's approximate expected order statistics
     norm = m.square().sum()
     a = m / norm.sqrt()
     u = n**-0.5
@@ -138,7 +138,7 @@ def royston_weights(n: int) -> Tensor:
     fixed = len(outer)
     inner = m[fixed:-fixed]
     rest = 1 - 2 * sum(float(x) ** 2 for x in outer)
-    a[fixed:-fixed] = inner * (rest / inner.square().sum()).sqrt()
+    a[fixed:-fixed] = inner * math.sqrt(rest / float(inner.square().sum()))
     for k, x in enumerate(outer):
         a[k], a[-1 - k] = -x, x
     return a
