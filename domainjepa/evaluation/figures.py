@@ -147,7 +147,7 @@ def neighbour_montage(
     queries: int = 8,
     seed: int = 0,
 ) -> None:
-    """A query of each class and its nearest neighbours; those of another class are framed.
+    """Queries of every class and their nearest neighbours; those of another class are framed.
 
     Args:
         features: (N, D).
@@ -157,17 +157,19 @@ def neighbour_montage(
     """
     rng = np.random.default_rng(key(seed, "queries"))
     order = rng.permutation(len(labels))
-    _, first = np.unique(labels[order], return_index=True)
-    asked = order[first][:queries]
+    classes_found = np.unique(labels)
+    of_each = max(1, queries // len(classes_found))
+    asked = np.concatenate([order[labels[order] == one][:of_each] for one in classes_found])[
+        :queries
+    ]
     found = nearest_by_cosine(features, asked)
-    rows = []
+    rows: list[list[Image | None]] = []
     for query, neighbours in zip(asked, found, strict=True):
         shown = [to_rgb(image) for image in images(np.concatenate([[query], neighbours]))]
-        right = labels[neighbours] == labels[query]
-        rows.append([
-            _framed(shown[0], None),
-            *(_framed(one, None if ok else WRONG) for one, ok in zip(shown[1:], right, strict=True)),
-        ])  # fmt: skip
+        frames = [None if same else WRONG for same in labels[neighbours] == labels[query]]
+        rows.append(
+            [_framed(rgb, frame) for rgb, frame in zip(shown, [None, *frames], strict=True)]
+        )
     montage(
         rows,
         path,

@@ -19,9 +19,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import validate_data
 
+from domainjepa.evaluation.features import Features
 from domainjepa.evaluation.splits import Fold, Rows
-
-Features = NDArray[np.float32]
 
 REGULARISATION = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 """Values of `C` to choose from, strongest penalty first."""
@@ -43,6 +42,11 @@ class LayerNorm(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: Any = None) -> LayerNorm:
         validate_data(self, X, dtype=[np.float32, np.float64])
         return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        return tags
 
     def transform(self, X: Any) -> Any:
         X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import csv
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -185,6 +184,7 @@ class Picture(TypedDict):
 
 def draw(results: Results, source: Source, folder: Path) -> list[Picture]:
     """Every picture of a report, as PNG files in a folder and ready for HTML."""
+    folder.mkdir(parents=True, exist_ok=True)
     pictures: list[Picture] = []
 
     def add(path: Path, title: str, text: str) -> None:
@@ -237,14 +237,13 @@ def draw(results: Results, source: Source, folder: Path) -> list[Picture]:
 
 
 def write_report(results: Results, source: Source, out: Path) -> None:
-    """Write results.json, results.csv, table.tex and report.html into a folder."""
+    """Write results.json, results.csv, table.tex, report.html and pictures/ into a folder."""
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(as_json(results), indent=1, allow_nan=False)
     (out / "results.json").write_text(text + "\n", encoding="utf-8")
     write_csv(results, out / "results.csv")
     write_latex(results, out / "table.tex")
-    with tempfile.TemporaryDirectory() as folder:
-        pictures = draw(results, source, Path(folder))
+    pictures = draw(results, source, out / "pictures")
     loader = jinja2.PackageLoader("domainjepa.evaluation", ".")
     page = jinja2.Environment(loader=loader, autoescape=True).get_template("report.html")
     html = page.render(

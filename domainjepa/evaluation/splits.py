@@ -59,43 +59,28 @@ def train_test(source: Source, seed: int) -> Split:
     Raises:
         DataError: no labels, one class only, or too few samples or groups to hold a test set out.
     """
-    if source.labels is None:
+    if source.labels is None or not (source.labels >= 0).any():
         raise DataError(
             f"{source.name} has no labels, so there is nothing to score an encoder on. "
             "Name them with --set data.labels=NAME, or through a dataset card."
         )
-    decisions: list[str] = []
-    warnings: list[str] = []
     known = np.flatnonzero(source.labels >= 0)
-    if source.split is not None and "train" in source.split[known]:
-        own = source.split[known]
+    own = None if source.split is None else source.split[known]
+    if own is not None and "train" in own:
         held_out = "test" if "test" in own else "val"
         train, test = known[own == "train"], known[own == held_out]
-        decisions.append(
-            f"labels of the source's train split ({len(train)}), scores on {held_out} ({len(test)})"
-        )
+        decision = f"the source's split: labels of train ({len(train)}), scores on {held_out}"
     else:
-        smallest = np.bincount(source.labels[known])
-        if len(smallest) and smallest.max() < TEST_PARTS:
-            raise DataError(
-                f"{source.name} has at most {smallest.max()} labels a class; "
-                f"holding a test set out needs at least {TEST_PARTS}."
-            )
         groups = None if source.groups is None else source.groups[known]
-        if groups is not None and len(np.unique(groups)) < TEST_PARTS:
-            raise DataError(
-                f"{source.name} has {len(np.unique(groups))} groups; holding whole groups out for "
-                f"the test needs at least {TEST_PARTS}."
-            )
-        if smallest[smallest > 0].min() < TEST_PARTS:
-            warnings.append(f"a class has fewer than {TEST_PARTS} labels, its test score is coarse")
-        folds = _folds(source.labels[known], groups, TEST_PARTS, key(seed, "test"))
-        train, test = (known[part] for part in folds[0])
+        parts = _hold_out(source, source.labels[known], groups, seed)
+        train, test = (known[part] for part in parts)
         whole = "" if groups is None else ", groups kept whole"
-        decisions.append(
-            f"no split in the source: 1/{TEST_PARTS} held out for the test, stratified{whole} "
-            f"(seed {seed}): {len(train)} train, {len(test)} test"
+        decision = (
+            f"no training split in the source: 1/{TEST_PARTS} held out, stratified{whole}, seed "
+            f"{seed}; {len(train)} labels to train on. Pretraining may have seen the test images, "
+            "never their labels; scores on the test"
         )
+    warnings: list[str] = []
     if source.groups is not None:
         shared = np.isin(source.groups[train], source.groups[test])
         if shared.any():
@@ -109,7 +94,25 @@ def train_test(source: Source, seed: int) -> Split:
     unseen = np.setdiff1d(source.labels[test], source.labels[train])
     if len(unseen):
         warnings.append(f"{len(unseen)} classes of the test set have no training label")
-    return Split(np.sort(train), np.sort(test), decisions, warnings)
+    return Split(np.sort(train), np.sort(test), [f"{decision} ({len(test)})"], warnings)
+
+
+def _hold_out(
+    source: Source, labels: Rows, groups: Rows | None, seed: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Training and test positions in `labels`."""
+    largest = np.bincount(labels).max()
+    if largest < TEST_PARTS:
+        raise DataError(
+            f"{source.name} has at most {largest} labels a class; holding a test set out needs "
+            f"{TEST_PARTS} or more."
+        )
+    if groups is not None and len(np.unique(groups)) < TEST_PARTS:
+        raise DataError(
+            f"{source.name} has {len(np.unique(groups))} groups; holding whole groups out for the "
+            f"test needs {TEST_PARTS} or more."
+        )
+    return _folds(labels, groups, TEST_PARTS, key(seed, "test"))[0]
 
 
 def _seen_before(groups: Rows) -> Rows:

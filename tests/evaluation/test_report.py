@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import PIL.Image
+import pytest
+from rich.console import Console
+from toys import Table, make_source
+
+from domainjepa.evaluation import figures, report
+from domainjepa.evaluation.protocol import Protocol
+from domainjepa.evaluation.suite import evaluate
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 200)
+    hot = np.eye(8)[labels]
+    good = Table("good_&<b>", hot + 0.4 * rng.normal(size=hot.shape))
+    poor = Table("poor", hot + 3 * rng.normal(size=hot.shape))
+    source = make_source(labels, classes=("spiral", "ring", "[odd]"))
+    protocol = Protocol(name="few", probe="logistic", shots=(1, 5, "all"), draws=3)
+    out = tmp_path_factory.mktemp("report")
+    return evaluate([good, poor], source, [protocol], out), out
+
+
+def test_json_keeps_the_contract(made):
+    results, out = made
+    found = json.loads((out / "results.json").read_text())
+    assert {"settings", "records", "summary"} <= set(found)
+    record = found["records"][0]
+    assert set(record) == {"encoder", "data", "protocol", "shots", "draw", "metric", "value"}
+    assert {row["shots"] for row in found["records"]} == {1, 5, "all"}
+    for row in found["summary"]:
+        values = [
+            one["value"]
+            for one in found["records"]
+            if all(one[name] == row[name] for name in ("encoder", "shots", "metric"))
+        ]
+        assert len(values) == row["draws"]
+        assert math.isclose(row["mean"], np.mean(values))
+        assert row["low"] <= row["high"]
+        assert ("draws" in row["interval"]) == (row["shots"] != "all")
+
+
+def test_csv_says_what_json_says(made):
+    results, out = made
+    rows = list(csv.DictReader((out / "results.csv").open()))
+    assert len(rows) == len(results.summary) == 2 * 3 * 3
+    assert [float(row["mean"]) for row in rows] == [row["mean"] for row in results.summary]
+
+
+def test_latex_is_escaped_and_whole(made):
+    text = (made[1] / "table.tex").read_text()
+    assert r"good\_\&<b>" in text
+    assert text.count(r"\begin{tabular}{lrrr}") == text.count(r"\end{tabular}") == 3
+    lines = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {3}
+
+
+class Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.text = io.StringIO()
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "img", "link", "br"):
+            self.open.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "srcset")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.write(data)
+
+
+def test_html_is_self_contained_and_well_formed(made):
+    html = (made[1] / "report.html").read_text()
+    reader = Reader()
+    reader.feed(html)
+    assert reader.open == []
+    assert reader.links
+    assert all(link.startswith("data:image/png;base64,") for link in reader.links)
+    assert "good_&<b>" in reader.text.getvalue()  # as text: it was escaped
+    assert "viewport" in html
+    assert "<script" not in html
+
+
+def test_the_terminal_shows_every_number(made):
+    results, _ = made
+    buffer = io.StringIO()
+    report.show(results, Console(file=buffer, width=160))
+    shown = buffer.getvalue()
+    for row in report.table_rows(results, results.protocols[0], "accuracy"):
+        assert row["encoder"] in shown
+        assert all(cell in shown for cell in row["cells"])
+
+
+def test_tables_mark_the_best(made):
+    results, _ = made
+    good, poor = report.table_rows(results, results.protocols[0], "accuracy")
+    assert (good["best"], poor["best"]) == ([True] * 3, [False] * 3)
+    (gap,) = report.difference_rows(results, results.protocols[0], "accuracy")
+    assert gap["best"][-1]  # the interval at all labels leaves out zero
+    assert gap["cells"][-1].startswith("+")
+
+
+def test_every_picture_is_drawn(made):
+    folder = made[1] / "pictures"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "few-shots.png", "few-confusion.png", "map.png", "neighbours-0.png", "neighbours-1.png",
+    }  # fmt: skip
+    for path in folder.iterdir():
+        pixels = np.asarray(PIL.Image.open(path).convert("RGB"))
+        assert min(pixels.shape[:2]) > 100
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+
+
+def test_neighbours_are_the_nearest_by_cosine():
+    angles = np.deg2rad([0, 10, 25, 90, 100, 170, 200, 260, 300])
+    lengths = np.array([1, 5, 0.1, 2, 1, 9, 1, 3, 1])
+    features = (lengths * np.stack([np.cos(angles), np.sin(angles)])).T.astype(np.float32)
+    found = figures.nearest_by_cosine(features, np.array([0, 4]))
+    assert found.shape == (2, 7)
+    assert found[0].tolist()[:4] == [1, 2, 8, 3]
+    assert found[1].tolist()[:3] == [3, 5, 2]
+
+
+def test_purity_is_one_where_classes_lie_apart(rng):
+    labels = np.repeat([0, 1], 20)
+    apart = np.eye(2)[labels] + 0.01 * rng.normal(size=(40, 2))
+    assert figures.neighbour_purity(apart.astype(np.float32), labels) == 1.0
+    noise = rng.normal(size=(40, 2)).astype(np.float32)
+    assert figures.neighbour_purity(noise, labels) < 0.7
+
+
+def test_only_wrong_neighbours_are_framed(tmp_path):
+    labels = np.array([0, 0, 0, 1, 1, 1, 0, 1])
+    features = np.eye(2)[[0, 0, 0, 1, 1, 1, 1, 1]].astype(np.float32)  # sample 6 lies among the 1s
+    images = np.zeros((8, 40, 40, 3), np.uint8)
+    path = tmp_path / "montage.png"
+    figures.neighbour_montage(
+        features, labels, ("a", "b"), lambda at: list(images[at]), path, queries=2
+    )
+    pixels = np.asarray(PIL.Image.open(path).convert("RGB")).astype(int)
+    framed = np.abs(pixels - np.array(figures.WRONG)).max(axis=2) < 8
+    # Query and 7 neighbours are all 8 samples: 4 wrong in each of the two rows.
+    from scipy.ndimage import label
+
+    assert label(framed, structure=np.ones((3, 3)))[1] == 8

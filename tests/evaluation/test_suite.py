@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from toys import Table, make_source
+
+from domainjepa.errors import ConfigError, DataError, UserError
+from domainjepa.evaluation import probes, suite
+from domainjepa.evaluation.features import features_of
+from domainjepa.evaluation.probes import logistic
+from domainjepa.evaluation.protocol import Protocol, read_protocol
+from domainjepa.evaluation.splits import draw_shots, train_test, tuning_folds
+from domainjepa.evaluation.suite import evaluate
+
+
+def one_hot(labels, noise, rng, width=16):
+    return np.eye(width)[labels] + noise * rng.normal(size=(len(labels), width))
+
+
+def summary(results, encoder, shots, metric="accuracy"):
+    (row,) = [
+        row
+        for row in results.summary
+        if (row["encoder"], row["shots"], row["metric"]) == (encoder, shots, metric)
+    ]
+    return row
+
+
+def test_features_that_hold_the_label_are_always_right(protocol, rng):
+    labels = rng.integers(0, 4, 200)
+    results = evaluate([Table("label", one_hot(labels, 0, rng))], make_source(labels), [protocol])
+    assert {record["value"] for record in results.records} == {1.0}
+    assert len(results.records) == (4 + 4 + 1) * 3
+
+
+@pytest.mark.parametrize("probe", ["logistic", "knn"])
+def test_noise_is_at_chance(probe, rng):
+    protocol = Protocol(name="noise", probe=probe, shots=(10, "all"), draws=10)
+    labels = np.arange(2000) % 4
+    noise = Table("noise", rng.normal(size=(2000, 8)))
+    results = evaluate([noise], make_source(labels), [protocol])
+    for shots in (10, "all"):
+        row = summary(results, "noise", shots)
+        assert row["low"] <= 0.25 <= row["high"]
+        assert row["high"] - row["low"] < 0.1
+
+
+def test_identical_encoders_differ_by_exactly_zero(protocol, rng):
+    labels = rng.integers(0, 3, 150)
+    features = one_hot(labels, 1.0, rng)
+    results = evaluate(
+        [Table("a", features), Table("b", features)], make_source(labels), [protocol]
+    )
+    assert len(results.differences) == 3 * 3
+    for row in results.differences:
+        assert (row["mean"], row["low"], row["high"]) == (0.0, 0.0, 0.0)
+
+
+def test_differences_are_paired_over_the_draws(protocol, rng):
+    labels = rng.integers(0, 3, 150)
+    tables = [Table("a", one_hot(labels, 0.7, rng)), Table("b", one_hot(labels, 1.5, rng))]
+    results = evaluate(tables, make_source(labels), [protocol])
+    values = {
+        name: np.array(
+            [
+                record["value"]
+                for record in results.records
+                if (record["encoder"], record["shots"], record["metric"]) == (name, 5, "accuracy")
+            ]
+        )
+        for name in "ab"
+    }
+    (row,) = [r for r in results.differences if (r["shots"], r["metric"]) == (5, "accuracy")]
+    gaps = values["a"] - values["b"]
+    half = 3.182446 * gaps.std(ddof=1) / 2  # t of 97.5 % with 3 degrees of freedom, 4 draws
+    assert row["mean"] == pytest.approx(gaps.mean())
+    assert (row["low"], row["high"]) == pytest.approx(
+        (gaps.mean() - half, gaps.mean() + half), rel=1e-5
+    )
+
+
+def test_scores_are_those_of_the_steps_written_out(protocol, rng):
+    labels = rng.integers(0, 3, 200)
+    features = one_hot(labels, 1.0, rng).astype(np.float32)
+    source = make_source(labels)
+    results = evaluate([Table("a", features)], source, [protocol])
+    split = train_test(source, protocol.seed)
+    for draw in range(protocol.draws):
+        chosen = split.train[draw_shots(labels[split.train], 5, seed=0, draw=draw)]
+        probe = logistic(features[chosen], labels[chosen], tuning_folds(labels[chosen], seed=0))
+        (value,) = [
+            r["value"]
+            for r in results.records
+            if (r["shots"], r["draw"], r["metric"]) == (5, draw, "accuracy")
+        ]
+        assert value == (probe.predict(features[split.test]) == labels[split.test]).mean()
+
+
+def test_test_labels_change_no_choice(protocol, rng, monkeypatch):
+    labels = rng.integers(0, 3, 240)
+    features = one_hot(labels, 1.0, rng)
+    split = np.array(["train", "train", "test"] * 80)
+    swapped = labels.copy()
+    swapped[split == "test"] = rng.permutation(labels[split == "test"])
+    choices = []
+
+    def noting(protocol, features, labels, groups=None):
+        probe, converged = fit_probe(protocol, features, labels, groups)
+        choices.append((features.tobytes(), probe["classify"].C, probe["classify"].coef_.tobytes()))
+        return probe, converged
+
+    fit_probe = suite.fit_probe
+    monkeypatch.setattr(suite, "fit_probe", noting)
+    runs = [
+        evaluate([Table("a", features)], make_source(of, split=split), [protocol])
+        for of in (labels, swapped)
+    ]
+    assert len(choices) == 2 * 9
+    assert choices[:9] == choices[9:]
+    assert np.array_equal(*(run.predictions["toy", "a"] for run in runs))
+    assert summary(runs[0], "a", "all")["mean"] > summary(runs[1], "a", "all")["mean"]
+
+
+def test_an_encoder_that_leaks_the_group_gains_nothing(rng):
+    protocol = Protocol(name="groups", probe="knn", shots=("all",))
+    groups = np.repeat(np.arange(100), 10)
+    labels = rng.integers(0, 2, 100)[groups]  # the label is the group's own
+    leak = Table("leak", rng.normal(size=(100, 32))[groups])
+    loose = evaluate([leak], make_source(labels), [protocol])
+    whole = evaluate([leak], make_source(labels, groups=groups), [protocol])
+    assert summary(loose, "leak", "all")["mean"] > 0.95
+    row = summary(whole, "leak", "all")
+    assert row["low"] <= 0.5 <= row["high"]
+
+
+def test_scarce_classes_are_warned_about_and_needless_shots_left_out(rng):
+    labels = np.repeat([0, 1, 2], [100, 50, 10])
+    protocol = Protocol(name="few", probe="knn", shots=(5, 20, 500, "all"), draws=2)
+    source = make_source(labels, classes=("a", "b", "rare"))
+    results = evaluate([Table("x", one_hot(labels, 1, rng))], source, [protocol])
+    assert results.shots(protocol) == [5, 20, "all"]
+    assert any("rare (8)" in text for text in results.warnings)
+    assert any("500 labels a class: no class has more" in text for text in results.warnings)
+
+
+def test_a_probe_that_does_not_converge_is_told(rng, monkeypatch):
+    monkeypatch.setattr(
+        probes,
+        "LogisticRegression",
+        lambda **settings: LogisticRegression(**settings | {"max_iter": 2}),
+    )
+    labels = rng.integers(0, 3, 120)
+    protocol = Protocol(name="stop", probe="logistic", shots=("all",))
+    results = evaluate([Table("x", one_hot(labels, 1, rng))], make_source(labels), [protocol])
+    assert "1 of 1 probes stopped before" in results.warnings[0]
+
+
+def test_two_protocols_share_the_features(protocol, rng):
+    labels = rng.integers(0, 3, 100)
+    table = Table("x", one_hot(labels, 1, rng))
+    knn = Protocol(name="knn", probe="knn", shots=("all",))
+    results = evaluate([table], make_source(labels), [protocol, knn])
+    assert table.calls == 1
+    assert {row["protocol"] for row in results.summary} == {"toy", "knn"}
+
+
+def test_names_must_differ(protocol, rng):
+    labels = rng.integers(0, 2, 40)
+    table = Table("x", one_hot(labels, 1, rng))
+    with pytest.raises(UserError, match="two encoders are named x"):
+        evaluate([table, table], make_source(labels), [protocol])
+    with pytest.raises(UserError, match="no encoders"):
+        evaluate([], make_source(labels), [protocol])
+
+
+class Counted(Table):
+    sha256 = "0" * 64
+
+
+def test_features_are_kept_by_content(tmp_path, rng):
+    labels = rng.integers(0, 2, 30)
+    source, rows = make_source(labels), np.arange(3, 30)
+    encoder = Counted("x", rng.normal(size=(30, 4)))
+    first = features_of(encoder, source, rows, cache=tmp_path)
+    again = features_of(encoder, source, rows, cache=tmp_path)
+    assert encoder.calls == 1
+    assert np.array_equal(first, again)
+    assert np.array_equal(first, encoder.features[rows])
+
+    features_of(encoder, source, rows[1:], cache=tmp_path)
+    features_of(encoder, make_source(1 - labels), rows, cache=tmp_path)
+    encoder.sha256 = "1" * 64
+    features_of(encoder, source, rows, cache=tmp_path)
+    assert encoder.calls == 4
+
+
+def test_damaged_caches_are_computed_anew(tmp_path, rng):
+    source = make_source(rng.integers(0, 2, 30))
+    encoder = Counted("x", rng.normal(size=(30, 4)))
+    features_of(encoder, source, np.arange(30), cache=tmp_path)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:200], whole[:-30] + bytes(30)):
+        path.write_bytes(damaged)
+        found = features_of(encoder, source, np.arange(30), cache=tmp_path)
+        assert np.array_equal(found, encoder.features)
+    np.savez(path, features=np.array([{"an": "object"}] * 30, dtype=object))  # needs a pickle
+    assert np.array_equal(
+        features_of(encoder, source, np.arange(30), cache=tmp_path), encoder.features
+    )
+    assert encoder.calls == 5
+
+
+def test_encoders_that_give_no_features_are_refused(rng):
+    source = make_source(rng.integers(0, 2, 10))
+    broken = np.ones((10, 3))
+    broken[7, 1] = np.nan
+    with pytest.raises(DataError, match="not finite for 1 of 10 images, first for sample 7"):
+        features_of(Table("x", broken), source, np.arange(10))
+    with pytest.raises(DataError, match=r"shape \(10, 2, 2\)"):
+        features_of(Table("x", np.ones((10, 2, 2))), source, np.arange(10))
+
+
+def test_shipped_protocols_are_valid():
+    assert read_protocol("few-shot").shots == (1, 5, 10, 100, "all")
+    assert read_protocol("few-shot").draws >= 10
+    assert read_protocol("knn").probe == "knn"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("shot = [1]", "shot"),
+        ("draws = 'ten'", "draws"),
+        ("shots = [0]", "numbers from 1"),
+        ("shots = [5, 5]", "different numbers"),
+        ("shots = []", "shots"),
+        ("metrics = ['luck']", "metrics"),
+        ("probe = 'svm'", "probe"),
+        ("name = ", "no valid TOML"),
+    ],
+)
+def test_what_is_no_protocol_is_refused(line, message, tmp_path):
+    lines = {"name": "name = 'x'", "probe": "probe = 'knn'", "shots": "shots = ['all']"}
+    lines[line.split(" =")[0]] = line
+    path = tmp_path / "mine.toml"
+    path.write_text("\n".join(lines.values()))
+    with pytest.raises(ConfigError, match=message):
+        read_protocol(str(path))
+
+
+def test_settings_tell_what_was_done_and_no_path(protocol, rng):
+    labels = rng.integers(0, 3, 60)
+    results = evaluate([Table("x", one_hot(labels, 1, rng))], make_source(labels), [protocol])
+    text = json.dumps(results.settings)
+    assert "held out" in text
+    assert make_source(labels).fingerprint() in text
+    assert not any(mark in text for mark in ("/home", "/tmp", ".py"))
+    runs = set(
+        itertools.chain.from_iterable(
+            protocol["shots"] for protocol in results.settings["protocols"]
+        )
+    )
+    assert runs == {1, 5, "all"}
