@@ -187,7 +187,7 @@ def inspect(
     else:
         Console().print(looking.render(found))
     if out:
-        looking.draw(source, out, domain)
+        looking.draw(source, out, domain=domain)
         typer.echo(f"montage: {out}", err=json_)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
 from domainjepa.checkpoint import write_atomically
 from domainjepa.data.source import Source, open_source
@@ -36,7 +37,8 @@ def embed(
     if out.suffix not in (".npz", ".h5", ".hdf5"):
         raise UserError(f"--out {out.name!r}: features are written to .npz or .h5")
     source = open_source(data, loader=loader)
-    features = features_of(FrozenEncoder(encoder), source)
+    everything = np.arange(len(source))
+    features = features_of(FrozenEncoder(encoder), source, everything, console=Console())
     columns = {"features": features, **_columns(source)}
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".npz":

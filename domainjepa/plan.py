@@ -17,6 +17,7 @@ from domainjepa.data.source import OpenOptions, Source, open_source
 from domainjepa.domains.domain import Domain
 from domainjepa.domains.intensity import Intensity, channel_statistics
 from domainjepa.errors import ConfigError, UserError
+from domainjepa.objective import LeJEPALoss, SIGReg
 from domainjepa.registry import DOMAINS
 from domainjepa.views import propose_domain, resolve_sizes
 
@@ -34,6 +35,7 @@ class Plan:
         rows: (N,) the rows to learn from, ascending.
         domain, intensity, mean, std: how a row becomes views; measured on the rows alone.
         backbone: with its first weights.
+        objective: the loss.
         steps, steps_an_epoch: of the optimiser.
         device: of this rank.
         notes: what was found and decided, one line each.
@@ -48,6 +50,7 @@ class Plan:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     backbone: Backbone
+    objective: LeJEPALoss
     steps: int
     steps_an_epoch: int
     device: torch.device
@@ -73,6 +76,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
     Raises:
         UserError: data, domain or backbone that cannot be used; says what to do.
     """
+    lejepa = build_objective(config)
     options = config.data.model_dump(
         include={"images", "labels", "groups", "split", "follow_links", "max_sample_bytes"}
     )
@@ -175,12 +179,35 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         mean=mean,
         std=std,
         backbone=backbone,
+        objective=lejepa,
         steps=steps,
         steps_an_epoch=steps_an_epoch,
         device=device,
         notes=[note for note in notes if note[1]],
         warnings=list(source.warnings),
     )
+
+
+def build_objective(config: PretrainConfig) -> LeJEPALoss:
+    """The loss of the settings.
+
+    Raises:
+        ConfigError: a statistic or a kind of directions that there is not.
+    """
+    chosen = config.objective
+    try:
+        sigreg = SIGReg(
+            num_slices=chosen.num_slices,
+            knots=chosen.knots,
+            t_max=chosen.t_max,
+            statistic=chosen.statistic,
+            directions=chosen.directions,
+            debias=chosen.debias,
+            seed=config.seed,
+        )
+    except ValueError as error:
+        raise ConfigError(f"objective: {error}") from error
+    return LeJEPALoss(chosen.lam, sigreg)
 
 
 def pretraining_rows(source: Source, config: PretrainConfig) -> tuple[NDArray[np.int64], str]:
@@ -225,6 +252,11 @@ def choose_device(config: PretrainConfig) -> tuple[torch.device, str]:
     if precision == "auto":
         precision = "bfloat16" if device.type == "cuda" else "float32"
     return device, precision
+
+
+def fast_on_cpu(precision: str) -> bool:
+    """Whether this processor computes in a precision without emulating it."""
+    return precision == "float32" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def available_cores() -> int:

@@ -38,7 +38,6 @@ from domainjepa.distributed import (
 from domainjepa.encoder import FILE_NAME, EncoderCard, package_versions, save_encoder
 from domainjepa.errors import DataError, UserError
 from domainjepa.network import Network, Outputs, Standardise
-from domainjepa.objective import LeJEPALoss, SIGReg
 from domainjepa.objective.diagnostics import distance_from_gaussian, effective_rank
 from domainjepa.plan import Plan, learning_rate, make_plan
 from domainjepa.progress import Clock, Display, Meter, MetricsFile, show_plan
@@ -105,7 +104,6 @@ def pretrain(
 def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> None:
     """The training loop, from the step of `state` to the last."""
     config = plan.config
-    objective = build_objective(config)
     network = parallel(state.network, plan)
     standardise = Standardise(plan.mean, plan.std).to(plan.device)
     autocast = torch.autocast(
@@ -137,7 +135,7 @@ def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> Non
             with autocast:
                 outputs = network(groups)
                 center = state.center(groups)
-            terms = objective(
+            terms = plan.objective(
                 outputs.embeddings,
                 config.views.num_global,
                 state.step,
@@ -263,21 +261,6 @@ class RunState:
         if self.averaged is not None:
             self.averaged.load_state_dict(packed["averaged"])
         self.meter.sums = dict(packed["meter"])
-
-
-def build_objective(config: PretrainConfig) -> LeJEPALoss:
-    """The loss of the settings."""
-    chosen = config.objective
-    sigreg = SIGReg(
-        num_slices=chosen.num_slices,
-        knots=chosen.knots,
-        t_max=chosen.t_max,
-        statistic=chosen.statistic,
-        directions=chosen.directions,
-        debias=chosen.debias,
-        seed=config.seed,
-    )
-    return LeJEPALoss(chosen.lam, sigreg)
 
 
 def build_optimizer(

@@ -95,7 +95,7 @@ BASELINES = Registry(
     "baseline",
     "domainjepa.baselines",
     {
-        "pixels": "domainjepa.evaluation.baselines:Pixels",
+        "pixels": "domainjepa.evaluation.baselines:pixels",
         "untrained": "domainjepa.evaluation.baselines:untrained",
     },
 )

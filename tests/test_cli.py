@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from domainjepa import cli
+
+ROOT = Path(__file__).parent.parent
+
+
+def domainjepa(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "domainjepa", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['domainjepa', '--help']\n"
+        "from domainjepa.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'timm', 'monai', 'astropy', 'albumentations', 'sklearn', 'numpy', 'h5py'}\n"
+        "print('LOADED', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pretrain" in done.stdout
+    assert "LOADED []" in done.stdout
+
+
+def test_every_command_has_help() -> None:
+    for command in cli.app.registered_commands:
+        assert command.callback is not None
+        assert command.callback.__doc__
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> object:
+    """main() in this process: (status, stdout, stderr)."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["domainjepa", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 0
+        except typer.Exit as end:
+            status = end.exit_code
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+def test_bad_input_is_one_message_and_status_2(call, blobs: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    text = tmp_path / "notes.h5"
+    text.write_text("these are notes\n")
+    for arguments, hint in [
+        (["--data", tmp_path / "missing.h5"], "missing.h5"),
+        (["--data", text], "notes.h5"),
+        (["--data", blobs, "--backbone", "resnet334"], "Did you mean resnet34"),
+        (["--data", blobs, "--set", "lamda=0.1"], "Did you mean objective.lam"),
+        (["--data", blobs, "--recipe", "dmeo"], "Did you mean demo"),
+        (["--data", blobs, "--domain", "astronmy"], "Did you mean astronomy"),
+        (["--data", blobs, "--epochs", "1", "--steps", "1"], "one of them"),
+        (["--data", blobs, "--set", "objective.statistic=median"], "epps-pulley"),
+        (["--data", blobs, "--set", "objective.directions=north"], "gaussian"),
+        ([], "--data"),
+        (["--resume", "--data", blobs], "--out"),
+    ]:
+        out = [] if "--resume" in arguments else ["--out", tmp_path / "run"]
+        status, _, errors = call("pretrain", "--batch-size", "16", *arguments, *out)
+        assert status == 2, (arguments, errors)
+        assert hint in errors, errors
+        assert "Traceback" not in errors
+        assert len(errors.strip().splitlines()) == 1, errors
+        assert not (tmp_path / "run").exists()
+
+
+def test_status_2_reaches_the_shell(tmp_path: Path) -> None:
+    done = domainjepa("inspect", "--data", tmp_path / "none.h5")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = domainjepa("--debug", "inspect", "--data", tmp_path / "none.h5")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("what", cli.LISTS)
+def test_lists(call, what: str) -> None:  # type: ignore[no-untyped-def]
+    status, out, _ = call("list", what, "--json")
+    assert status == 0
+    assert json.loads(out)
+
+
+def test_unknown_list(call) -> None:  # type: ignore[no-untyped-def]
+    status, _, errors = call("list", "backbone")
+    assert status == 2
+    assert "backbones" in errors
+
+
+def test_inspect_views_embed_and_evaluate(call, run: Path, blobs: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    status, out, _ = call("inspect", "--data", blobs, "--json", "--out", tmp_path / "look.png")
+    assert status == 0
+    found = json.loads(out)
+    assert found["samples"] == 64
+    assert found["channels"] == 3
+    status, out, _ = call("views", "--data", blobs, "--backbone", "test_resnet", "--out", tmp_path / "v.png")
+    assert status == 0
+    for name in ("look.png", "v.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    for name in ("features.npz", "features.h5"):
+        status, out, _ = call("embed", run, "--data", blobs, "--out", tmp_path / name)
+        assert status == 0, out
+    import h5py
+    import numpy as np
+
+    with np.load(tmp_path / "features.npz") as packed, h5py.File(tmp_path / "features.h5") as file:
+        np.testing.assert_array_equal(packed["features"], file["features"][:])
+        assert packed["labels"].shape == (64,)
+    status, out, errors = call("evaluate", run, "--data", blobs, "--out", tmp_path / "report")
+    assert status == 0, errors
+    results = json.loads((tmp_path / "report/results.json").read_text())
+    assert {r["encoder"] for r in results["records"]} == {"tiny", "untrained test_resnet", "pixels"}
+    for name in ("report.html", "results.csv", "table.tex"):
+        assert (tmp_path / "report" / name).stat().st_size > 0

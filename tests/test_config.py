@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from domainjepa import config as settings
+from domainjepa.errors import ConfigError
+
+
+def test_layers_lie_over_each_other_in_order() -> None:
+    recipe = {"objective": {"lam": 0.1, "num_slices": 7}, "batch_size": 32}
+    resolved = settings.resolve(recipe, ["objective.lam=0.2", "batch_size=64"], {"batch_size": 128})
+    assert resolved.objective.num_slices == 7
+    assert resolved.objective.lam == 0.2
+    assert resolved.batch_size == 128
+    assert resolved.objective.knots == 17
+
+
+def test_flags_that_were_not_given_change_nothing() -> None:
+    assert settings.resolve({"seed": 5}, (), {"seed": None}).seed == 5
+
+
+def test_toml_round_trip_without_the_path() -> None:
+    config = settings.resolve(
+        None, ["views.global_scale=[0.5, 1.0]", "optimizer.lr=1e-3", "data.path=/a/patient.h5"]
+    )
+    text = settings.to_toml(config)
+    assert "patient" not in text
+    again = settings.resolve(tomllib.loads(text), ["data.path=/a/patient.h5"])
+    assert again == config
+
+
+def test_a_card_name_is_no_path_and_stays() -> None:
+    text = settings.to_toml(settings.resolve(None, ["data.path=galaxy10-decals"]))
+    assert "galaxy10-decals" in text
+
+
+@pytest.mark.parametrize(
+    ("assignment", "hint"),
+    [
+        ("lamda=0.1", "objective.lam"),
+        ("objective.lamda=0.1", "objective.lam"),
+        ("optimizer.learning_rate=1", "optimizer.lr"),
+        ("nonsense=1", "settings.md"),
+        ("objective=1", "group of settings"),
+        ("objective.lam", "has no '='"),
+        ("objective.lam=2", "less than or equal to 1"),
+        ("objective.lam=high", "valid number"),
+        ("views.num_global=two", "valid integer"),
+        ("backbone.stem_reduction=3", "'auto', 1, 2 or 4"),
+        ("batch_size=1.5", "valid integer"),
+    ],
+)
+def test_wrong_settings_are_refused_with_a_hint(assignment: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match="(?s)") as caught:
+        settings.resolve(None, [assignment])
+    assert hint in str(caught.value)
+
+
+def test_unknown_keys_of_a_recipe_are_refused() -> None:
+    with pytest.raises(ConfigError, match="objective.lam"):
+        settings.resolve({"objective": {"lamda": 0.1}})
+
+
+def test_one_view_alone_predicts_nothing() -> None:
+    with pytest.raises(ConfigError, match="two views"):
+        settings.resolve(None, ["views.num_global=1", "views.num_local=0"])
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        settings.PretrainConfig().seed = 1  # type: ignore[misc]

@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from tests.conftest import TINY, tiny, write_blobs
+from domainjepa import config as settings
+from domainjepa.data.sampling import KeyedBatches
+from domainjepa.encoder import load_encoder
+from domainjepa.errors import ConfigError, DataError, UserError
+from domainjepa.network import Network
+from domainjepa.plan import learning_rate, make_plan
+from domainjepa.pretrain import RunState, batch_loader, pretrain
+from domainjepa.progress import read_metrics
+
+QUIET = Console(quiet=True)
+
+
+def weights(run: Path) -> bytes:
+    return (run / "encoder.safetensors").read_bytes()
+
+
+def command(data: Path, out: Path, *more: str) -> list[str]:
+    """The tiny run as a user would type it."""
+    sets = [
+        f"--set={group}.{name}={value}"
+        for group, values in TINY.items()
+        if isinstance(values, dict)
+        for name, value in values.items()
+        if group != "backbone"
+    ]
+    return [
+        *(sys.executable, "-m", "domainjepa", "pretrain", "--data", str(data), "--out", str(out)),
+        *("--backbone", "test_resnet", "--set=backbone.stem_reduction=1"),
+        *("--batch-size", "16", "--steps", "8", *sets, *more),
+    ]
+
+
+def test_the_run_folder_holds_what_is_promised(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert {"config.toml", "metrics.jsonl", "checkpoints", "encoder.safetensors"} <= names
+    assert "report.html" in names
+    lines = read_metrics(run / "metrics.jsonl")
+    assert [line["step"] for line in lines] == list(range(1, 9))
+    promised = {"step", "epoch", "loss", "prediction", "sigreg", "lr", "samples_per_s"}
+    assert promised | {"effective_rank", "probe_accuracy", "gaussian_distance"} <= set(lines[-1])
+    for line in lines:
+        assert line["loss"] == pytest.approx(0.05 * line["sigreg"] + 0.95 * line["prediction"])
+
+
+def test_no_path_in_any_artefact(run: Path, blobs: Path) -> None:
+    for path in run.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert str(blobs.parent).encode() not in data, path.name
+            assert b"blobs" not in data, path.name
+
+
+def test_the_config_makes_the_same_run_again(run: Path, blobs: Path, tmp_path: Path) -> None:
+    recipe = settings.read_recipe(run / "config.toml")
+    pretrain(settings.resolve(recipe, (), {"data.path": str(blobs)}), tmp_path / "a", console=QUIET)
+    assert weights(tmp_path / "a") == weights(run)
+
+
+def test_killed_and_resumed_ends_in_the_same_bytes(run: Path, blobs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(
+        command(blobs, out), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    manifest = out / "checkpoints" / "latest.json"
+    while process.poll() is None and not manifest.exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = json.loads(manifest.read_text())["step"]
+    assert 0 < done <= 8
+    recipe = settings.read_recipe(out / "config.toml")
+    config = settings.resolve(recipe, (), {"data.path": str(blobs)})
+    pretrain(config, out, resume=True, console=QUIET)
+    assert weights(out) == weights(run)
+    same = ("step", "loss", "prediction", "sigreg", "effective_rank", "probe_accuracy", "lr")
+    for ours, theirs in zip(
+        read_metrics(out / "metrics.jsonl"), read_metrics(run / "metrics.jsonl"), strict=True
+    ):
+        assert [ours[name] for name in same] == [theirs[name] for name in same]
+
+
+def test_sigterm_saves_and_exits_143(blobs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "stopped"
+    process = subprocess.Popen(
+        command(blobs, out, "--set=checkpoint.every_steps=100000", "--steps=100000"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not read_metrics(out / "metrics.jsonl"):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert "--resume" in errors
+    assert "Traceback" not in errors
+    step = json.loads((out / "checkpoints/latest.json").read_text())["step"]
+    assert load_encoder(out)[0].step == step > 0
+
+
+def test_other_worker_counts_see_the_same_views(blobs: Path) -> None:
+    seen = []
+    for workers in (0, 1, 2):
+        plan = make_plan(tiny(blobs, data__workers=workers, steps=3))
+        seen.append(list(batch_loader(plan, start=0)))
+    for batches in seen[1:]:
+        for ours, theirs in zip(batches, seen[0], strict=True):
+            assert ours.keys() == theirs.keys()
+            for name in ours:
+                assert torch.equal(ours[name], theirs[name])
+
+
+def test_ranks_share_the_same_global_batches() -> None:
+    rows = np.arange(100)
+    alone = list(KeyedBatches(rows, batch_size=10, seed=1, steps=range(25)))
+    parts = [
+        list(KeyedBatches(rows, batch_size=10, seed=1, steps=range(25), rank=r, world_size=3))
+        for r in range(3)
+    ]
+    assert [a + b + c for a, b, c in zip(*parts, strict=True)] == alone
+
+
+def test_two_ranks_learn_what_one_does(blobs: Path, tmp_path: Path) -> None:
+    # Without BatchNorm, whose statistics are of each rank's share on the CPU.
+    changes = ["--set=projector.layers=1", "--backbone=test_vit", "--set=backbone.stem_reduction=1"]
+    for devices in (1, 2):
+        done = subprocess.run(
+            command(blobs, tmp_path / str(devices), *changes, f"--devices={devices}"),
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = (load_encoder(tmp_path / str(devices))[1] for devices in (1, 2))
+    before = make_plan(tiny(blobs, backbone__name="test_vit")).backbone.state_dict()
+    moved = max((one[name] - before[name]).abs().max().item() for name in one)
+    apart = max((one[name] - two[name]).abs().max().item() for name in one)
+    assert moved > 1e-3
+    assert apart < 1e-2 * moved
+    metrics = [read_metrics(tmp_path / str(devices) / "metrics.jsonl") for devices in (1, 2)]
+    for ours, theirs in zip(*metrics, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+        assert ours["effective_rank"] == pytest.approx(theirs["effective_rank"], rel=1e-2)
+
+
+def test_the_probe_never_moves_the_encoder(run: Path, blobs: Path, tmp_path: Path) -> None:
+    pretrain(tiny(blobs, log__probe=False), tmp_path / "blind", console=QUIET)
+    with_probe, without = load_encoder(run)[1], load_encoder(tmp_path / "blind")[1]
+    assert all(torch.equal(with_probe[name], without[name]) for name in without)
+    assert read_metrics(tmp_path / "blind/metrics.jsonl")[-1]["probe_accuracy"] is None
+
+
+def test_test_rows_stay_out_unless_asked_for(blobs: Path) -> None:
+    plan = make_plan(tiny(blobs))
+    assert len(plan.rows) == 56
+    assert not any(row % 8 == 7 for row in plan.rows)
+    assert any("test rows stay out" in text for _, text in plan.notes)
+    assert len(make_plan(tiny(blobs, data__include_test=True)).rows) == 64
+
+
+def test_a_second_run_into_the_same_folder_is_refused(run: Path, blobs: Path) -> None:
+    before = weights(run)
+    with pytest.raises(UserError, match="holds a run already"):
+        pretrain(tiny(blobs), run, console=QUIET)
+    assert weights(run) == before
+
+
+def test_resume_with_other_settings_is_refused(run: Path, blobs: Path) -> None:
+    with pytest.raises(ConfigError, match=r"objective\.lam: 0\.05 -> 0\.5"):
+        pretrain(tiny(blobs, objective__lam=0.5), run, resume=True, console=QUIET)
+
+
+def test_resume_on_changed_data_is_refused(blobs: Path, tmp_path: Path) -> None:
+    data = write_blobs(tmp_path / "own.h5")
+    pretrain(tiny(data, steps=2), tmp_path / "run", console=QUIET)
+    with h5py.File(data, "r+") as file:
+        file["images"][3] = 255 - file["images"][3]
+    with pytest.raises(UserError, match="fingerprint"):
+        pretrain(tiny(data, steps=2), tmp_path / "run", resume=True, console=QUIET)
+
+
+def test_resume_without_a_run_is_refused(blobs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to resume"):
+        pretrain(tiny(blobs), tmp_path / "none", resume=True, console=QUIET)
+
+
+def test_nan_samples_take_no_step_and_end_the_run(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).normal(size=(32, 32, 32, 1)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    config = tiny(tmp_path / "images.npy", domain="natural", optimizer__lr=1e30, steps=20)
+    with pytest.raises(UserError, match="3 times in a row") as caught:
+        pretrain(config, tmp_path / "run", console=QUIET)
+    assert "rows" in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_sample_that_cannot_be_read_is_one_message(tmp_path: Path, workers: int) -> None:
+    data = tmp_path / "broken.h5"
+    with h5py.File(data, "w") as file:
+        images = np.random.default_rng(0).integers(0, 255, (32, 32, 32, 3), np.uint8)
+        file.create_dataset("images", data=images, chunks=(1, 32, 32, 3), fletcher32=True)
+        offset = file["images"].id.get_chunk_info(30).byte_offset
+    with data.open("r+b") as raw:
+        raw.seek(offset)
+        raw.write(bytes(64))
+    config = tiny(data, data__workers=workers, domain="natural")
+    with pytest.raises(DataError, match="30") as caught:
+        pretrain(config, tmp_path / "run", console=QUIET)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_too_few_samples_for_a_batch(blobs: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--batch-size"):
+        pretrain(tiny(blobs, batch_size=100), tmp_path / "run", console=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_learning_rate_rises_then_falls_to_the_stated_end() -> None:
+    rates = [learning_rate(step, 100, 2.0, 0.1, 1e-3) for step in range(100)]
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[9] == rates[10] == 2.0
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[-1] == pytest.approx(2e-3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"objective__average_weights": 0.9},
+        {"objective__predictor": True},
+        {"objective__statistic": "vicreg"},
+        {"objective__directions": "sobol"},
+        {"objective__debias": True},
+        {"projector__layers": 2},
+        {"views__num_global": 1},
+        {"views__num_global": 4, "views__num_local": 0},
+        {"precision": "bfloat16"},
+        {"backbone__name": "test_vit", "backbone__drop_path": 0.2},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_every_option_changes_what_is_learned(
+    changes: dict[str, object], run: Path, blobs: Path, tmp_path: Path
+) -> None:
+    pretrain(tiny(blobs, steps=3, **changes), tmp_path / "run", console=QUIET)
+    line = read_metrics(tmp_path / "run/metrics.jsonl")[-1]
+    assert np.isfinite(line["loss"])
+    assert line["loss"] != read_metrics(run / "metrics.jsonl")[2]["loss"]
+
+
+def test_averaged_weights_follow_the_weights(blobs: Path) -> None:
+    plan = make_plan(tiny(blobs, objective__average_weights=0.75))
+    state = RunState.start(plan)
+    assert state.averaged is not None
+    first = next(state.averaged.parameters()).clone()
+    with torch.no_grad():
+        next(state.network.parameters()).add_(1.0)
+    state.average()
+    torch.testing.assert_close(next(state.averaged.parameters()), first + 0.25)
+
+
+def test_weight_decay_spares_biases_and_norms(blobs: Path) -> None:
+    state = RunState.start(make_plan(tiny(blobs)))
+    for group in state.optimizer.param_groups:
+        for weight in group["params"]:
+            probe = isinstance(state.network, Network) and state.network.probe is not None
+            assert probe
+            matrix = weight.ndim > 1 and all(weight is not p for p in state.network.probe.parameters())  # type: ignore[union-attr]
+            assert (group["weight_decay"] > 0) == matrix
+
+
+def test_the_twin_starts_where_the_run_started(run: Path, blobs: Path) -> None:
+    from domainjepa.encoder import FrozenEncoder
+
+    twin = FrozenEncoder(run, weights="untrained")
+    first = make_plan(tiny(blobs)).backbone.state_dict()
+    twin.transform(np.zeros((1, 32, 32, 3), np.uint8))
+    assert all(torch.equal(first[n], v) for n, v in twin._network_[0].state_dict().items())
