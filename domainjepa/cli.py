@@ -183,7 +183,7 @@ def inspect(
     source = open_source(data, loader=loader)
     found = looking.inspect_source(source, domain)
     if json_:
-        typer.echo(json.dumps(found.to_json(), indent=2))
+        typer.echo(found.to_json())
     else:
         Console().print(looking.render(found))
     if out:

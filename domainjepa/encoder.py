@@ -52,6 +52,7 @@ class EncoderCard(BaseModel):
         step: optimiser steps that the weights have seen.
         config: the settings of the run.
         versions: of the packages that made it.
+        sha256: of the weights; written by `save_encoder`, checked by `load_encoder`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,6 +69,7 @@ class EncoderCard(BaseModel):
     step: int
     config: dict[str, Any]
     versions: dict[str, str]
+    sha256: str = ""
 
 
 def package_versions() -> dict[str, str]:
@@ -88,8 +90,9 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 def save_encoder(path: Path, backbone: Backbone, card: EncoderCard) -> None:
     """Write the artefact, whole or not at all."""
     weights = {name: value.cpu().contiguous() for name, value in backbone.state_dict().items()}
-    metadata = {"domainjepa": card.model_dump_json(), "sha256": weights_digest(weights)}
-    data = safetensors.torch.save(weights, metadata)
+    # One key alone: safetensors writes several in a random order, and equal runs give equal bytes.
+    signed = card.model_copy(update={"sha256": weights_digest(weights)})
+    data = safetensors.torch.save(weights, {"domainjepa": signed.model_dump_json()})
     write_atomically(path, lambda file: file.write(data))
 
 
@@ -109,18 +112,17 @@ def load_encoder(path: Path) -> tuple[EncoderCard, dict[str, Tensor], str]:
             f"an {FILE_NAME}."
         ) from error
     try:
-        metadata = _metadata(data)
-        card = EncoderCard.model_validate_json(metadata["domainjepa"])
+        card = EncoderCard.model_validate_json(_metadata(data)["domainjepa"])
         weights = safetensors.torch.load(data)
     except (SafetensorError, ValueError, KeyError, ValidationError, struct.error) as error:
         raise UserError(
             f"{path.name} is no encoder of domainjepa, or a damaged one: {type(error).__name__}"
         ) from error
     digest = weights_digest(weights)
-    if digest != metadata.get("sha256"):
+    if digest != card.sha256:
         raise UserError(
             f"{path.name} is damaged: the SHA-256 of its weights is {digest[:12]}…, not "
-            f"{str(metadata.get('sha256'))[:12]}…. Copy it anew from where it was made."
+            f"{card.sha256[:12]}…. Copy it anew from where it was made."
         )
     return card, weights, digest
 

@@ -8,6 +8,7 @@ and resumed without a trace.
 from __future__ import annotations
 
 import copy
+import math
 import multiprocessing
 import signal
 from collections.abc import Iterator
@@ -84,9 +85,8 @@ def pretrain(
         UserError: data, settings or folder that cannot be used, or a loss that stays NaN.
         Stopped: SIGTERM, SIGUSR1 or Ctrl-C; a checkpoint is saved.
     """
-    console = console or Console()
     with process_group():
-        console.quiet = quiet or not is_main()
+        console = console if console and is_main() else Console(quiet=quiet or not is_main())
         plan = make_plan(config)
         folder = RunFolder(Path(out))
         folder.open(plan.config, resume=resume)
@@ -410,13 +410,14 @@ def measure(plan: Plan, state: RunState, outputs: Outputs, clock: Clock) -> dict
     views = plan.config.views.num_global
     features = gather_over_ranks(outputs.features[:views].float().flatten(0, 1))
     embeddings = outputs.embeddings[:views].float()
+    finite = bool(torch.isfinite(features).all())
     seconds, shares = clock.take()
     return {
         "step": state.step,
         "epoch": state.step / plan.steps_an_epoch,
         **{name: value / steps for name, value in sums.items()},
         "gaussian_distance": float(distance_from_gaussian(embeddings, state.step)),
-        "effective_rank": float(effective_rank(features)),
+        "effective_rank": float(effective_rank(features)) if finite else math.nan,
         "probe_accuracy": correct / counted if counted else None,
         "lr": state.optimizer.param_groups[0]["lr"],
         "samples_per_s": steps * plan.config.batch_size / seconds,

@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from rich.console import Console
+from scipy.ndimage import label
 from toys import Table, make_source
 
 from domainjepa.evaluation import figures, report
@@ -32,7 +33,7 @@ def made(tmp_path_factory):
 
 
 def test_json_keeps_the_contract(made):
-    results, out = made
+    _, out = made
     found = json.loads((out / "results.json").read_text())
     assert {"settings", "records", "summary"} <= set(found)
     record = found["records"][0]
@@ -127,6 +128,16 @@ def test_every_picture_is_drawn(made):
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
 
 
+def test_protocols_of_other_seeds_are_reported_on_their_own_test_set(tmp_path, rng):
+    labels = rng.permutation(np.repeat([0, 1], [60, 47]))
+    run = [Protocol(name=f"s{n}", probe="knn", shots=("all",), seed=n) for n in (0, 1)]
+    label = Table("x", np.eye(2)[labels])
+    results = evaluate([label], make_source(labels), run, tmp_path)
+    for protocol in run:
+        assert np.array_equal(results.predictions[protocol.name, "x"], results.truth[protocol.name])
+    assert not np.array_equal(*results.truth.values())
+
+
 def test_neighbours_are_the_nearest_by_cosine():
     angles = np.deg2rad([0, 10, 25, 90, 100, 170, 200, 260, 300])
     lengths = np.array([1, 5, 0.1, 2, 1, 9, 1, 3, 1])
@@ -148,7 +159,7 @@ def test_purity_is_one_where_classes_lie_apart(rng):
 def test_only_wrong_neighbours_are_framed(tmp_path):
     labels = np.array([0, 0, 0, 1, 1, 1, 0, 1])
     features = np.eye(2)[[0, 0, 0, 1, 1, 1, 1, 1]].astype(np.float32)  # sample 6 lies among the 1s
-    images = np.zeros((8, 40, 40, 3), np.uint8)
+    images = np.zeros((8, 20, 20, 3), np.uint8)
     path = tmp_path / "montage.png"
     figures.neighbour_montage(
         features, labels, ("a", "b"), lambda at: list(images[at]), path, queries=2
@@ -156,6 +167,4 @@ def test_only_wrong_neighbours_are_framed(tmp_path):
     pixels = np.asarray(PIL.Image.open(path).convert("RGB")).astype(int)
     framed = np.abs(pixels - np.array(figures.WRONG)).max(axis=2) < 8
     # Query and 7 neighbours are all 8 samples: 4 wrong in each of the two rows.
-    from scipy.ndimage import label
-
     assert label(framed, structure=np.ones((3, 3)))[1] == 8
