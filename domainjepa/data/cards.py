@@ -91,7 +91,7 @@ class Card(_Part):
     """Where a person downloads it. Nothing is downloaded here."""
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     how: str | None = None
-    """What makes the file where there is nothing to download."""
+    """What makes the file, in an imperative, where there is nothing to download."""
     read: Read = Read()
     classes: Names = ()
     match: Match
@@ -150,12 +150,12 @@ def locate(card: Card) -> Path:
         for name in card.files:
             if folder.joinpath(name).exists():
                 return folder / name
-    source = f"Download it from {card.url}" if card.url else (card.how or "Get it")
     check = f" (SHA-256 {card.sha256})" if card.sha256 else ""
+    get = f"Download it from {card.url}{check}, put it there" if card.url else card.how
     raise DataError(
         f"{card.title}: no {' or '.join(card.files)} in the current folder, in ./data"
-        f"{' or in $DOMAINJEPA_DATA' if told else ''}. {source}{check} and put it "
-        f"there, or set DOMAINJEPA_DATA to its folder, or give its path. Licence: {card.licence}"
+        f"{' or in $DOMAINJEPA_DATA' if told else ''}. {get}, or set DOMAINJEPA_DATA to its "
+        f"folder, or give its path. Licence: {card.licence}"
     )
 
 
@@ -184,13 +184,14 @@ def matching(source: Source, file_name: str) -> Card | None:
     return next((card for card in every if matches(card, source, file_name)), None)
 
 
-def apply(card: Card, source: Source, file_name: str) -> Source:
+def apply(card: Card, source: Source, file_name: str, options: OpenOptions) -> Source:
     """Completes a source in place by its card: its name, class names, groups, a split.
 
     Args:
         card: that the user named, or that matches.
         source: freshly opened with the card's names.
         file_name: of the data, without folders.
+        options: that it was opened with; what the user names goes before the card.
 
     Raises:
         DataError: the file is not what the card describes.
@@ -204,7 +205,8 @@ def apply(card: Card, source: Source, file_name: str) -> Source:
     source.decisions.append(f"dataset card: {card.name} ({card.title}), by its keys and shape")
     source.card = card.model_dump(mode="json", exclude_none=True)
     source.name = card.name
-    if card.classes and source.labels is not None:
+    own_labels = options.labels in (None, card.read.labels)
+    if card.classes and source.labels is not None and own_labels:
         source.labels = _as_stored(source.labels, source.classes)
         if source.labels.max() >= len(card.classes):
             raise DataError(

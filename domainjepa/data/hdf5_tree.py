@@ -95,7 +95,8 @@ def _array(dataset: h5py.Dataset) -> Array:
     for attribute in ("class_names", "classes"):
         if attribute in dataset.attrs and names is None:
             told = dataset.attrs.get_id(attribute)
-            if len(told.shape) == 1 and told.shape[0] <= 10_000 and told.dtype.kind in "SO":
+            text = told.dtype.kind == "S" or h5py.check_string_dtype(told.dtype)
+            if text and len(told.shape) == 1 and told.shape[0] <= 10_000:
                 names = tuple(
                     name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
                     for name in dataset.attrs[attribute]

@@ -7,6 +7,7 @@ are never loaded, and a header is believed only as far as the file can hold what
 from __future__ import annotations
 
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
+    tokenize.TokenError,
 )
 """What zipfile and numpy raise on damaged files."""
 

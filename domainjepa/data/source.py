@@ -195,8 +195,9 @@ def open_source(
         card = cards.matching(source, file_name)
         if card is None:
             return source
-        source = opener(path, cards.reading(card, options))
-    return cards.apply(card, source, file_name)
+        options = cards.reading(card, options)
+        source = opener(path, options)
+    return cards.apply(card, source, file_name, options)
 
 
 def _named_loader(name: str) -> Callable[[Path, OpenOptions], Source]:
