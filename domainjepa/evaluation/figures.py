@@ -63,7 +63,8 @@ def accuracy_against_shots(results: Results, protocol: Protocol, path: Path) -> 
             label=encoder,
         )
     if metric == "accuracy":
-        largest = 100 * np.bincount(results.labels).max() / len(results.labels)
+        truth = results.truth[protocol.name]
+        largest = 100 * np.bincount(truth).max() / len(truth)
         axes.axhline(largest, color="#888888", linestyle=":", label="largest class alone")
     axes.set_xticks(range(len(shots)), [str(count) for count in shots])
     axes.set_xlabel("labels a class")

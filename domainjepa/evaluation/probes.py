@@ -16,15 +16,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from domainjepa.evaluation.features import Features
 from domainjepa.evaluation.splits import Fold, Rows
 
-REGULARISATION = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
+REGULARISATION = (0.001, 0.01, 0.1, 1.0)
 """Values of `C` to choose from, strongest penalty first."""
-UNTUNED = 1.0
+UNTUNED = 0.1
 """`C` where there are too few labels to choose; with one label a class it hardly matters."""
 NEIGHBOURS = 20
 TEMPERATURE = 0.07
@@ -55,24 +54,48 @@ class LayerNorm(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return centred / np.sqrt(variance + self.epsilon)
 
 
+class CommonScale(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Each feature centred, all divided by one number, so that their mean variance is 1.
+
+    With an unpenalised intercept this leaves logistic regression the same classifier, found in a
+    tenth of the iterations, and gives `C` the same meaning for every encoder: the features of an
+    untrained network hardly vary from image to image, and a penalty that is blind to it would make
+    a straw man of the baseline. Features are not scaled one by one: from a few labels that mostly
+    scales noise, which costs raw pixels up to ten points.
+    """
+
+    def fit(self, X: Any, y: Any = None) -> CommonScale:
+        X = validate_data(self, X, dtype=[np.float32, np.float64])
+        self.mean_ = X.mean(axis=0)
+        self.scale_ = float(np.sqrt(np.square(X - self.mean_).mean())) or 1.0
+        return self
+
+    def transform(self, X: Any) -> Any:
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
+        return (X - self.mean_) / X.dtype.type(self.scale_)
+
+
 def logistic_pipeline(c: float = UNTUNED) -> Pipeline:
     """LayerNorm, then multinomial logistic regression.
 
-    Features are centred for the solver's sake: the intercept, which is not penalised, makes up for
-    it, so the classifier is the same, found in a tenth of the iterations. They are not scaled one
-    by one: from a few labels that mostly scales noise (it costs raw pixels 10 points).
+    The tolerance bounds the gradient of the mean log-loss; a tenth of it takes twice as long and
+    moves accuracies by about 0.2 points.
     """
     return Pipeline(
         [
             ("norm", LayerNorm()),
-            ("centre", StandardScaler(with_std=False)),
-            ("classify", LogisticRegression(C=c, max_iter=2000)),
+            ("scale", CommonScale()),
+            ("classify", LogisticRegression(C=c, tol=1e-3, max_iter=2000)),
         ]
     )
 
 
 def logistic(features: Features, labels: Rows, folds: Sequence[Fold] | None) -> Pipeline:
-    """The linear probe; `C` has the best log-loss over the folds, `UNTUNED` where there are none.
+    """The linear probe; `C` is the most accurate over the folds, `UNTUNED` where there are none.
+
+    Log-loss would choose too strong a penalty where features say little: it is up to nine points
+    less accurate then, and to the harm of weak encoders alone.
 
     Args:
         features: (N, D).
@@ -83,7 +106,7 @@ def logistic(features: Features, labels: Rows, folds: Sequence[Fold] | None) -> 
     if folds is None:
         return pipeline.fit(features, labels)
     search = GridSearchCV(
-        pipeline, {"classify__C": REGULARISATION}, cv=list(folds), scoring="neg_log_loss"
+        pipeline, {"classify__C": REGULARISATION}, cv=list(folds), scoring="accuracy"
     )
     return search.fit(features, labels).best_estimator_
 

@@ -226,7 +226,10 @@ def draw(results: Results, source: Source, folder: Path) -> list[Picture]:
     for protocol in results.protocols:
         path = folder / f"{protocol.name}-confusion.png"
         figures.confusion_matrix(
-            results.labels, results.predictions[protocol.name, first], results.classes, path
+            results.truth[protocol.name],
+            results.predictions[protocol.name, first],
+            results.classes,
+            path,
         )
         add(
             path,

@@ -97,9 +97,10 @@ class Results:
         data: the source's name.
         protocols: as they were run.
         classes: names of the classes.
-        rows, labels: of the test samples.
+        rows: of the test samples of the first protocol.
+        truth: protocol -> (N,) classes of its test samples.
         cells: (protocol, shots, encoder) -> scores.
-        features: encoder -> (N, D) of the test samples.
+        features: encoder -> (N, D) of the samples in `rows`.
         predictions: (protocol, encoder) -> (N,) classes, by the probe with the most labels.
         warnings: readable lines.
     """
@@ -109,7 +110,7 @@ class Results:
     protocols: tuple[Protocol, ...]
     classes: tuple[str, ...]
     rows: Rows
-    labels: Rows
+    truth: dict[str, Rows] = field(default_factory=dict)
     cells: dict[tuple[str, Shots, str], Cell] = field(default_factory=dict)
     features: dict[str, Features] = field(default_factory=dict)
     predictions: dict[tuple[str, str], Rows] = field(default_factory=dict)
@@ -119,6 +120,11 @@ class Results:
     def encoders(self) -> list[str]:
         """In the order in which they were given."""
         return list(self.features)
+
+    @property
+    def labels(self) -> Rows:
+        """(N,) classes of the samples in `rows`."""
+        return self.truth[self.protocols[0].name]
 
     def shots(self, protocol: Protocol) -> list[Shots]:
         """Those that were run, ascending, "all" last."""

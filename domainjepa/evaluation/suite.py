@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
@@ -23,9 +25,14 @@ from domainjepa.errors import UserError
 from domainjepa.evaluation.features import Encoder, Features, features_of
 from domainjepa.evaluation.probes import PROBES
 from domainjepa.evaluation.protocol import Protocol, read_protocol
+from domainjepa.evaluation.report import write_report
 from domainjepa.evaluation.results import Cell, Results
 from domainjepa.evaluation.scores import METRICS, Array, confusion, resampled_confusions
 from domainjepa.evaluation.splits import Rows, Shots, Split, draw_shots, train_test, tuning_folds
+
+SMALL = 10_000_000
+"""Numbers in a feature matrix below which BLAS threads wait for each other longer than they work:
+on a machine with other work, ten times longer."""
 
 
 def evaluate(
@@ -58,16 +65,10 @@ def evaluate(
     labels = source.labels
     assert labels is not None  # train_test refuses a source without
     classes = source.classes or tuple(str(label) for label in range(int(labels.max()) + 1))
-    shown = splits[run[0]].test
-    results = Results(
-        _settings(encoders, source, splits),
-        source.name,
-        tuple(run),
-        classes,
-        shown,
-        labels[shown],
-    )
+    settings = _settings(encoders, source, splits)
+    results = Results(settings, source.name, tuple(run), classes, splits[run[0]].test)
     for protocol, split in splits.items():
+        results.truth[protocol.name] = labels[split.test]
         for text in [*split.warnings, *_scarce(protocol, labels[split.train], classes)]:
             results.warn(text)
     rows = np.unique(np.concatenate([r for s in splits.values() for r in (s.train, s.test)]))
@@ -79,15 +80,14 @@ def evaluate(
             cache=cache or (out / "features" if out else None),
             console=console,
         )
-        results.features[encoder.name] = features[np.searchsorted(rows, shown)]
+        results.features[encoder.name] = features[np.searchsorted(rows, results.rows)]
         for protocol, split in splits.items():
             train, test = (
                 features[np.searchsorted(rows, part)] for part in (split.train, split.test)
             )
-            _probe(encoder.name, protocol, source, split, train, test, results)
+            with console.status(f"probes: {encoder.name}") if console else nullcontext():
+                _probe(encoder.name, protocol, source, split, train, test, results)
     if out is not None:
-        from domainjepa.evaluation.report import write_report
-
         write_report(results, source, out)
     return results
 
@@ -97,7 +97,8 @@ def fit_probe(
 ) -> tuple[Pipeline, bool]:
     """A probe fitted on training features alone, and whether its solver converged."""
     folds = tuning_folds(labels, seed=protocol.seed, groups=groups)
-    with warnings.catch_warnings(record=True) as caught:
+    threads = 1 if features.size < SMALL else None
+    with warnings.catch_warnings(record=True) as caught, threadpool_limits(threads):
         warnings.simplefilter("always")
         probe = PROBES[protocol.probe](features, labels, folds)
     stopped = [one for one in caught if issubclass(one.category, ConvergenceWarning)]

@@ -5,15 +5,23 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from domainjepa.evaluation.probes import REGULARISATION, LayerNorm, logistic, nearest
+from domainjepa.evaluation.probes import (
+    REGULARISATION,
+    CommonScale,
+    LayerNorm,
+    logistic,
+    logistic_pipeline,
+    nearest,
+)
 from domainjepa.evaluation.splits import tuning_folds
 
 
-@parametrize_with_checks([LayerNorm()])
-def test_layer_norm_is_a_scikit_learn_transformer(estimator, check):
+@parametrize_with_checks([LayerNorm(), CommonScale()])
+def test_transformers_are_scikit_learns(estimator, check):
     check(estimator)
 
 
@@ -36,40 +44,54 @@ def test_the_linear_probe_is_logistic_regression_written_out(rng):
     folds = tuning_folds(labels, seed=0)
     probe = logistic(features, labels, folds)
 
-    def normalised(x):
-        return (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
+    def fit(x, y, c):
+        norm = FunctionTransformer(
+            lambda x: (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
+        )
+        centre = StandardScaler(with_std=False)
+        spread = centre.fit_transform(norm.transform(x)).std()
+        shrink = FunctionTransformer(lambda x: x / spread)
+        model = LogisticRegression(C=c, tol=1e-3, max_iter=2000)
+        return make_pipeline(norm, centre, shrink, model).fit(x, y)
 
-    losses = []
-    for c in REGULARISATION:
-        of_folds = []
-        for fit, validate in folds:
-            middle = normalised(features[fit]).mean(0)
-            model = LogisticRegression(C=c, max_iter=2000)
-            model.fit(normalised(features[fit]) - middle, labels[fit])
-            guess = model.predict_proba(normalised(features[validate]) - middle)
-            of_folds.append(log_loss(labels[validate], guess))
-        losses.append(np.mean(of_folds))
-    best = REGULARISATION[int(np.argmin(losses))]
+    scores = [
+        np.mean([fit(features[f], labels[f], c).score(features[v], labels[v]) for f, v in folds])
+        for c in REGULARISATION
+    ]
+    best = REGULARISATION[int(np.argmax(scores))]
+    assert len(set(scores)) > 1
     assert best == probe["classify"].C
-
-    fresh, truth = blobs(rng, 3000)
-    middle = normalised(features).mean(0)
-    plain = LogisticRegression(C=best, max_iter=2000).fit(normalised(features) - middle, labels)
-    guess = plain.predict(normalised(fresh) - middle)
-    assert (probe.predict(fresh) == truth).mean() == (guess == truth).mean()
+    fresh, _ = blobs(rng, 3000)
+    assert np.array_equal(probe.predict(fresh), fit(features, labels, best).predict(fresh))
 
 
-def test_centring_changes_the_solver_not_the_classifier(rng):
+def test_the_common_scale_is_one_number(rng):
+    features = rng.normal(5, 1, (50, 6)) * np.array([1, 2, 3, 4, 5, 6])
+    found = CommonScale().fit_transform(features)
+    assert found.mean(axis=0) == pytest.approx(np.zeros(6), abs=1e-12)
+    assert found.var(axis=0).mean() == pytest.approx(1)
+    ratio = features.std(axis=0) / found.std(axis=0)
+    assert ratio == pytest.approx(np.full(6, ratio[0]))
+    assert np.array_equal(CommonScale().fit_transform(np.ones((4, 3))), np.zeros((4, 3)))
+
+
+def test_the_common_scale_changes_the_solver_not_the_classifier(rng):
     features, labels = blobs(rng)
-    features += 2 * rng.normal(size=features.shape[1]).astype(np.float32)
-    probe = logistic(features.astype(np.float64), labels, None)
-    tight = clone(probe).set_params(classify__tol=1e-10)
-    without = clone(tight).set_params(centre="passthrough")
+    features = features.astype(np.float64) + 2 * rng.normal(size=features.shape[1])
+    probe = logistic_pipeline(0.3).set_params(classify__tol=1e-10).fit(features, labels)
+    c = 0.3 / probe["scale"].scale_ ** 2  # the same penalty in the units of what is not scaled
+    without = clone(probe).set_params(scale="passthrough", classify__C=c).fit(features, labels)
     fresh, _ = blobs(rng, 500)
-    one, two = (
-        p.fit(features.astype(np.float64), labels).predict_proba(fresh) for p in (tight, without)
-    )
-    assert one == pytest.approx(two, abs=1e-5)
+    assert probe.predict_proba(fresh) == pytest.approx(without.predict_proba(fresh), abs=1e-5)
+
+
+def test_the_scale_of_features_does_not_matter(rng):
+    features, labels = blobs(rng)
+    fresh, _ = blobs(rng, 500)
+    faint = 1 + features.astype(np.float64) / 30  # hardly varies from sample to sample
+    one, two = (logistic(x, labels, None) for x in (features.astype(np.float64), faint))
+    agree = one.predict(fresh) == two.predict(1 + fresh.astype(np.float64) / 30)
+    assert agree.mean() > 0.99  # LayerNorm's epsilon is all that differs
 
 
 def test_the_nearest_neighbours_vote_as_written_out(rng):
