@@ -91,7 +91,7 @@ def test_html_is_self_contained_and_well_formed(made):
     reader.feed(html)
     assert reader.open == []
     assert reader.links
-    assert all(link.startswith("data:image/png;base64,") for link in reader.links)
+    assert all(link.startswith("data:image/webp;base64,") for link in reader.links)
     assert "good_&<b>" in reader.text.getvalue()  # as text: it was escaped
     assert "viewport" in html
     assert "<script" not in html
