@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.columns import SPLITS, counts, find_columns
+from domainjepa.data.damage import unreadable
 from domainjepa.data.layout import Array, Layout, pick_images
 from domainjepa.data.members import (
     MAGIC,
@@ -86,15 +87,10 @@ class ArraysLoader(Loader):
 
     def open(self, path: Path, options: OpenOptions) -> Source:
         where = path.name
-        try:
+        with unreadable(UNREADABLE, where):
             with path.open("rb") as file:
                 is_array = file.read(len(MAGIC)) == MAGIC
             found = in_array(path) if is_array else in_archive(path)
-        except UNREADABLE as error:
-            raise DataError(
-                f"{where} cannot be read as NumPy's: {str(error).rstrip('.')}. Is it complete? "
-                "Copy or download it again."
-            ) from error
         members, parts = _joined(found)
         arrays = _as_arrays(members)
         name, layout = pick_images(arrays, options.images, where)

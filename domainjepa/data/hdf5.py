@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.columns import USUAL_NAMES, find_columns
+from domainjepa.data.damage import unreadable
 from domainjepa.data.hdf5_tree import Place, Tree, look, open_dataset
 from domainjepa.data.layout import USUAL_NAMES as IMAGE_NAMES
-from domainjepa.data.layout import Layout, leaf, pick_images
+from domainjepa.data.layout import Layout, layout_of, leaf, pick_images
 from domainjepa.data.source import Image, Loader, OpenOptions, Source
 from domainjepa.errors import DataError, MissingExtra
 
@@ -78,22 +79,22 @@ class HDF5Source(Source):
 
     def _read(self, first: int, buffer: NDArray[Any]) -> None:
         """Samples `first` and those that follow it, into a buffer (n, …)."""
+        what = f"sample {first} of {self.place.path.strip('/')!r} in {self.path.name}"
         try:
-            stored = self._dataset().id
-            space = stored.get_space()
-            space.select_hyperslab((first, *(0,) * (buffer.ndim - 1)), buffer.shape)
-            stored.read(h5py.h5s.create_simple(buffer.shape), space, buffer)
-        except UNREADABLE as error:
-            if len(buffer) > 1:  # find the one that cannot be read
-                for offset in range(len(buffer)):
-                    self._read(first + offset, buffer[offset : offset + 1])
-                return
-            raise DataError(
-                f"sample {first} of {self.place.path.strip('/')!r} in {self.path.name} "
-                f"cannot be read: {_reason(error)}. Copy or download the file again."
-            ) from error
+            with unreadable(UNREADABLE, what):
+                stored = self._dataset().id
+                space = stored.get_space()
+                space.select_hyperslab((first, *(0,) * (buffer.ndim - 1)), buffer.shape)
+                stored.read(h5py.h5s.create_simple(buffer.shape), space, buffer)
+        except DataError:
+            if len(buffer) == 1:
+                raise
+            for offset in range(len(buffer)):  # find the one that cannot be read
+                self._read(first + offset, buffer[offset : offset + 1])
 
     def column(self, name: str) -> NDArray[Any]:
+        if name not in self.places:
+            return super().column(name)
         return _read_column(self.places[name], self.path)
 
     def content_key(self) -> str:
@@ -114,14 +115,8 @@ class HDF5Loader(Loader):
         return any(head[at : at + 8] == SIGNATURE for at in (0, 512, 1024, 2048))
 
     def open(self, path: Path, options: OpenOptions) -> Source:
-        where = path.name
-        try:
-            return self._open(path, where, options)
-        except UNREADABLE as error:
-            raise DataError(
-                f"{where} cannot be read as HDF5: {_reason(error)}. Is it complete? "
-                "Copy or download it again."
-            ) from error
+        with unreadable(UNREADABLE, f"{path.name}, HDF5,"):
+            return self._open(path, path.name, options)
 
     def _open(self, path: Path, where: str, options: OpenOptions) -> Source:
         tree = look(path, options.follow_links)
@@ -159,15 +154,19 @@ class HDF5Loader(Loader):
 
 def _refuse(tree: Tree, options: OpenOptions, where: str) -> None:
     """Raises DataError where a link stands in place of something that would have been read."""
+    missed = [] if any(map(layout_of, tree.arrays.values())) else list(tree.refused)
     for role, usual in {"images": IMAGE_NAMES, **USUAL_NAMES}.items():
         wanted = getattr(options, role, None)
-        for name, reason in tree.refused.items():
-            if wanted in (name, f"/{name}") or (wanted is None and leaf(name) in usual):
-                raise DataError(
-                    f"{name!r} in {where} {reason} and is not followed. Where you trust the file: "
-                    "--set data.follow_links=true follows what stays in its folder; or copy it "
-                    "into one file with h5repack."
-                )
+        for name in tree.refused:
+            named = wanted is not None and f"{wanted.strip('/')}/".startswith(f"{name}/")
+            if named or (wanted is None and leaf(name) in usual):
+                missed.append(name)
+    for name in missed[:1]:
+        raise DataError(
+            f"{name!r} in {where} {tree.refused[name]} and is not followed. Where you trust the "
+            "file: --set data.follow_links=true follows what stays in its folder; or copy it all "
+            "into one file with h5repack."
+        )
 
 
 def _check_size(dataset: h5py.Dataset, name: str, path: Path, most: int) -> None:
@@ -231,23 +230,16 @@ def _chunk_advice(dataset: h5py.Dataset, name: str) -> list[str]:
 
 def _read_column(place: Place, path: Path, most: int = 2**30) -> NDArray[Any]:
     """A whole small data set, in native byte order."""
-    name = place.path.strip("/")
-    try:
-        with h5py.File(place.file, "r") as file:
-            dataset = open_dataset(file, place.path)
-            size = int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize
-            if max(size, _chunk_bytes(dataset)) > most:
-                raise DataError(f"{name!r} in {path.name} would take {_bytes(size)} to read.")
-            _require_filters(dataset)
-            values: NDArray[Any] = dataset[()]
-    except UNREADABLE as error:
-        raise DataError(f"{name!r} in {path.name} cannot be read: {_reason(error)}.") from error
+    what = f"{place.path.strip('/')!r} in {path.name}"
+    with unreadable(UNREADABLE, what), h5py.File(place.file, "r") as file:
+        dataset = open_dataset(file, place.path)
+        size = int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize
+        size = max(size, _chunk_bytes(dataset))
+        if size > most:
+            raise DataError(f"{what} would take {_bytes(size)} to read; it is no column of labels.")
+        _require_filters(dataset)
+        values: NDArray[Any] = dataset[()]
     return values.astype(values.dtype.newbyteorder("="), copy=False)
-
-
-def _reason(error: BaseException) -> str:
-    text = str(error).strip("'\"").splitlines()
-    return (text[0] if text else type(error).__name__).rstrip(".")
 
 
 def _bytes(size: int) -> str:

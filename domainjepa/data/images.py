@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from domainjepa.data.columns import SPLITS, counts
+from domainjepa.data.damage import reason
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, spread
 from domainjepa.errors import DataError
 
@@ -72,7 +74,7 @@ class ImagesSource(Source):
             with self.root.joinpath(name).open("rb") as file:
                 return _decode(file, self.kind, self.max_sample_bytes)
         except Exception as error:  # decoders raise whatever comes to hand on damaged files
-            raise DataError(f"sample {index}, {name}, cannot be read: {_reason(error)}") from error
+            raise DataError(f"sample {index}, {name}, cannot be read: {reason(error)}") from error
 
     def content_key(self) -> str:
         """All names, size and time of at most 10,000 files."""
@@ -152,7 +154,7 @@ def _look_at_headers(source: ImagesSource) -> None:
         try:
             with (
                 source.root.joinpath(name).open("rb") as file,
-                Pillow.open(file, formats=FORMATS) as image,
+                _opened(file) as image,
             ):
                 kind = _kind(image)
                 if image.tile and ";16" in str(image.tile[0].args) and kind == COLOUR:
@@ -160,7 +162,7 @@ def _look_at_headers(source: ImagesSource) -> None:
                 modes.add(image.mode)
                 size = (image.height, image.width)
         except Exception as error:
-            raise DataError(f"sample {index}, {name}, cannot be read: {_reason(error)}") from error
+            raise DataError(f"sample {index}, {name}, cannot be read: {reason(error)}") from error
         if index == 0:
             source.kind, source.dtype = kind, np.dtype(kind.dtype)
             source.shape = (*size, kind.channels)
@@ -203,9 +205,9 @@ def _read_folders(source: ImagesSource) -> None:
         source.decisions.append(f"labels: by folder, {len(names)} classes")
 
 
-def _decode(file: Any, kind: Kind, most: int) -> NDArray[Any]:
+def _decode(file: IO[bytes], kind: Kind, most: int) -> NDArray[Any]:
     """(H, W, C) of one file; raises DataError and whatever the decoder raises."""
-    with Pillow.open(file, formats=FORMATS) as image:
+    with _opened(file) as image:
         own = _kind(image)
         if own != kind and {own, kind} != {GREY, COLOUR}:
             raise DataError(f"it is {own.dtype}, the first file is {kind.dtype}")
@@ -223,14 +225,14 @@ def _decode(file: Any, kind: Kind, most: int) -> NDArray[Any]:
     return array.reshape(*array.shape[:2], kind.channels)
 
 
+def _opened(file: IO[bytes]) -> ImageFile:
+    try:
+        return Pillow.open(file, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise DataError("it is no JPEG, PNG or TIFF") from error
+
+
 def _kind(image: Pillow.Image) -> Kind:
     if image.mode not in KINDS:
         raise DataError(f"pixels of the kind {image.mode!r} are not read")
     return KINDS[image.mode]
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).splitlines()
-    if isinstance(error, UnidentifiedImageError):
-        return "it is no JPEG, PNG or TIFF."
-    return f"{text[0] if text else type(error).__name__}.".replace("..", ".")

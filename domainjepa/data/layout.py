@@ -72,8 +72,8 @@ class Layout:
 def layout_of(array: Array, most_channels: int = MOST_CHANNELS) -> Layout | None:
     """The layout that makes an array one of images, or None where it can be none.
 
-    Of the second and the last of four axes the shorter one holds the channels, the last one where
-    they are equal.
+    Of the second and the last of four axes that one holds the channels which is short (at most 16),
+    leaves square images, or is the shorter one: what tells them apart first, else the last.
     """
     if array.dtype.kind not in "uif":
         return None
@@ -84,10 +84,15 @@ def layout_of(array: Array, most_channels: int = MOST_CHANNELS) -> Layout | None
         return None
     last = Layout("last", (sides[0], sides[1], sides[2]))
     first = Layout("first", (sides[1], sides[2], sides[0]))
-    for layout in sorted((last, first), key=lambda one: one.shape[2]):
+    for layout in sorted((last, first), key=_oddity):
         if min(layout.shape[:2]) >= SMALLEST_SIDE and 0 < layout.shape[2] <= most_channels:
             return layout
     return None
+
+
+def _oddity(layout: Layout) -> tuple[bool, bool, int]:
+    height, width, channels = layout.shape
+    return channels > MOST_CHANNELS, height != width, channels
 
 
 def pick_images(arrays: Mapping[str, Array], chosen: str | None, where: str) -> tuple[str, Layout]:

@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.damage import unreadable
 from domainjepa.errors import DataError
 
 UNREADABLE = (
@@ -66,7 +67,8 @@ class Member:
         Raises:
             DataError: the bytes are damaged.
         """
-        try:
+        what = f"{self.name or 'the array'} in {self.path.name}"
+        with unreadable(UNREADABLE, what):
             if self.offset is not None:
                 mapped: NDArray[Any] = np.memmap(
                     self.path,
@@ -81,11 +83,6 @@ class Member:
                 values: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
                 stream.read()  # to the end: only then is the checksum compared
                 return values
-        except UNREADABLE as error:
-            raise DataError(
-                f"{self.name or 'the array'} in {self.path.name} cannot be read: "
-                f"{str(error).rstrip('.') or type(error).__name__}. Copy or download it again."
-            ) from error
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

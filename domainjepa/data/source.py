@@ -184,7 +184,7 @@ def open_source(
         )
     options = replace(options or OpenOptions(), **settings)
     path, card = Path(data), None
-    if not path.exists():
+    if path.suffix == ".toml" or not path.exists():
         card = cards.named(os.fspath(data))
         path = cards.locate(card)
         options = cards.reading(card, options)

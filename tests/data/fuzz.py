@@ -1,0 +1,28 @@
+"""A program that flips bits of a file and opens it: an array or a message, never anything else."""
+
+FUZZ = """
+import sys
+from pathlib import Path
+import numpy as np
+from domainjepa.data.source import open_source
+from domainjepa.errors import UserError
+
+good = Path(sys.argv[1])
+outcomes = {"array": 0, "message": 0}
+for seed in range(int(sys.argv[2])):
+    draw = np.random.default_rng(seed)
+    content = bytearray(good.read_bytes())
+    for place in draw.integers(len(content), size=draw.integers(1, 4)):
+        content[place] ^= 1 << draw.integers(8)
+    folder = good.parent / str(seed)
+    folder.mkdir()
+    bad = folder / good.name
+    bad.write_bytes(content)
+    try:
+        source = open_source(folder if "folder" in sys.argv else bad)
+        source.__getitems__(range(len(source)))
+        outcomes["array"] += 1
+    except UserError:
+        outcomes["message"] += 1
+assert min(outcomes.values()) > 0, outcomes
+"""

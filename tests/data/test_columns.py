@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from domainjepa.data.columns import Columns, find_columns
+from domainjepa.data.layout import Array
+from domainjepa.data.source import OpenOptions
+from domainjepa.errors import DataError
+
+N = 6
+
+
+def found(stored: dict[str, Any], names: dict[str, Any] | None = None, **chosen: str) -> Columns:
+    """What is found in a file of images and these arrays; `names`: more fields of an Array."""
+    values = {name: np.asarray(value) for name, value in stored.items()}
+    arrays = {"images": Array((N, 8, 8, 3), np.dtype("uint8"))}
+    for name, value in values.items():
+        arrays[name] = Array(value.shape, value.dtype, **(names or {}).get(name, {}))
+    return find_columns(arrays, values.__getitem__, "images", OpenOptions(**chosen), "a.h5")
+
+
+def test_contiguous_integers_stay() -> None:
+    columns = found({"ans": [2, 0, 1, 1, 0, 2]})
+    assert columns.labels is not None
+    assert columns.labels.tolist() == [2, 0, 1, 1, 0, 2]
+    assert columns.labels.dtype == np.int64
+    assert columns.classes is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "labels", "classes"),
+    [
+        ([7, 3, 3, 9, 7, 7], [1, 0, 0, 2, 1, 1], ("3", "7", "9")),
+        (["b", "a", "b", "c", "a", "a"], [1, 0, 1, 2, 0, 0], ("a", "b", "c")),
+        ([b"b ", b"a", b"b", b"a", b"a", b"a"], [1, 0, 1, 0, 0, 0], ("a", "b")),
+        ([[1], [0], [1], [0], [0], [0]], [1, 0, 1, 0, 0, 0], None),
+        ([True, False, True, False, False, True], [1, 0, 1, 0, 0, 1], None),
+    ],
+)
+def test_other_labels_are_numbered(
+    stored: list[Any], labels: list[int], classes: tuple[str, ...] | None
+) -> None:
+    columns = found({"labels": stored})
+    assert columns.labels is not None
+    assert columns.labels.tolist() == labels
+    assert columns.classes == classes
+
+
+def test_objects_of_text_are_labels() -> None:
+    columns = found({"labels": np.array([b"spiral", "disc"] * 3, dtype=object)})
+    assert columns.classes == ("disc", "spiral")
+
+
+def test_negative_labels_warn() -> None:
+    columns = found({"labels": [-1, 0, 1, 0, 1, -1]})
+    assert columns.classes == ("-1", "0", "1")
+    assert any("2 samples" in warning for warning in columns.warnings)
+
+
+@pytest.mark.parametrize(
+    ("stored", "says"), [([0.5, 1.5, 1.0, 0.0, 0.25, 3.0], "float64"), ([4] * N, "same value")]
+)
+def test_what_is_no_class_is_left_out_with_a_reason(stored: list[float], says: str) -> None:
+    columns = found({"target": stored})
+    assert columns.labels is None
+    assert any(says in decision for decision in columns.decisions)
+    with pytest.raises(DataError, match=says):
+        found({"target": stored}, labels="target")
+
+
+def test_names_of_classes_number_them() -> None:
+    columns = found({"ans": [2, 0, 2, 0, 0, 2]}, {"ans": {"class_names": ("a", "b", "c")}})
+    assert columns.classes == ("a", "b", "c")
+    assert columns.labels is not None
+    assert columns.labels.tolist() == [2, 0, 2, 0, 0, 2]
+    enum = found({"ans": [5, 9, 5, 9, 9, 9]}, {"ans": {"values": {9: "disc", 5: "smooth"}}})
+    assert enum.classes == ("smooth", "disc")
+    assert enum.labels is not None
+    assert enum.labels.tolist() == [0, 1, 0, 1, 1, 1]
+
+
+def test_only_columns_of_the_right_length_are_taken() -> None:
+    assert found({"labels": [0, 1, 0], "classes": ["a", "b"]}).labels is None
+    with pytest.raises(DataError, match="one value for each of the 6 samples"):
+        found({"labels": [0, 1, 0]}, labels="labels")
+
+
+def test_the_neighbour_of_the_images_goes_first() -> None:
+    columns = found({"old/labels": [0, 1] * 3, "y": [1, 1, 1, 0, 0, 0]})
+    assert columns.labels is not None
+    assert columns.labels.tolist() == [1, 1, 1, 0, 0, 0]
+
+
+def test_groups_and_ids() -> None:
+    columns = found(
+        {"patient": [b"q", b"p", b"q", b"r", b"p", b"q"], "objid": np.arange(6) + 10**17}
+    )
+    assert columns.groups is not None
+    assert columns.groups.tolist() == [1, 0, 1, 2, 0, 1]
+    assert columns.ids is not None
+    assert columns.ids[5] == "100000000000000005"
+    assert found({"group": [0.1] * 6}).groups is None
+
+
+@pytest.mark.parametrize(
+    ("name", "stored", "names"),
+    [
+        ("split", ["train", "Training", "val", "validation", "test", "TEST"], {}),
+        ("split", [b"train", b"train", b"dev", b"valid", b"test ", b"testing"], {}),
+        ("split", [0, 0, 1, 1, 2, 2], {"values": {0: "train", 1: "val", 2: "test"}}),
+    ],
+)
+def test_splits(name: str, stored: list[Any], names: dict[str, Any]) -> None:
+    columns = found({name: stored}, {name: names})
+    assert columns.split is not None
+    assert columns.split.tolist() == ["train", "train", "val", "val", "test", "test"]
+    assert any("train 2, val 2, test 2" in decision for decision in columns.decisions)
+
+
+def test_a_mask_of_the_test_rows_is_a_split() -> None:
+    columns = found({"is_test": [False, True, False, False, True, False]})
+    assert columns.split is not None
+    assert columns.split.tolist() == ["train", "test", "train", "train", "test", "train"]
+
+
+@pytest.mark.parametrize("stored", [[0, 0, 1, 1, 2, 2], ["a", "b"] * 3])
+def test_a_split_without_meaning_warns(stored: list[Any]) -> None:
+    columns = found({"split": stored})
+    assert columns.split is None
+    assert any("store train, val or test" in warning for warning in columns.warnings)
+    with pytest.raises(DataError, match=r"data\.split=split"):
+        found({"split": stored}, split="split")
