@@ -120,13 +120,13 @@ class _Walk:
         self.follow_links = follow_links
         self.files = files
         self.opened: dict[Path, h5py.File] = {}
+        self.steps = 0
 
     def everything(self) -> Iterator[tuple[str, h5py.Dataset | str, Place]]:
         """(name, data set or why it is refused, its place)."""
         start = Place(self.path, "")
         stack = [("", self.file(self.path)["/"], start)]
         seen: set[tuple[int, int]] = set()
-        objects = 0
         while stack:
             prefix, group, at = stack.pop()
             info = h5py.h5o.get_info(group.id)
@@ -134,13 +134,6 @@ class _Walk:
                 continue
             seen.add((info.fileno, info.addr))
             for key in group:
-                objects += 1
-                if objects > MOST_OBJECTS:
-                    raise DataError(
-                        f"{self.path.name} holds more than {MOST_OBJECTS:,} objects: "
-                        "one data set a sample is not read. Write all images into one data set "
-                        "(N, H, W, C) with one sample a chunk."
-                    )
                 name = f"{prefix}{key}"
                 try:
                     thing, place = self.step(group, key, at, MOST_HOPS)
@@ -154,6 +147,13 @@ class _Walk:
 
     def step(self, group: h5py.Group, key: str, at: Place, hops: int) -> tuple[Any, Place]:
         """The object behind one link of a group, and where it really lies."""
+        self.steps += 1  # of all paths together: links to links can multiply without end
+        if self.steps > MOST_OBJECTS:
+            raise DataError(
+                f"{self.path.name} holds more than {MOST_OBJECTS:,} objects and links: one data "
+                "set a sample is not read. Write all images into one data set (N, H, W, C) with "
+                "one sample a chunk."
+            )
         if hops < 0:
             raise Refused("leads round in circles")
         try:

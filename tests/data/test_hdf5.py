@@ -180,6 +180,15 @@ def test_soft_links_inside_the_file_are_fine(path: Path) -> None:
         open_source(path, images="loop")
 
 
+def test_links_that_multiply_are_refused(path: Path) -> None:
+    with h5py.File(write(path, images=IMAGES), "r+") as file:
+        file["links0"] = h5py.SoftLink("/")
+        for level in range(1, 12):  # 30**12 steps, followed to the end
+            file[f"links{level}"] = h5py.SoftLink("/" + f"links{level - 1}/" * 30)
+    with pytest.raises(DataError, match="objects and links"):
+        open_source(path)
+
+
 # What claims more than it is.
 
 
