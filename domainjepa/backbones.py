@@ -96,7 +96,9 @@ class Backbone(nn.Module):
         self.stem_reduction = reduction
         self.dim = self._dim
         smaller = max(size * 7 // 16, 8)
-        multiples = (nominal.patch,) if nominal.patch > 1 else (1, max(nominal.stride // reduction, 1))
+        multiples = (
+            (nominal.patch,) if nominal.patch > 1 else (1, max(nominal.stride // reduction, 1))
+        )
         self.multiple = next(
             (m for m in multiples if self._run(channels, max(round(smaller / m), 1) * m) is None), 0
         )
@@ -112,7 +114,7 @@ class Backbone(nn.Module):
         the patches where there is none) of the last two layers, concatenated (LeJEPA, section 6).
         """
         if not (self.transformer and hasattr(self.net, "blocks")):
-            return self(images)
+            return self.forward(images)
         net = cast(Any, self.net)
         has_cls = getattr(net, "cls_token", None) is not None
         layers = net.forward_intermediates(
@@ -125,6 +127,26 @@ class Backbone(nn.Module):
         )
         tokens = [layer[1][:, 0] if has_cls else layer.mean(1) for layer in layers]
         return torch.cat(tokens, dim=1)
+
+    def strides_over_one_pixel(self, channels: int, size: int) -> bool:
+        """Whether an image of this size leaves 1x1 positions before a convolution with a stride.
+
+        The weight gradient of such a convolution in bfloat16 on the CPU is left unwritten by the
+        library behind PyTorch (seen in torch 2.15): it is whatever the memory held before.
+        """
+        found: list[bool] = []
+
+        def look(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            assert isinstance(part, nn.Conv2d)
+            lost = max(inputs[0].shape[-2:]) == 1 and max(part.stride) > 1
+            found.append(lost and max(part.kernel_size) > 1)
+
+        convolutions = [part for part in self.net.modules() if isinstance(part, nn.Conv2d)]
+        hooks = [part.register_forward_hook(look) for part in convolutions]
+        self._run(channels, size)
+        for hook in hooks:
+            hook.remove()
+        return any(found)
 
     @torch.no_grad()
     def _run(self, channels: int, size: int) -> Exception | None:

@@ -27,12 +27,15 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as objective.lam=0.1."),
 ]
 Recipe = Annotated[
-    str | None, typer.Option("--recipe", help="Name or .toml file of a recipe; a run's config.toml.")
+    str | None,
+    typer.Option("--recipe", help="Name or .toml file of a recipe; a run's config.toml."),
 ]
 DomainName = Annotated[
     str | None, typer.Option("--domain", help="What kind of images; proposed from the data.")
 ]
-Loader = Annotated[str | None, typer.Option("--loader", help="A loader's name or module:attribute.")]
+Loader = Annotated[
+    str | None, typer.Option("--loader", help="A loader's name or module:attribute.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -42,7 +45,9 @@ def pretrain(
     backbone: Annotated[str | None, typer.Option(help="Any timm model.")] = None,
     recipe: Recipe = None,
     domain: DomainName = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder; default runs/DATA-BACKBONE.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; default runs/DATA-BACKBONE.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="In place of epochs.")] = None,
     batch_size: Annotated[
@@ -57,7 +62,7 @@ def pretrain(
     ] = False,
     set_: Set = None,
 ) -> None:
-    """Pretrain an encoder; writes config, metrics, checkpoints, encoder and report to a run folder."""
+    """Pretrain an encoder and write its run folder: settings, metrics, checkpoints, report."""
     from domainjepa import config as settings
     from domainjepa.catalog import find
 
@@ -87,15 +92,18 @@ def pretrain(
         layer.pop("steps", None)
     config = settings.resolve(layer, set_ or (), flags)
     if not config.data.path:
-        raise UserError("no data: give --data PATH, or the name of a card (domainjepa list datasets).")
+        raise UserError(
+            "no data: give --data PATH, or the name of a card (domainjepa list datasets)."
+        )
     if config.devices > 1 and "RANK" not in os.environ:
         _relaunch(config.devices)
     if out is None:
-        name = config.data.path if not os.path.exists(config.data.path) else Path(config.data.path).stem
-        out = Path("runs") / f"{name}-{config.backbone.name}".replace(":", "-").replace("/", "-")
+        data_path = Path(config.data.path)
+        name = data_path.stem if data_path.exists() else config.data.path
+        out = Path("runs") / f"{name}-{config.backbone.name}".replace("/", "-")
 
-    from domainjepa.pretrain import Stopped
     from domainjepa.pretrain import pretrain as run
+    from domainjepa.signals import Stopped
 
     try:
         run(config, out, resume=resume)
@@ -118,7 +126,9 @@ def _relaunch(devices: int) -> None:
 
 @app.command()
 def evaluate(
-    encoders: Annotated[list[str], typer.Argument(help="Run folders or encoder.safetensors files.")],
+    encoders: Annotated[
+        list[str], typer.Argument(help="Run folders or encoder.safetensors files.")
+    ],
     data: Data,
     protocol: Annotated[
         list[str] | None, typer.Option(help="Name or file of a protocol; default few-shot.")
@@ -130,7 +140,7 @@ def evaluate(
     loader: Loader = None,
     json_: Json = False,
 ) -> None:
-    """Compare encoders by few-shot probes on labelled data; writes report.html, results.json, .csv, .tex."""
+    """Compare encoders by few-shot probes; writes report.html, results.json, .csv, table.tex."""
     from rich.console import Console
 
     from domainjepa.data.source import open_source
@@ -143,7 +153,11 @@ def evaluate(
     trained = [FrozenEncoder(path) for path in encoders]
     names = ["untrained", "pixels"] if baseline is None else baseline
     results = suite.evaluate(
-        [*trained, *baselines(names, trained)], source, protocol or ["few-shot"], out, console=console
+        [*trained, *baselines(names, trained)],
+        source,
+        protocol or ["few-shot"],
+        out,
+        console=console,
     )
     if json_:
         typer.echo((out / "results.json").read_text())
@@ -237,7 +251,7 @@ def demo(
 ) -> None:
     """The whole journey on a simulated survey: simulate, pretrain, compare, draw. No network."""
     from domainjepa.demo import run_demo
-    from domainjepa.pretrain import Stopped
+    from domainjepa.signals import Stopped
 
     try:
         run_demo(out, steps=steps)
@@ -246,7 +260,16 @@ def demo(
         raise typer.Exit(stopped.exit_status) from None
 
 
-LISTS = ("backbones", "datasets", "recipes", "domains", "protocols", "baselines", "loaders", "statistics")
+LISTS = (
+    "backbones",
+    "datasets",
+    "recipes",
+    "domains",
+    "protocols",
+    "baselines",
+    "loaders",
+    "statistics",
+)
 
 
 @app.command(name="list")

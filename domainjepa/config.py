@@ -24,7 +24,9 @@ Scale = Annotated[tuple[Share, Share], Field(strict=False)]
 class Settings(BaseModel):
     """A frozen group of settings; unknown names and wrong types are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
 
 
 class DataConfig(Settings):

@@ -1,4 +1,4 @@
-"""The whole journey in one command: a simulated survey, an encoder pretrained on it, the evidence."""
+"""The whole journey in one command: simulate a survey, pretrain an encoder, show the evidence."""
 
 from __future__ import annotations
 

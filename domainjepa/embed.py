@@ -49,7 +49,12 @@ def embed(
 
 
 def _columns(source: Source) -> dict[str, NDArray[Any]]:
-    found = {"labels": source.labels, "groups": source.groups, "split": source.split, "ids": source.ids}
+    found = {
+        "labels": source.labels,
+        "groups": source.groups,
+        "split": source.split,
+        "ids": source.ids,
+    }
     return {name: column for name, column in found.items() if column is not None}
 
 

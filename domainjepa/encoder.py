@@ -318,7 +318,11 @@ def _as_images(images: ArrayLike, channels: int) -> Sequence[NDArray[Any]]:
         if image.shape[2] != channels:
             raise DataError(
                 f"the encoder takes {channels} channels; found samples of shape {image.shape}"
-                + (". One image alone needs a first axis: image[None]." if image.shape[1] == channels else "")
+                + (
+                    ". One image alone needs a first axis: image[None]."
+                    if image.shape[1] == channels
+                    else ""
+                )
             )
     return found
 

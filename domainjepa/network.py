@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ def projector(inputs: int, config: ProjectorConfig) -> nn.Sequential:
     """MLP of 1 to 3 layers, BatchNorm and ReLU between them: (N, inputs) -> (N, config.out)."""
     widths = [inputs, *[config.hidden] * (config.layers - 1)]
     layers: list[nn.Module] = []
-    for width, following in zip(widths, widths[1:], strict=False):
+    for width, following in pairwise(widths):
         layers += [nn.Linear(width, following, bias=False), nn.BatchNorm1d(following), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(widths[-1], config.out))
 
@@ -67,7 +68,7 @@ class Network(nn.Module):
         predicted = self.predictor(embeddings) if self.predictor is not None else None
 
         def by_view(flat: Tensor) -> Tensor:
-            return flat.unflatten(0, (-1, samples))
+            return flat.reshape(-1, samples, flat.shape[-1])
 
         return Outputs(
             by_view(features),
@@ -86,7 +87,7 @@ class Network(nn.Module):
 
 
 class Standardise(nn.Module):
-    """Channel standardisation with the data set's own numbers: the last step before the backbone."""
+    """Channel standardisation with the data set's own numbers, right before the backbone."""
 
     mean: Tensor
     std: Tensor

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from domainjepa.backbones import Backbone, traits
-from domainjepa.config import PretrainConfig
+from domainjepa.config import PretrainConfig, ViewsConfig
 from domainjepa.data.sampling import key
 from domainjepa.data.source import OpenOptions, Source, open_source
 from domainjepa.domains.domain import Domain
@@ -38,6 +38,7 @@ class Plan:
         objective: the loss.
         steps, steps_an_epoch: of the optimiser.
         device: of this rank.
+        log_every, save_every: steps from one log line, or checkpoint, to the next.
         notes: what was found and decided, one line each.
         warnings: what the user should look at, one line each.
     """
@@ -54,6 +55,8 @@ class Plan:
     steps: int
     steps_an_epoch: int
     device: torch.device
+    log_every: int
+    save_every: int
     notes: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -86,8 +89,8 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
     rows, rows_note = pretraining_rows(source, config)
     if batches and len(rows) < config.batch_size:
         raise ConfigError(
-            f"a global batch of {config.batch_size} needs as many samples; there are {len(rows)} to "
-            f"learn from. Set --batch-size {max(2, len(rows) // 2)} or lower."
+            f"a global batch of {config.batch_size} needs as many samples; there are {len(rows)} "
+            f"to learn from. Set --batch-size {max(2, len(rows) // 2)} or lower."
         )
     proposed, reason = propose_domain(source)
     if config.domain:
@@ -110,15 +113,19 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         fixed_size=backbone.multiple == 0,
         multiple=max(backbone.multiple, 1),
     )
+    device, precision = choose_device(config)
+    if precision == "bfloat16" and device.type == "cpu":
+        refuse_unwritten_gradients(backbone, views, channels)
     steps_an_epoch = max(len(rows) // config.batch_size, 1)
     steps = config.steps or config.epochs * steps_an_epoch
-    device, precision = choose_device(config)
     weight_decay = config.optimizer.weight_decay
     if weight_decay is None:
         weight_decay = 5e-2 if backbone.transformer else 5e-4
     workers = config.data.workers
     if workers is None:
         workers = max(1, min(8, available_cores() // config.devices - 1))
+    log_every = config.log.every_steps or min(50, max(1, steps // 100))
+    save_every = config.checkpoint.every_steps or min(500, steps_an_epoch)
     resolved = config.model_copy(
         update={
             "domain": name,
@@ -129,12 +136,8 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
             ),
             "optimizer": config.optimizer.model_copy(update={"weight_decay": weight_decay}),
             "data": config.data.model_copy(update={"workers": workers}),
-            "log": config.log.model_copy(
-                update={"every_steps": config.log.every_steps or min(50, max(1, steps // 100))}
-            ),
-            "checkpoint": config.checkpoint.model_copy(
-                update={"every_steps": config.checkpoint.every_steps or min(500, steps_an_epoch)}
-            ),
+            "log": config.log.model_copy(update={"every_steps": log_every}),
+            "checkpoint": config.checkpoint.model_copy(update={"every_steps": save_every}),
             "precision": precision,
             "device": device.type,
         }
@@ -183,6 +186,8 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         steps=steps,
         steps_an_epoch=steps_an_epoch,
         device=device,
+        log_every=log_every,
+        save_every=save_every,
         notes=[note for note in notes if note[1]],
         warnings=list(source.warnings),
     )
@@ -252,6 +257,22 @@ def choose_device(config: PretrainConfig) -> tuple[torch.device, str]:
     if precision == "auto":
         precision = "bfloat16" if device.type == "cuda" else "float32"
     return device, precision
+
+
+def refuse_unwritten_gradients(backbone: Backbone, views: ViewsConfig, channels: int) -> None:
+    """bfloat16 on the CPU must not meet a convolution whose gradient would be garbage.
+
+    Raises:
+        ConfigError: a view is so small that it would.
+    """
+    sizes = {views.global_size, views.local_size if views.num_local else views.global_size}
+    for size in sizes:
+        if size and backbone.strides_over_one_pixel(channels, size):
+            raise ConfigError(
+                f"views of {size} px shrink to one pixel inside {backbone.name}, where PyTorch's "
+                "bfloat16 gradients on the CPU are undefined. Set --set precision=float32, larger "
+                "views.local_size, or views.num_local=0."
+            )
 
 
 def fast_on_cpu(precision: str) -> bool:

@@ -16,7 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 
-def show_plan(console: Console, title: str, notes: list[tuple[str, str]], warnings: list[str]) -> None:
+def show_plan(
+    console: Console, title: str, notes: list[tuple[str, str]], warnings: list[str]
+) -> None:
     """Print a plan as two columns, warnings below it."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold cyan")
@@ -155,7 +157,9 @@ class Display:
             self._progress.update(self._task, completed=metrics["step"], status=status)
             return
         done = metrics["step"] - self._start
-        left = (time.perf_counter() - self._started) / max(done, 1) * (self._steps - metrics["step"])
+        left = (
+            (time.perf_counter() - self._started) / max(done, 1) * (self._steps - metrics["step"])
+        )
         self._console.print(
             f"step {metrics['step']}/{self._steps}  ETA {clock_time(left)}  {status}",
             highlight=False,

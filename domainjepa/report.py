@@ -20,29 +20,7 @@ _CURVES = [
 ]
 
 _PAGE = jinja2.Template(
-    """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1"><title>Pretraining run</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-img { max-width: 100%; background: #fff; border-radius: 6px; }
-table { border-collapse: collapse; margin: 1rem 0; }
-td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top; }
-th { font-weight: 600; white-space: nowrap; }
-</style></head><body>
-<h1>Pretraining run</h1>
-<h2>Plan</h2>
-<table>{% for name, text in notes %}<tr><th>{{ name }}</th><td>{{ text }}</td></tr>{% endfor %}</table>
-{% if last %}<h2>Curves</h2>
-<img alt="Loss, its two parts, effective rank and online probe against steps" src="data:image/png;base64,{{ curves }}">
-<h2>Last figures</h2>
-<table>{% for name, value in last.items() %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>{% endfor %}</table>
-{% endif %}
-<p>A falling loss alone does not show that an encoder is good: look at the effective rank and the probe.</p>
-</body></html>
-""",
-    autoescape=True,
+    Path(__file__).with_name("report.html").read_text(encoding="utf-8"), autoescape=True
 )
 
 
@@ -54,7 +32,9 @@ def draw_curves(metrics: list[dict[str, Any]]) -> bytes:
     for number, (key, title) in enumerate(shown, 1):
         axes = figure.add_subplot(rows, 3, number)
         points = [(m["step"], m[key]) for m in metrics if m.get(key) is not None]
-        axes.plot(*zip(*points, strict=True), color="#2563eb", marker="." if len(points) < 20 else "")
+        axes.plot(
+            *zip(*points, strict=True), color="#2563eb", marker="." if len(points) < 20 else ""
+        )
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)

@@ -11,7 +11,15 @@ from domainjepa.errors import ConfigError, UserError
 from domainjepa.progress import read_metrics
 
 # What a resumed run may do otherwise: none of it changes what the model sees.
-FREE_ON_RESUME = ("data.path", "data.workers", "device", "devices", "compile", "log.", "checkpoint.")
+FREE_ON_RESUME = (
+    "data.path",
+    "data.workers",
+    "device",
+    "devices",
+    "compile",
+    "log.",
+    "checkpoint.",
+)
 
 
 class RunFolder:
@@ -62,9 +70,9 @@ class RunFolder:
         ]
         if changed:
             raise ConfigError(
-                f"--resume with other settings than the run began with: {'; '.join(changed)}. Leave "
-                "them out (a resumed run takes its own settings), or start a new run with another "
-                "--out."
+                f"--resume with other settings than the run began with: {'; '.join(changed)}. "
+                "Leave them out (a resumed run takes its own settings), or start a new run with "
+                "another --out."
             )
 
     def write_report(self, notes: list[tuple[str, str]]) -> None:

@@ -28,7 +28,7 @@ def test_help_imports_nothing_heavy() -> None:
         "from domainjepa.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'timm', 'monai', 'astropy', 'albumentations', 'sklearn', 'numpy', 'h5py'}\n"
+        "heavy = {'torch', 'timm', 'monai', 'astropy', 'cv2', 'sklearn', 'numpy', 'h5py'}\n"
         "print('LOADED', sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -43,9 +43,7 @@ def test_every_command_has_help() -> None:
 
 
 @pytest.fixture
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> object:
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> object:
     """main() in this process: (status, stdout, stderr)."""
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
@@ -120,7 +118,9 @@ def test_inspect_views_embed_and_evaluate(call, run: Path, blobs: Path, tmp_path
     found = json.loads(out)
     assert found["samples"] == 64
     assert found["channels"] == 3
-    status, out, _ = call("views", "--data", blobs, "--backbone", "test_resnet", "--out", tmp_path / "v.png")
+    status, out, _ = call(
+        "views", "--data", blobs, "--backbone", "test_resnet", "--out", tmp_path / "v.png"
+    )
     assert status == 0
     for name in ("look.png", "v.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

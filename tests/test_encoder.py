@@ -33,7 +33,9 @@ def test_what_is_computed_is_what_the_card_says(run: Path, images: np.ndarray) -
     backbone = Backbone(card.backbone, card.channels, card.size)
     backbone.load_state_dict(weights)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).double() / 255
-    mean, std = (torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (card.mean, card.std))
+    mean, std = (
+        torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (card.mean, card.std)
+    )
     with torch.no_grad():
         expected = backbone.eval().double()((pixels - mean) / std)
     np.testing.assert_allclose(encoder.transform(images), expected, rtol=1e-3, atol=1e-4)
@@ -73,7 +75,9 @@ def test_clone_and_parameters(run: Path) -> None:
     assert copy.set_params(batch_size=3).batch_size == 3
 
 
-def test_a_pickle_works_where_the_file_is_not(run: Path, images: np.ndarray, tmp_path: Path) -> None:
+def test_a_pickle_works_where_the_file_is_not(
+    run: Path, images: np.ndarray, tmp_path: Path
+) -> None:
     path = tmp_path / "encoder.safetensors"
     path.write_bytes((run / "encoder.safetensors").read_bytes())
     encoder = FrozenEncoder(path)

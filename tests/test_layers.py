@@ -11,10 +11,11 @@ ROOT = Path(domainjepa.__file__).parent
 
 # From the ground up; a module imports from its own layer and those below.
 LAYERS = [
-    {"errors", "registry", "catalog", "config", "distributed", "pictures", "progress"},
+    {"errors", "registry", "catalog", "config", "distributed", "pictures", "progress", "signals"},
     {"data", "domains", "backbones"},
     {"checkpoint", "objective", "network", "views", "encoder"},
-    {"plan", "report", "run_folder", "pretrain", "evaluation", "inspect"},
+    {"plan", "evaluation", "inspect"},
+    {"report", "run_folder", "batches", "state", "monitor", "pretrain"},
     {"embed", "demo"},
     {"cli"},
     {"__main__", "__init__"},
@@ -60,7 +61,12 @@ def test_the_objective_knows_the_reductions_alone() -> None:
 
 
 def test_evaluation_knows_nothing_of_pretraining() -> None:
-    assert not {b for a, b in imports() if a == "evaluation"} & {"pretrain", "plan", "run_folder"}
+    assert not {b for a, b in imports() if a == "evaluation"} & {
+        "pretrain",
+        "plan",
+        "run_folder",
+        "state",
+    }
 
 
 def test_no_drawer_for_leftovers() -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -14,15 +15,16 @@ import pytest
 import torch
 from rich.console import Console
 
-from tests.conftest import TINY, tiny, write_blobs
 from domainjepa import config as settings
+from domainjepa.batches import batches
 from domainjepa.data.sampling import KeyedBatches
 from domainjepa.encoder import load_encoder
 from domainjepa.errors import ConfigError, DataError, UserError
-from domainjepa.network import Network
 from domainjepa.plan import learning_rate, make_plan
-from domainjepa.pretrain import RunState, batch_loader, pretrain
+from domainjepa.pretrain import pretrain
 from domainjepa.progress import read_metrics
+from domainjepa.state import RunState
+from tests.conftest import TINY, tiny, write_blobs
 
 QUIET = Console(quiet=True)
 
@@ -120,9 +122,9 @@ def test_other_worker_counts_see_the_same_views(blobs: Path) -> None:
     seen = []
     for workers in (0, 1, 2):
         plan = make_plan(tiny(blobs, data__workers=workers, steps=3))
-        seen.append(list(batch_loader(plan, start=0)))
-    for batches in seen[1:]:
-        for ours, theirs in zip(batches, seen[0], strict=True):
+        seen.append(list(batches(plan, start=0)))
+    for other in seen[1:]:
+        for ours, theirs in zip(other, seen[0], strict=True):
             assert ours.keys() == theirs.keys()
             for name in ours:
                 assert torch.equal(ours[name], theirs[name])
@@ -240,7 +242,7 @@ def test_learning_rate_rises_then_falls_to_the_stated_end() -> None:
     rates = [learning_rate(step, 100, 2.0, 0.1, 1e-3) for step in range(100)]
     assert rates[0] == pytest.approx(0.2)
     assert rates[9] == rates[10] == 2.0
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[10:]))
     assert rates[-1] == pytest.approx(2e-3)
 
 
@@ -255,7 +257,7 @@ def test_learning_rate_rises_then_falls_to_the_stated_end() -> None:
         {"projector__layers": 2},
         {"views__num_global": 1},
         {"views__num_global": 4, "views__num_local": 0},
-        {"precision": "bfloat16"},
+        {"precision": "bfloat16", "views__local_size": 28},
         {"backbone__name": "test_vit", "backbone__drop_path": 0.2},
     ],
     ids=lambda changes: "-".join(changes),
@@ -269,6 +271,11 @@ def test_every_option_changes_what_is_learned(
     assert line["loss"] != read_metrics(run / "metrics.jsonl")[2]["loss"]
 
 
+def test_bfloat16_on_the_cpu_refuses_views_whose_gradient_would_be_garbage(blobs: Path) -> None:
+    with pytest.raises(ConfigError, match="views of 14 px"):
+        make_plan(tiny(blobs, precision="bfloat16", device="cpu"))
+
+
 def test_averaged_weights_follow_the_weights(blobs: Path) -> None:
     plan = make_plan(tiny(blobs, objective__average_weights=0.75))
     state = RunState.start(plan)
@@ -276,18 +283,17 @@ def test_averaged_weights_follow_the_weights(blobs: Path) -> None:
     first = next(state.averaged.parameters()).clone()
     with torch.no_grad():
         next(state.network.parameters()).add_(1.0)
-    state.average()
+    state._average(0.75)
     torch.testing.assert_close(next(state.averaged.parameters()), first + 0.25)
 
 
-def test_weight_decay_spares_biases_and_norms(blobs: Path) -> None:
+def test_weight_decay_spares_biases_norms_and_the_probe(blobs: Path) -> None:
     state = RunState.start(make_plan(tiny(blobs)))
+    assert state.network.probe is not None
+    probe = set(state.network.probe.parameters())
     for group in state.optimizer.param_groups:
         for weight in group["params"]:
-            probe = isinstance(state.network, Network) and state.network.probe is not None
-            assert probe
-            matrix = weight.ndim > 1 and all(weight is not p for p in state.network.probe.parameters())  # type: ignore[union-attr]
-            assert (group["weight_decay"] > 0) == matrix
+            assert (group["weight_decay"] > 0) == (weight.ndim > 1 and weight not in probe)
 
 
 def test_the_twin_starts_where_the_run_started(run: Path, blobs: Path) -> None:

@@ -50,9 +50,7 @@ class KeyedBatches:
         self.batch_size = batch_size
         self.seed = seed
         self.steps = steps
-        self.part = slice(
-            rank * batch_size // world_size, (rank + 1) * batch_size // world_size
-        )
+        self.part = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
 
     def __len__(self) -> int:
         return len(self.steps)

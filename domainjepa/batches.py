@@ -1,0 +1,73 @@
+"""Batches of views, made by worker processes ahead of time."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from domainjepa.data.sampling import KeyedBatches
+from domainjepa.distributed import rank, world_size
+from domainjepa.errors import DataError, UserError
+from domainjepa.plan import Plan
+from domainjepa.signals import leave_signals_to_the_parent
+from domainjepa.views import ViewDataset, ViewMaker, whole
+
+Batch = dict[str, Tensor]
+
+
+def batches(plan: Plan, start: int) -> Iterator[Batch]:
+    """This rank's part of every global batch from step `start` to the end of the run.
+
+    Raises:
+        DataError: a sample cannot be read.
+        UserError: a worker process died.
+    """
+    loader = iter(batch_loader(plan, start))
+    while True:
+        try:
+            yield next(loader)
+        except StopIteration:
+            return
+        except DataError as error:
+            # From a worker it comes with the worker's traceback; the message is its last line.
+            last = str(error).strip().splitlines()[-1]
+            raise DataError(last.partition("DataError: ")[2] or last) from None
+        except RuntimeError as error:
+            if "worker" not in str(error):
+                raise
+            raise UserError(
+                f"a process that makes views died ({str(error).splitlines()[0]}). Often it ran out "
+                "of memory: try --set data.workers=1. Go on with --resume."
+            ) from error
+
+
+def batch_loader(plan: Plan, start: int) -> DataLoader[Batch]:
+    """The loader behind `batches`."""
+    config = plan.config
+    maker = ViewMaker(plan.domain, plan.intensity, config.views, config.seed)
+    workers = config.data.workers or 0
+    context = None
+    if workers:
+        # Forked copies of a process with threads and open files are unsafe; these are clean.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["domainjepa.views"])
+    return DataLoader(
+        ViewDataset(plan.source, maker),
+        batch_sampler=KeyedBatches(
+            plan.rows,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            steps=range(start, plan.steps),
+            rank=rank(),
+            world_size=world_size(),
+        ),
+        collate_fn=whole,  # type: ignore[arg-type]
+        num_workers=workers,
+        multiprocessing_context=context,
+        worker_init_fn=leave_signals_to_the_parent,
+        pin_memory=plan.device.type == "cuda",
+        prefetch_factor=4 if workers else None,
+    )

@@ -1,0 +1,53 @@
+"""Being asked to stop: SIGTERM, SIGUSR1 (Slurm's warning before the end) and Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+class Stopped(Exception):
+    """A signal asked for an end; everything is saved.
+
+    Attributes:
+        exit_status: 130 after Ctrl-C, 143 after the others: what shells and Slurm expect.
+    """
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+
+
+class StopSignal:
+    """Within its block the signals only raise a flag, which is read at the end of a step.
+
+    Attributes:
+        number: the signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignal:
+        try:
+            for number in STOPPING:
+                self._before[number] = signal.signal(number, self._raise_flag)
+        except ValueError:
+            pass  # not the main thread: somebody else owns the signals
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _raise_flag(self, number: int, frame: object) -> None:
+        self.number = number
+
+
+def leave_signals_to_the_parent(worker: int) -> None:
+    """Ctrl-C and Slurm signal every process; only the run itself decides what to do about it."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)

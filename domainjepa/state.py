@@ -1,0 +1,142 @@
+"""All that a run changes: what a checkpoint holds."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from domainjepa.config import PretrainConfig
+from domainjepa.data.sampling import key
+from domainjepa.distributed import world_size
+from domainjepa.errors import UserError
+from domainjepa.network import Network, Outputs
+from domainjepa.plan import Plan, learning_rate
+from domainjepa.progress import Meter
+
+PROBE_LR = 1e-2
+
+
+@dataclass
+class RunState:
+    """The weights and everything that moves with them.
+
+    Attributes:
+        network: backbone, projector, probe.
+        optimizer: of all of them.
+        averaged: the averaged weights that yield the centre, None unless asked for.
+        meter: sums since the last log line.
+        step: steps done.
+    """
+
+    network: Network
+    optimizer: torch.optim.Optimizer
+    averaged: Network | None
+    meter: Meter = field(default_factory=Meter)
+    step: int = 0
+
+    @classmethod
+    def start(cls, plan: Plan) -> RunState:
+        """The state before the first step; all weights are keyed by the seed."""
+        config = plan.config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(key(config.seed, "projector"))
+            network = Network(
+                plan.backbone,
+                config.projector,
+                predictor=config.objective.predictor,
+                classes=plan.classes,
+            )
+        network.to(plan.device).to(memory_format=torch.channels_last)
+        averaged = None
+        if config.objective.average_weights:
+            averaged = copy.deepcopy(network).requires_grad_(False)
+        return cls(network, build_optimizer(network, config), averaged)
+
+    def center(self, groups: list[Tensor]) -> Tensor | None:
+        """The centre from averaged weights, (N, K), or None where the views' own mean serves."""
+        if self.averaged is None:
+            return None
+        with torch.no_grad():
+            outputs: Outputs = self.averaged(groups[:1])
+            return outputs.embeddings.float().mean(0)
+
+    def update(self, loss: Tensor, plan: Plan) -> None:
+        """One step of the optimiser at the learning rate of this step."""
+        chosen = plan.config.optimizer
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(
+                self.step, plan.steps, group["peak"], chosen.warmup, chosen.final_lr
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        if self.averaged is not None:
+            self._average(plan.config.objective.average_weights)
+
+    @torch.no_grad()
+    def _average(self, decay: float) -> None:
+        assert self.averaged is not None
+        pairs = zip(self.averaged.parameters(), self.network.parameters(), strict=True)
+        for old, new in pairs:
+            old.lerp_(new, 1 - decay)
+
+    def pack(self, plan: Plan) -> dict[str, Any]:
+        """Plain tensors and numbers for a checkpoint."""
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "averaged": self.averaged.state_dict() if self.averaged else None,
+            "meter": dict(self.meter.sums),
+            "fingerprint": plan.source.fingerprint(),
+        }
+
+    def load(self, packed: dict[str, Any], plan: Plan) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            UserError: it was made on other data.
+        """
+        if packed["fingerprint"] != plan.source.fingerprint():
+            raise UserError(
+                "the data is not what this run began with: its fingerprint differs. Give the same "
+                "--data, or start a new run with another --out."
+            )
+        self.step = packed["step"]
+        self.network.load_state_dict(packed["network"])
+        self.optimizer.load_state_dict(packed["optimizer"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(packed["averaged"])
+        self.meter.sums = dict(packed["meter"])
+
+
+def build_optimizer(network: Network, config: PretrainConfig) -> torch.optim.Optimizer:
+    """AdamW. Biases and norms (one-dimensional) do not decay; the probe has its own lr."""
+    probe = set() if network.probe is None else set(network.probe.parameters())
+    encoder = [weight for weight in network.parameters() if weight not in probe]
+    lr, decay = config.optimizer.lr, config.optimizer.weight_decay
+    groups: list[dict[str, Any]] = [
+        {"params": [w for w in encoder if w.ndim > 1], "weight_decay": decay, "peak": lr},
+        {"params": [w for w in encoder if w.ndim <= 1], "weight_decay": 0.0, "peak": lr},
+    ]
+    if probe:
+        groups.append({"params": list(probe), "weight_decay": 0.0, "peak": PROBE_LR})
+    return torch.optim.AdamW(groups, lr=lr, fused=True)
+
+
+def parallel(network: Network, plan: Plan) -> nn.Module:
+    """The network as it runs: compiled if asked for; with several ranks, gradients averaged."""
+    if plan.config.compile:
+        network.backbone.compile()
+    if world_size() == 1:
+        return network
+    if plan.device.type == "cuda":
+        # One batch statistic over all ranks, as on one device.
+        synced = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        return DistributedDataParallel(synced, device_ids=[plan.device.index])
+    return DistributedDataParallel(network)
