@@ -133,11 +133,12 @@ class _Sums(torch.autograd.Function):
             x = torch.stack([1 - q / 2, sin])  # x[1]; x[0] is 1 and 0
             d = torch.stack([q * -0.5, sin])  # x[1] - x[0]
             out = s.new_empty(terms, 2, q.shape[0], q.shape[2])
-            torch.sum(x, -2, out=out[0])
-            for k in range(1, terms):
+            first, *others = out.unbind()
+            torch.sum(x, -2, out=first)
+            for x_sum in others:
                 d.addcmul_(q, x, value=-1)
-                x += d
-                torch.sum(x, -2, out=out[k])
+                x.add_(d)
+                torch.sum(x, -2, out=x_sum)
             return block, out
 
         for (views, _, columns), out in _each_block(block_sums, s):
@@ -161,10 +162,9 @@ class _Sums(torch.autograd.Function):
             q, sin = _sincos(s[block], ctx.dt)
             b = q.new_zeros(2, *q.shape)
             d = torch.zeros_like(b)
-            for g in reversed(series):
-                d.addcmul_(q, b, value=-1)
-                d += g[:, views, :, columns]
-                b += d
+            for g in reversed(series[:, :, views, :, columns].unbind()):
+                d.addcmul_(q, b, value=-1).add_(g)
+                b.add_(d)
             # Cosines: b[1] cos(theta) - b[2] = d[1] - q/2 b[1]. Sines: b[1] sin(theta).
             cosines = torch.addcmul(d[0], q, b[0], value=-0.5)
             total[block] = cosines.addcmul_(sin, b[1])
@@ -217,7 +217,8 @@ def _workers(threads: int) -> ThreadPoolExecutor:
     return pool
 
 
-os.register_at_fork(after_in_child=_workers.cache_clear)  # threads do not survive a fork
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_workers.cache_clear)  # threads do not survive a fork
 
 
 def _ranges(length: int, longest: int) -> list[slice]:

@@ -71,6 +71,6 @@ def prediction_error(center: Tensor, z: Tensor) -> Tensor:
     """
     dtype = torch.float64 if z.dtype == torch.float64 else torch.float32
     error = (center.to(dtype) - z.to(dtype)).square().sum()
-    total, count = sum_over_ranks(torch.stack([error, error.new_tensor(z.numel())]))
+    total, count = sum_over_ranks(torch.stack([error, error.new_full((), z.numel())]))
     mean: Tensor = total / count.clamp(min=1)
     return mean

@@ -109,3 +109,22 @@ def test_any_leading_shape() -> None:
     assert whole.shape == (2, 3, 4)
     torch.testing.assert_close(whole[1, 2], epps_pulley(s[1, 2]))
     assert epps_pulley(s[0, 0, :, :0]).shape == (0,)
+
+
+def test_threads_do_not_change_the_result() -> None:
+    """More values than one block on several threads, from a graph that records gradients."""
+    threads = torch.get_num_threads()
+    s = torch.randn(3, 700, 300, generator=torch.Generator().manual_seed(0))
+    results = []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            results.append(value_and_gradient(epps_pulley, s))
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    truth = value_and_gradient(textbook, s[:, :, :20].double())
+    for value, gradient in results:
+        torch.testing.assert_close(value, results[0][0], rtol=1e-5, atol=0)
+        assert (gradient - results[0][1]).norm() <= 1e-5 * gradient.norm()
+        assert (value[:, :20] - truth[0]).norm() <= 1e-5 * truth[0].norm()

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import domainjepa
-from domainjepa.objective import SIGReg
+from domainjepa.objective import LeJEPALoss, SIGReg
 from domainjepa.objective.epps_pulley import epps_pulley
 
 # The variable must be set before Triton is imported, so the kernels run in a process of their own.
@@ -92,11 +92,11 @@ def test_cuda_is_the_cpu(shape: tuple[int, int, int]) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_no_synchronisation_on_cuda() -> None:
-    sigreg = SIGReg(64)
+    loss = LeJEPALoss(sigreg=SIGReg(64))
     z = torch.randn(2, 64, 16, device="cuda", requires_grad=True)
-    sigreg(z, step=0).backward()  # compiles
+    loss(z, step=0).loss.backward()  # compiles
     torch.cuda.set_sync_debug_mode("error")
     try:
-        sigreg(z, step=1).backward()
+        loss(z, step=1).loss.backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
