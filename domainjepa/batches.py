@@ -35,12 +35,13 @@ def batches(plan: Plan, start: int) -> Iterator[Batch]:
             # From a worker it comes with the worker's traceback; the message is its last line.
             last = str(error).strip().splitlines()[-1]
             raise DataError(last.partition("DataError: ")[2] or last) from None
-        except RuntimeError as error:
-            if "worker" not in str(error):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # Killed between batches it is a RuntimeError of the loader, while sending one of these.
+            if isinstance(error, RuntimeError) and "worker" not in str(error):
                 raise
             raise UserError(
-                f"a process that makes views died ({str(error).splitlines()[0]}). Often it ran out "
-                "of memory: try --set data.workers=1. Go on with --resume."
+                "a process that makes views died; often the machine ran out of memory. Try "
+                "--set data.workers=1, and go on with --resume."
             ) from error
 
 

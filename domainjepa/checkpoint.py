@@ -40,8 +40,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except (OSError, RuntimeError) as error:
         part.unlink(missing_ok=True)
         raise UserError(
-            f"{path.name} could not be written: {error}. Free some disk space and go on with "
-            "--resume: what was saved before is intact."
+            f"{path.name} could not be written: {error}. Free some disk space and go on: what was "
+            "saved before is intact."
         ) from error
 
 

@@ -225,16 +225,16 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def name(self) -> str:
         """A short name for tables."""
-        if self.weights == "untrained":
-            return f"untrained {self.card.backbone.name}"
         path = Path(self.encoder)
-        return path.parent.name if path.name == FILE_NAME else path.stem
+        name = path.parent.name if path.name == FILE_NAME else path.stem
+        return name if self.weights == "trained" else f"{name} untrained"
 
     @property
     def sha256(self) -> str:
-        """Of the weights in use; features are cached by it."""
-        self._load()
-        return self._sha256
+        """Of all that the features depend on besides the images; features are cached by it."""
+        card = self.card
+        seen = card.model_dump(include={"backbone", "size", "intensity", "mean", "std"})
+        return hashlib.sha256(f"{self._sha256} {seen}".encode()).hexdigest()
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
         """(D,) names such as resnet34_0."""

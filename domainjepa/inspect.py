@@ -93,7 +93,7 @@ def inspect_source(
         UserError: no such domain.
     """
     if domain is None:
-        from domainjepa.views import propose_domain
+        from domainjepa.domains.proposal import propose_domain
 
         domain, reason = propose_domain(source)
     else:
@@ -225,7 +225,7 @@ def draw(
     Raises:
         UserError: no such domain, or the file cannot be written.
     """
-    from domainjepa.views import propose_domain
+    from domainjepa.domains.proposal import propose_domain
 
     random = np.random.default_rng(key("inspect", "draw", len(source)))
     training = source.rows("train", "val")

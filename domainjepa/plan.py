@@ -16,10 +16,11 @@ from domainjepa.data.sampling import key
 from domainjepa.data.source import OpenOptions, Source, open_source
 from domainjepa.domains.domain import Domain
 from domainjepa.domains.intensity import Intensity, channel_statistics
+from domainjepa.domains.proposal import propose_domain
 from domainjepa.errors import ConfigError, UserError
 from domainjepa.objective import LeJEPALoss, SIGReg
 from domainjepa.registry import DOMAINS
-from domainjepa.views import propose_domain, resolve_sizes
+from domainjepa.views import resolve_sizes
 
 STATISTICS_SAMPLES = 1024
 """Training samples that the intensity and the standardisation are measured on."""
@@ -189,7 +190,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         log_every=log_every,
         save_every=save_every,
         notes=[note for note in notes if note[1]],
-        warnings=list(source.warnings),
+        warnings=[*source.warnings, *rank_warnings(config.devices, device)],
     )
 
 
@@ -273,6 +274,16 @@ def refuse_unwritten_gradients(backbone: Backbone, views: ViewsConfig, channels:
                 "bfloat16 gradients on the CPU are undefined. Set --set precision=float32, larger "
                 "views.local_size, or views.num_local=0."
             )
+
+
+def rank_warnings(devices: int, device: torch.device) -> list[str]:
+    """What several ranks do otherwise than one."""
+    if devices == 1 or device.type == "cuda":
+        return []
+    return [
+        f"{devices} ranks on the CPU: BatchNorm sees each rank's share of the batch (on CUDA its "
+        "statistics are of the whole batch), so weights differ a little from those of one rank."
+    ]
 
 
 def fast_on_cpu(precision: str) -> bool:

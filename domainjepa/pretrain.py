@@ -65,7 +65,11 @@ def pretrain(
         if resume:
             state.load(load_checkpoint(folder.checkpoints), plan)
             console.print(f"going on after step {state.step} of {plan.steps}", highlight=False)
-        run(plan, state, folder, console)
+        try:
+            run(plan, state, folder, console)
+        except (MemoryError, RuntimeError) as error:
+            explain_memory(error, plan)
+            raise
         if is_main():
             folder.write_report(plan.notes)
         return folder.path / FILE_NAME
@@ -135,6 +139,27 @@ def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> Non
                     f"stopped after step {state.step} of {plan.steps}; everything is saved. "
                     "Go on with the same command and --resume.",
                 )
+
+
+def explain_memory(error: Exception, plan: Plan) -> None:
+    """Out of memory: advice, and never a smaller batch behind the user's back.
+
+    Raises:
+        UserError: the error was one of memory; else nothing is raised.
+    """
+    words = str(error).lower()
+    if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not (
+        "memory" in words and "alloc" in words
+    ):
+        return
+    config = plan.config
+    views = config.views
+    raise UserError(
+        f"out of memory on {plan.device.type} with a batch of {config.batch_size}, "
+        f"{views.num_global} global views of {views.global_size} px and {views.num_local} local of "
+        f"{views.local_size} px. Fewer views (--set views.num_local=4) or smaller ones change least; a "
+        "smaller --batch-size changes what SIGReg measures. More --devices share the batch."
+    ) from error
 
 
 def explain_bad_step(bad_steps: int, step: int, batch: Batch, display: Display) -> None:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -24,11 +25,11 @@ def show_plan(
     table.add_column(style="bold cyan")
     table.add_column()
     for name, text in notes:
-        table.add_row(name, text)
-    console.print(f"[bold]{title}[/bold]")
+        table.add_row(name, escape(text))
+    console.print(f"[bold]{escape(title)}[/bold]")
     console.print(table)
     for warning in warnings:
-        console.print(f"[yellow]warning[/yellow] {warning}", highlight=False)
+        console.print(f"[yellow]warning[/yellow] {escape(warning)}", highlight=False)
 
 
 class Meter:
@@ -168,7 +169,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """A line above the bar."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def summary(metrics: dict[str, Any]) -> str:

@@ -136,6 +136,6 @@ def test_inspect_views_embed_and_evaluate(call, run: Path, blobs: Path, tmp_path
     status, out, errors = call("evaluate", run, "--data", blobs, "--out", tmp_path / "report")
     assert status == 0, errors
     results = json.loads((tmp_path / "report/results.json").read_text())
-    assert {r["encoder"] for r in results["records"]} == {"tiny", "untrained test_resnet", "pixels"}
+    assert {r["encoder"] for r in results["records"]} == {"tiny", "tiny untrained", "pixels"}
     for name in ("report.html", "results.csv", "table.tex"):
         assert (tmp_path / "report" / name).stat().st_size > 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -230,6 +231,50 @@ def test_a_sample_that_cannot_be_read_is_one_message(tmp_path: Path, workers: in
     with pytest.raises(DataError, match="30") as caught:
         pretrain(config, tmp_path / "run", console=QUIET)
     assert "Traceback" not in str(caught.value)
+
+
+def test_a_killed_worker_is_one_message_and_no_hang(blobs: Path) -> None:
+    plan = make_plan(tiny(blobs, data__workers=1, steps=1000))
+    feed = batches(plan, start=0)
+    before = set(multiprocessing.active_children())
+    next(feed)
+    (worker,) = set(multiprocessing.active_children()) - before
+    worker.kill()
+    with pytest.raises(UserError, match=r"data\.workers=1.*--resume"):
+        for _ in feed:
+            pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+    ids=["cuda", "cpu", "python"],
+)
+def test_out_of_memory_gives_advice_and_never_a_smaller_batch(
+    error: Exception, blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(RunState, "update", full)
+    with pytest.raises(UserError, match="batch of 16") as caught:
+        pretrain(tiny(blobs), tmp_path / "run", console=QUIET)
+    assert "--batch-size changes what SIGReg measures" in str(caught.value)
+
+
+def test_other_runtime_errors_are_not_taken_for_memory(
+    blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(RunState, "update", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        pretrain(tiny(blobs), tmp_path / "run", console=QUIET)
 
 
 def test_too_few_samples_for_a_batch(blobs: Path, tmp_path: Path) -> None:

@@ -17,12 +17,12 @@ from domainjepa.domains.astronomy import Astronomy
 from domainjepa.domains.domain import Domain
 from domainjepa.domains.intensity import Identity
 from domainjepa.domains.natural import Natural
+from domainjepa.domains.proposal import propose_domain
 from domainjepa.errors import ConfigError
 from domainjepa.views import (
     ViewDataset,
     ViewMaker,
     draw_views,
-    propose_domain,
     resolve_sizes,
     seed_randomness,
     whole,

@@ -41,9 +41,7 @@ def _cache_name(encoder: Encoder, source: Source, rows: Rows, definition: str) -
     weights = getattr(encoder, "sha256", None)
     if weights is None:
         return None
-    # The same weights behind another size or standardisation are another encoder.
-    card = getattr(encoder, "card", "")
-    text = f"{weights} {card!r} {source.fingerprint()} {definition}"
+    text = f"{weights} {source.fingerprint()} {definition}"
     digest = hashlib.sha256(text.encode())
     digest.update(np.ascontiguousarray(rows).tobytes())
     return f"{digest.hexdigest()[:32]}.npz"
