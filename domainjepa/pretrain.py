@@ -157,8 +157,8 @@ def explain_memory(error: Exception, plan: Plan) -> None:
     raise UserError(
         f"out of memory on {plan.device.type} with a batch of {config.batch_size}, "
         f"{views.num_global} global views of {views.global_size} px and {views.num_local} local of "
-        f"{views.local_size} px. Fewer views (--set views.num_local=4) or smaller ones change "
-        "least; a smaller --batch-size changes what SIGReg measures. More --devices share the batch."
+        f"{views.local_size} px. Fewer views (--set views.num_local=4) or smaller change "
+        "least; a smaller --batch-size changes what SIGReg measures. More --devices share it."
     ) from error
 
 
