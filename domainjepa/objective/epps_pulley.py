@@ -194,7 +194,7 @@ def _each_block(work: Callable[[Block], Result], s: Tensor) -> list[Result]:
     """
     on_cpu = s.device.type == "cpu"
     threads = torch.get_num_threads()
-    size = max(1 << 14, min(1 << 17, s.numel() // threads)) if on_cpu else 1 << 26
+    size = max(1 << 14, min(1 << 18, s.numel() // threads)) if on_cpu else 1 << 26
     rows = min(s.shape[1], 512)
     columns = min(s.shape[2], size // max(rows, 1))
     views = min(s.shape[0], size // max(rows * columns, 1))
