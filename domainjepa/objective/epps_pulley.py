@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -187,10 +186,10 @@ Result = TypeVar("Result")
 def _each_block(work: Callable[[Block], Result], s: Tensor) -> list[Result]:
     """What `work` gives for blocks of views, samples and slices that cover s (B, N, M).
 
-    On a CPU the blocks, whose buffers stay near the caches, go to as many threads as torch has, and
-    torch computes each of them on one. Left to torch, the threads would meet at each of a thousand
-    small operations, and one that waits for a processor which another program holds would delay
-    all: 5 s for 0.05 s of work was seen on a busy machine. Elsewhere blocks only bound the memory.
+    On a CPU the blocks, whose buffers stay near the caches, go to as many threads as torch has.
+    Left to torch alone, its threads would meet at each of a thousand small operations, and one that
+    waits for a processor which another program holds would delay all: 5 s for 0.05 s of work was
+    seen on a busy machine. Elsewhere blocks only bound the memory.
     """
     on_cpu = s.device.type == "cpu"
     threads = torch.get_num_threads()
@@ -208,13 +207,7 @@ def _each_block(work: Callable[[Block], Result], s: Tensor) -> list[Result]:
 
 @cache
 def _workers(threads: int) -> ThreadPoolExecutor:
-    """Threads in each of which torch computes on one thread; the caller's setting stays."""
-    pool = ThreadPoolExecutor(threads, "sigreg", torch.set_num_threads, (1,))
-    started = threading.Barrier(threads)
-    for start in [pool.submit(started.wait) for _ in range(threads)]:
-        start.result()
-    torch.set_num_threads(threads)  # the setting is each thread's own, but the last is inherited
-    return pool
+    return ThreadPoolExecutor(threads, "sigreg")
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
