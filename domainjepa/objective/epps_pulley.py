@@ -5,27 +5,22 @@
 
 The integral is the trapezoid rule on knots t_k = k dt of [0, t_max], doubled by symmetry. The
 textbook way holds cos(t_k s[n]) and sin(t_k s[n]) for every sample, slice and knot. The knots are
-uniform, so here all of them follow from ONE cos and sin of theta = dt s[n], by Chebyshev's
-recurrence and, for the gradient, Clenshaw's:
+uniform, so here all of them follow from ONE cos and sin: with z = exp(i dt s[n]),
 
-    x[k+1] = 2 cos(theta) x[k] - x[k-1]          x[k] = cos(k theta), sin(k theta)
-    b[k]   = 2 cos(theta) b[k+1] - b[k+2] + g[k]    sum_k g[k] sin(k theta) = b[1] sin(theta), ...
+    exp(i t_k s[n]) = z^k = z z^(k-1)                             forward, k = 1, 2, ...
+    dT/ds[n] = Re sum_k g[k] z^k = Re (g[1] + (g[2] + ...) z) z   backward, Horner's rule
 
-Both run on differences (Reinsch): with q = 2 - 2 cos(theta) = 4 sin^2(theta/2), the step is
-d[k] = d[k-1] - q x[k], x[k+1] = x[k] + d[k]. As written above they lose k^2 units of rounding where
-theta is small, and most are small; on differences the result is as good as the textbook's.
+in two passes that keep nothing but sums. The powers lose about k units of rounding; Chebyshev's
+recurrence on cos(k theta), the same in real numbers, loses k^2 of them for small theta.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import warnings
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import product
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -124,94 +119,66 @@ class _Sums(torch.autograd.Function):
     def forward(ctx: Any, s: Tensor, dt: float, terms: int) -> Tensor:
         ctx.save_for_backward(s)
         ctx.dt, ctx.terms = dt, terms
-        s = s.detach()  # threads do not inherit that no graph is recorded here
-        sums = s.new_zeros(terms, 2, s.shape[0], s.shape[2])
-
-        def block_sums(block: Block) -> tuple[Block, Tensor]:
-            q, sin = _sincos(s[block], dt)
-            x = torch.stack([1 - q / 2, sin])  # x[1]; x[0] is 1 and 0
-            d = torch.stack([q * -0.5, sin])  # x[1] - x[0]
-            out = s.new_empty(terms, 2, q.shape[0], q.shape[2])
-            first, *others = out.unbind()
-            torch.sum(x, -2, out=first)
-            for x_sum in others:
-                d.addcmul_(q, x, value=-1)
-                x.add_(d)
-                torch.sum(x, -2, out=x_sum)
-            return block, out
-
-        for (views, _, columns), out in _each_block(block_sums, s):
-            sums[:, :, views, columns] += out
-        return sums.permute(2, 1, 0, 3)
+        sums = s.new_zeros(terms, s.shape[0], s.shape[2], 2)
+        for block in _blocks(s):
+            z = _phase(s[block], dt)
+            views, rows, columns = z.shape
+            power = z.clone()
+            # Real and imaginary parts side by side: a product with ones sums them over samples.
+            parts = torch.view_as_real(power).view(views, rows, 2 * columns)
+            ones = s.new_ones(views, 1, rows)
+            power_sums = s.new_empty(terms, views, 1, 2 * columns)
+            for k, out in enumerate(power_sums.unbind()):
+                if k:
+                    power.mul_(z)
+                torch.bmm(ones, parts, out=out)
+            sums[:, block[0], block[2]] += power_sums.view(terms, views, columns, 2)
+        return sums.permute(1, 3, 0, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (s,) = ctx.saved_tensors
-        s = s.detach()
-        # d/ds of c cos(k dt s) + s sin(k dt s) is a cosine series with k dt s and a sine series
-        # with -k dt c.
+        # d/ds of a cos(k theta) + b sin(k theta) is the real part of k dt (b + i a) z^k.
         slope = ctx.dt * torch.arange(1, ctx.terms + 1, device=s.device, dtype=s.dtype)[:, None]
-        series = torch.stack([gradient[:, 1] * slope, gradient[:, 0] * -slope])
-        series = series.permute(2, 0, 1, 3).unsqueeze(-2).contiguous()  # (terms, 2, B, 1, M)
+        series = torch.complex(gradient[:, 1] * slope, gradient[:, 0] * slope)
+        series = series.movedim(1, 0).unsqueeze(-2).contiguous()  # (terms, B, 1, M)
         total = torch.empty_like(s)
 
-        def block_gradient(block: Block) -> None:
+        for block in _blocks(s):
             views, _, columns = block
-            q, sin = _sincos(s[block], ctx.dt)
-            b = q.new_zeros(2, *q.shape)
-            d = torch.zeros_like(b)
-            for g in reversed(series[:, :, views, :, columns].unbind()):
-                d.addcmul_(q, b, value=-1).add_(g)
-                b.add_(d)
-            # Cosines: b[1] cos(theta) - b[2] = d[1] - q/2 b[1]. Sines: b[1] sin(theta).
-            cosines = torch.addcmul(d[0], q, b[0], value=-0.5)
-            total[block] = cosines.addcmul_(sin, b[1])
-
-        _each_block(block_gradient, s)
+            z = _phase(s[block], ctx.dt)
+            highest, *others = reversed(series[:, views, :, columns].unbind())
+            value = z * highest
+            for coefficient in others:
+                value.add_(coefficient).mul_(z)
+            total[block] = value.real
         return total, None, None
 
 
-def _sincos(s: Tensor, dt: float) -> tuple[Tensor, Tensor]:
-    """2 - 2 cos(theta) and sin(theta), theta = dt s, from the half angle without cancellation."""
-    half = s * (dt / 2)
-    sin = half.sin()
-    return sin.square().mul_(4), sin.mul_(half.cos_()).mul_(2)
+def _phase(s: Tensor, dt: float) -> Tensor:
+    """z = exp(i theta), theta = dt s."""
+    theta = s * dt
+    return torch.complex(theta.cos(), theta.sin())
 
 
 Block = tuple[slice, slice, slice]
-Result = TypeVar("Result")
 
 
-def _each_block(work: Callable[[Block], Result], s: Tensor) -> list[Result]:
-    """What `work` gives for blocks of views, samples and slices that cover s (B, N, M).
+def _blocks(s: Tensor) -> list[Block]:
+    """Blocks of views, samples and slices that cover s (B, N, M).
 
-    On a CPU the blocks, whose buffers stay near the caches, go to as many threads as torch has.
-    Left to torch alone, its threads would meet at each of a thousand small operations, and one that
-    waits for a processor which another program holds would delay all: 5 s for 0.05 s of work was
-    seen on a busy machine. Elsewhere blocks only bound the memory.
+    On a CPU their buffers stay near the caches, and are still large enough that torch divides the
+    work on one among its threads; elsewhere they only bound the memory. The sums over at most 512
+    samples in a block are joined by plain additions, which keeps their rounding small.
     """
-    on_cpu = s.device.type == "cpu"
-    threads = torch.get_num_threads()
-    size = max(1 << 14, min(1 << 18, s.numel() // threads)) if on_cpu else 1 << 26
+    size = 1 << 19 if s.device.type == "cpu" else 1 << 26
     rows = min(s.shape[1], 512)
     columns = min(s.shape[2], size // max(rows, 1))
     views = min(s.shape[0], size // max(rows * columns, 1))
-    blocks = list(
+    return list(
         product(_ranges(s.shape[0], views), _ranges(s.shape[1], rows), _ranges(s.shape[2], columns))
     )
-    if not on_cpu or threads == 1 or len(blocks) == 1:
-        return [work(block) for block in blocks]
-    return list(_workers(threads).map(work, blocks))
-
-
-@cache
-def _workers(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "sigreg")
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_workers.cache_clear)  # threads do not survive a fork
 
 
 def _ranges(length: int, longest: int) -> list[slice]:
