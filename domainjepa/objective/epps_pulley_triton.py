@@ -1,11 +1,17 @@
 """The sums of `epps_pulley.characteristic_sums` and their gradient, as a pair of Triton kernels.
 
-A program takes a tile of samples and slices, reads s once, and keeps theta's q and the two
-recurrences of `epps_pulley` in registers (five float32 values for each s). Forward, the sums over
-the tile's samples leave it, 2 * terms for TILE_N samples, and a second, small reduction adds the
-tiles up: the order of additions is fixed, so results repeat bit for bit, and long samples fill the
-machine as well as many slices do. Backward, the gradient is written once. s is (B, N, M) with M
-contiguous, so loads and stores are coalesced along the slices.
+With theta = dt s, all cos(k theta) and sin(k theta) follow by Chebyshev's recurrence, and the
+gradient by Clenshaw's. Both run on differences (Reinsch): q = 2 - 2 cos(theta) = 4 sin^2(theta/2),
+and the step is d[k] = d[k-1] - q x[k], x[k+1] = x[k] + d[k]; as usually written they lose k^2 units
+of rounding where theta is small. In registers this takes fewer multiplications than the complex
+powers of `epps_pulley`, whose strength is the few passes over memory.
+
+A program takes a tile of samples and slices, reads s once, and keeps q and the two recurrences in
+registers (five float32 values for each s). Forward, the sums over the tile's samples leave it,
+2 * terms for TILE_N samples, and a second, small reduction adds the tiles up: the order of additions
+is fixed, so results repeat bit for bit, and long samples fill the machine as well as many slices do.
+Backward, the gradient is written once. s is (B, N, M) with M contiguous, so loads and stores are
+coalesced along the slices.
 
 Both kernels do about 6 * terms operations for each s, which at 16 terms is more than the time its 4
 bytes take to arrive: they are bound by arithmetic, and read what they must from memory.
