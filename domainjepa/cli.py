@@ -69,13 +69,6 @@ def pretrain(
     if epochs is not None and steps is not None:
         raise UserError("--epochs and --steps say the same thing twice: give one of them.")
     layer = settings.read_recipe(find("recipes", recipe)) if recipe else {}
-    if resume:
-        if out is None:
-            raise UserError("--resume needs --out, the folder of the run to go on with.")
-        if recipe:
-            raise UserError("--resume takes the run's own settings: leave --recipe out.")
-        if (out / "config.toml").is_file():
-            layer = settings.read_recipe(out / "config.toml")
     flags = {
         "data.path": data or None,
         "data.loader": loader,
@@ -88,6 +81,11 @@ def pretrain(
         "device": device,
         "devices": devices,
     }
+    config = settings.resolve(layer, set_ or (), flags)
+    out = out or _run_folder(config.data.path, config.backbone.name)
+    if resume and (out / "config.toml").is_file():
+        # The run's own settings lie under those of the command, which may be the whole one again.
+        layer = settings.overlay(settings.read_recipe(out / "config.toml"), layer)
     if epochs is not None:
         layer.pop("steps", None)
     config = settings.resolve(layer, set_ or (), flags)
@@ -97,11 +95,6 @@ def pretrain(
         )
     if config.devices > 1 and "RANK" not in os.environ:
         _relaunch(config.devices)
-    if out is None:
-        data_path = Path(config.data.path)
-        name = data_path.stem if data_path.exists() else config.data.path
-        out = Path("runs") / f"{name}-{config.backbone.name}".replace("/", "-")
-
     from domainjepa.pretrain import pretrain as run
     from domainjepa.signals import Stopped
 
@@ -113,6 +106,11 @@ def pretrain(
     if os.environ.get("RANK", "0") == "0":
         typer.echo(f"encoder: {out}/encoder.safetensors   report: {out}/report.html")
         typer.echo(f"next: domainjepa evaluate {out} --data {data or config.data.path}")
+
+
+def _run_folder(data: str, backbone: str) -> Path:
+    name = Path(data).stem if Path(data).exists() else data
+    return Path("runs") / f"{name}-{backbone}".replace("/", "-")
 
 
 def _relaunch(devices: int) -> None:

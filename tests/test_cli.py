@@ -75,15 +75,39 @@ def test_bad_input_is_one_message_and_status_2(call, blobs: Path, tmp_path: Path
         (["--data", blobs, "--set", "objective.statistic=median"], "epps-pulley"),
         (["--data", blobs, "--set", "objective.directions=north"], "gaussian"),
         ([], "--data"),
-        (["--resume", "--data", blobs], "--out"),
+        (["--resume", "--data", blobs], "nothing to resume"),
     ]:
-        out = [] if "--resume" in arguments else ["--out", tmp_path / "run"]
-        status, _, errors = call("pretrain", "--batch-size", "16", *arguments, *out)
+        status, _, errors = call(
+            "pretrain", "--batch-size", "16", "--out", tmp_path / "run", *arguments
+        )
         assert status == 2, (arguments, errors)
         assert hint in errors, errors
         assert "Traceback" not in errors
         assert len(errors.strip().splitlines()) == 1, errors
         assert not (tmp_path / "run").exists()
+
+
+def test_the_same_command_resumes(call, blobs: Path, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "small.toml"
+    recipe.write_text("[projector]\nhidden = 32\nout = 8\n[data]\nworkers = 0\n")
+    command = [
+        *("pretrain", "--data", blobs, "--backbone", "test_resnet", "--recipe", recipe),
+        *("--batch-size", "16", "--epochs", "1", "--set", "views.num_local=0"),
+    ]
+    assert call(*command)[0] == 0
+    folder = tmp_path / "runs" / "blobs-test_resnet"
+    before = (folder / "encoder.safetensors").read_bytes()
+    status, _, errors = call(*command)
+    assert status == 2
+    assert "--resume" in errors
+    status, out, errors = call(*command, "--resume")
+    assert status == 0, errors
+    assert "after step 3 of 3" in out
+    assert (folder / "encoder.safetensors").read_bytes() == before
+    status, out, errors = call(*command, "--resume", "--set", "objective.lam=0.5")
+    assert status == 2
+    assert "objective.lam" in errors
 
 
 def test_status_2_reaches_the_shell(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ powers of `epps_pulley`, whose strength is the few passes over memory.
 
 A program takes a tile of samples and slices, reads s once, and keeps q and the two recurrences in
 registers (five float32 values for each s). Forward, the sums over the tile's samples leave it,
-2 * terms for TILE_N samples, and a second, small reduction adds the tiles up: the order of additions
-is fixed, so results repeat bit for bit, and long samples fill the machine as well as many slices do.
+2 * terms for TILE_N samples, and a second, small reduction adds the tiles up: the order of
+additions is fixed, so results repeat bit for bit, and long samples fill the machine as well as
+many slices do.
 Backward, the gradient is written once. s is (B, N, M) with M contiguous, so loads and stores are
 coalesced along the slices.
 
