@@ -126,7 +126,7 @@ class OptimizerConfig(Settings):
 
 class CheckpointConfig(Settings):
     every_steps: int | None = Field(default=None, gt=0)
-    """By default once an epoch, and at least every 500 steps."""
+    """By default once an epoch, but every 200 steps at the most often and 500 at the least."""
     keep: int = Field(default=2, ge=1)
 
 

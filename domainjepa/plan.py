@@ -126,7 +126,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
     if workers is None:
         workers = max(1, min(8, available_cores() // config.devices - 1))
     log_every = config.log.every_steps or min(50, max(1, steps // 100))
-    save_every = config.checkpoint.every_steps or min(500, steps_an_epoch)
+    save_every = config.checkpoint.every_steps or min(500, max(steps_an_epoch, 200))
     resolved = config.model_copy(
         update={
             "domain": name,

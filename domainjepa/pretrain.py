@@ -62,8 +62,9 @@ def pretrain(
         folder.open(plan.config, resume=resume)
         show_plan(console, f"pretrain into {folder.path.name}", plan.notes, plan.warnings)
         state = RunState.start(plan)
-        if resume:
+        if resume and folder.has_checkpoint():
             state.load(load_checkpoint(folder.checkpoints), plan)
+        if resume:
             console.print(f"going on after step {state.step} of {plan.steps}", highlight=False)
         try:
             run(plan, state, folder, console)

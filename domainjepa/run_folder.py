@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from domainjepa import config as settings
+from domainjepa.checkpoint import MANIFEST
 from domainjepa.config import PretrainConfig
 from domainjepa.distributed import is_main
 from domainjepa.errors import ConfigError, UserError
@@ -74,6 +75,10 @@ class RunFolder:
                 "Leave them out (a resumed run takes its own settings), or start a new run with "
                 "another --out."
             )
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to go on from; a run killed before it begins anew."""
+        return (self.checkpoints / MANIFEST).is_file()
 
     def write_report(self, notes: list[tuple[str, str]]) -> None:
         """`report.html`: the plan, the curves and the last figures of the run."""

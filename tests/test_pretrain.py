@@ -24,6 +24,7 @@ from domainjepa.errors import ConfigError, DataError, UserError
 from domainjepa.plan import learning_rate, make_plan
 from domainjepa.pretrain import pretrain
 from domainjepa.progress import read_metrics
+from domainjepa.run_folder import RunFolder
 from domainjepa.state import RunState
 from tests.conftest import TINY, tiny, write_blobs
 
@@ -98,6 +99,19 @@ def test_killed_and_resumed_ends_in_the_same_bytes(run: Path, blobs: Path, tmp_p
         read_metrics(out / "metrics.jsonl"), read_metrics(run / "metrics.jsonl"), strict=True
     ):
         assert [ours[name] for name in same] == [theirs[name] for name in same]
+
+
+def test_killed_before_the_first_checkpoint_begins_anew(blobs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "early"
+    plan = make_plan(tiny(blobs))
+    RunFolder(out).open(plan.config, resume=False)
+    (out / "metrics.jsonl").write_text('{"step": 1}\n')
+    config = settings.resolve(
+        settings.read_recipe(out / "config.toml"), (), {"data.path": str(blobs)}
+    )
+    pretrain(config, out, resume=True, console=QUIET)
+    assert [line["step"] for line in read_metrics(out / "metrics.jsonl")] == list(range(1, 9))
+    assert "loss" in read_metrics(out / "metrics.jsonl")[0]
 
 
 def test_sigterm_saves_and_exits_143(blobs: Path, tmp_path: Path) -> None:
