@@ -17,6 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Pretrain your own image encoder on your own unlabelled data with LeJEPA.",
+    epilog="--debug anywhere shows the traceback of an error.",
 )
 
 Data = Annotated[

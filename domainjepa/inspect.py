@@ -102,7 +102,7 @@ def inspect_source(
     census = _with_bar(source, console)
     near_known = not census.near_skipped
     return Inspection(
-        name=source.name,
+        name=source.public_name,
         loader=source.loader,
         samples=len(source),
         shape=source.shape,
@@ -254,7 +254,7 @@ def draw(
         ],
         path,
         row_titles=titles,
-        title=f"{source.name}: {len(source):,} samples, {height}x{width}x{channels} {source.dtype}",
+        title=f"{source.public_name}: {len(source):,} samples, {height}x{width}x{channels} {source.dtype}",
     )
 
 

@@ -163,3 +163,25 @@ def test_inspect_views_embed_and_evaluate(call, run: Path, blobs: Path, tmp_path
     assert {r["encoder"] for r in results["records"]} == {"tiny", "tiny untrained", "pixels"}
     for name in ("report.html", "results.csv", "table.tex"):
         assert (tmp_path / "report" / name).stat().st_size > 0
+
+
+def test_a_file_name_appears_in_no_artefact(call, blobs: Path, run: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    canary = tmp_path / "in" / "DOE_JANE_19700101.h5"
+    canary.parent.mkdir()
+    canary.write_bytes(blobs.read_bytes())
+    out = tmp_path / "out"
+    out.mkdir()
+    assert call("inspect", "--data", canary, "--out", out / "look.png")[0] == 0
+    assert (
+        call("views", "--data", canary, "--backbone", "test_resnet", "--out", out / "v.png")[0] == 0
+    )
+    assert call("embed", run, "--data", canary, "--out", out / "f.npz")[0] == 0
+    assert (
+        call("evaluate", run, "--data", canary, "--protocol", "knn", "--out", out / "report")[0]
+        == 0
+    )
+    found = [path for path in out.rglob("*") if path.is_file()]
+    assert len(found) > 8
+    for path in found:
+        assert b"DOE" not in path.read_bytes(), path.name
+        assert "DOE" not in path.name

@@ -110,6 +110,16 @@ class Source(ABC):
             return everything
         return everything[np.isin(self.split, splits)]
 
+    @property
+    def public_name(self) -> str:
+        """What artefacts call the data: the card's name, else the format and the fingerprint.
+
+        A file's name may name a patient, so it is shown on the terminal alone.
+        """
+        if self.card and self.card.get("name"):
+            return str(self.card["name"])
+        return f"{self.loader}-{self.fingerprint()[:8]}"
+
     def fingerprint(self) -> str:
         """SHA-256 over the content key, the shape, the dtype, 16 samples and the labels."""
         digest = hashlib.sha256()

@@ -66,7 +66,7 @@ def evaluate(
     assert labels is not None  # train_test refuses a source without
     classes = source.classes or tuple(str(label) for label in range(int(labels.max()) + 1))
     settings = _settings(encoders, source, splits)
-    results = Results(settings, source.name, tuple(run), classes, splits[run[0]].test)
+    results = Results(settings, source.public_name, tuple(run), classes, splits[run[0]].test)
     for protocol, split in splits.items():
         results.truth[protocol.name] = labels[split.test]
         for text in [*split.warnings, *_scarce(protocol, labels[split.train], classes)]:
@@ -193,7 +193,7 @@ def _settings(
     packages = ("domainjepa", "scikit-learn", "numpy", "torch", "timm")
     return {
         "data": {
-            "name": source.name,
+            "name": source.public_name,
             "samples": len(source),
             "fingerprint": source.fingerprint(),
             "grouped": source.groups is not None,
