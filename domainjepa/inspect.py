@@ -254,7 +254,8 @@ def draw(
         ],
         path,
         row_titles=titles,
-        title=f"{source.public_name}: {len(source):,} samples, {height}x{width}x{channels} {source.dtype}",
+        title=f"{source.public_name}: {len(source):,} samples, "
+        f"{height}x{width}x{channels} {source.dtype}",
     )
 
 
