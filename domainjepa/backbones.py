@@ -61,6 +61,7 @@ class Backbone(nn.Module):
 
     Attributes:
         dim: length of the features that the projector sees.
+        reads_layers: probes read CLS tokens of the last two layers instead of the pooled output.
         stem_reduction: by what the stem's stride was divided.
         multiple: local views must have a multiple of this many pixels a side; 0 where the network
             takes one size only, so that local views are resized to the global size.
@@ -95,6 +96,7 @@ class Backbone(nn.Module):
             )
         self.stem_reduction = reduction
         self.dim = self._dim
+        self.reads_layers = nominal.patch > 1 and self._reads_layers(channels, size)
         smaller = max(size * 7 // 16, 8)
         multiples = (
             (nominal.patch,) if nominal.patch > 1 else (1, max(nominal.stride // reduction, 1))
@@ -113,7 +115,7 @@ class Backbone(nn.Module):
         Convolutional and hierarchical networks: the pooled output. ViTs: the CLS token (the mean of
         the patches where there is none) of the last two layers, concatenated (LeJEPA, section 6).
         """
-        if not (self.transformer and hasattr(self.net, "blocks")):
+        if not self.reads_layers:
             return self.forward(images)
         net = cast(Any, self.net)
         has_cls = getattr(net, "cls_token", None) is not None
@@ -127,6 +129,23 @@ class Backbone(nn.Module):
         )
         tokens = [layer[1][:, 0] if has_cls else layer.mean(1) for layer in layers]
         return torch.cat(tokens, dim=1)
+
+    @torch.no_grad()
+    def _reads_layers(self, channels: int, size: int) -> bool:
+        """Whether the last two layers of a ViT can be read; hybrids yield their pooled output."""
+        self.reads_layers = True
+        try:
+            self.net.eval()
+            return self.probe_features(torch.zeros(1, channels, size, size)).ndim == 2
+        except (RuntimeError, AssertionError, ValueError, IndexError, TypeError, AttributeError):
+            return False
+        finally:
+            self.net.train()
+
+    def exempt_from_decay(self) -> set[str]:
+        """Names of the weights that timm exempts from weight decay."""
+        names = getattr(self.net, "no_weight_decay", None)
+        return set(names()) if names is not None else set()
 
     def strides_over_one_pixel(self, channels: int, size: int) -> bool:
         """Whether an image of this size leaves 1x1 positions before a convolution with a stride.
@@ -177,8 +196,12 @@ def _build(
         common["drop_path_rate"] = config.drop_path
     attempts: list[dict[str, Any]]
     if patch > 1:
-        tokens = max(patch // reduction, 1)
-        attempts = [{"img_size": size, "dynamic_img_size": True, "patch_size": tokens}]
+        tokens = {"patch_size": max(patch // reduction, 1)}
+        attempts = [
+            {"img_size": size, "dynamic_img_size": True, **tokens},
+            {"img_size": size, **tokens},
+            *([{"img_size": size}, {}] if reduction == 1 else []),
+        ]
     else:
         attempts = [
             # Windowed transformers shrink their patches.
@@ -190,9 +213,9 @@ def _build(
     for arguments in attempts:
         try:
             net = timm.create_model(config.name, **common, **arguments)
-        except TypeError:
+        except TypeError:  # an argument that this network does not have
             continue
-        if "patch_size" not in arguments:
+        if "patch_size" not in arguments and patch == 1:
             _thin_stem(net, reduction)
         return net
     raise ConfigError(

@@ -37,7 +37,7 @@ def batches(plan: Plan, start: int) -> Iterator[Batch]:
             raise DataError(last.partition("DataError: ")[2] or last) from None
         except (RuntimeError, ConnectionError, EOFError) as error:
             # Killed between batches it is a RuntimeError of the loader, while sending one of these.
-            if isinstance(error, RuntimeError) and "worker" not in str(error):
+            if isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error):
                 raise
             raise UserError(
                 "a process that makes views died; often the machine ran out of memory. Try "
@@ -70,5 +70,5 @@ def batch_loader(plan: Plan, start: int) -> DataLoader[Batch]:
         multiprocessing_context=context,
         worker_init_fn=leave_signals_to_the_parent,
         pin_memory=plan.device.type == "cuda",
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=2 if workers else None,
     )

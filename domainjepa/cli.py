@@ -6,11 +6,15 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from domainjepa.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from domainjepa.config import PretrainConfig
+    from domainjepa.data.source import Source
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -83,19 +87,19 @@ def pretrain(
         "devices": devices,
     }
     config = settings.resolve(layer, set_ or (), flags)
-    out = out or _run_folder(config.data.path, config.backbone.name)
-    if resume and (out / "config.toml").is_file():
-        # The run's own settings lie under those of the command, which may be the whole one again.
-        layer = settings.overlay(settings.read_recipe(out / "config.toml"), layer)
-    if epochs is not None:
-        layer.pop("steps", None)
-    config = settings.resolve(layer, set_ or (), flags)
     if not config.data.path:
         raise UserError(
             "no data: give --data PATH, or the name of a card (domainjepa list datasets)."
         )
+    out = out or _run_folder(config)
+    if resume and (out / "config.toml").is_file():
+        # The run's own settings lie under those of the command, which may be the whole one again.
+        layer = settings.overlay(settings.read_recipe(out / "config.toml"), layer)
+        config = settings.resolve(layer, set_ or (), flags)
     if config.devices > 1 and "RANK" not in os.environ:
-        _relaunch(config.devices)
+        from domainjepa.launch import launch
+
+        raise typer.Exit(launch(sys.argv[1:], config.devices))
     from domainjepa.pretrain import pretrain as run
     from domainjepa.signals import Stopped
 
@@ -109,18 +113,24 @@ def pretrain(
         typer.echo(f"next: domainjepa evaluate {out} --data {data or config.data.path}")
 
 
-def _run_folder(data: str, backbone: str) -> Path:
-    name = Path(data).stem if Path(data).exists() else data
-    return Path("runs") / f"{name}-{backbone}".replace("/", "-")
+def _run_folder(config: PretrainConfig) -> Path:
+    """The default folder is named by card or fingerprint: a file's name may name a patient."""
+    from domainjepa.data.source import open_configured
+
+    name = open_configured(config.data).public_name
+    return Path("runs") / f"{name}-{config.backbone.name}".replace("/", "-")
 
 
-def _relaunch(devices: int) -> None:
-    """Start this very command once for each device, under torchrun."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    os.execv(
-        sys.executable,
-        [*command, f"--nproc-per-node={devices}", "-m", "domainjepa", *sys.argv[1:]],
-    )
+def _open(data: str, loader: str | None, assignments: list[str] | None) -> Source:
+    """The source of a command that takes `--set data.…` alone."""
+    from domainjepa import config as settings
+    from domainjepa.data.source import open_configured
+
+    for text in assignments or ():
+        if not text.startswith("data."):
+            raise UserError(f"--set {text}: this command takes data.* settings alone.")
+    flags = {"data.path": data, "data.loader": loader}
+    return open_configured(settings.resolve(None, assignments or (), flags).data)
 
 
 @app.command()
@@ -137,18 +147,18 @@ def evaluate(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("evaluation"),
     loader: Loader = None,
+    set_: Set = None,
     json_: Json = False,
 ) -> None:
     """Compare encoders by few-shot probes; writes report.html, results.json, .csv, table.tex."""
     from rich.console import Console
 
-    from domainjepa.data.source import open_source
     from domainjepa.encoder import FrozenEncoder
     from domainjepa.evaluation import report, suite
     from domainjepa.evaluation.baselines import baselines
 
     console = Console(stderr=json_)
-    source = open_source(data, loader=loader)
+    source = _open(data, loader, set_)
     trained = [FrozenEncoder(path) for path in encoders]
     names = ["untrained", "pixels"] if baseline is None else baseline
     results = suite.evaluate(
@@ -171,11 +181,12 @@ def embed(
     data: Data,
     out: Annotated[Path, typer.Option(help="FILE.npz or FILE.h5")],
     loader: Loader = None,
+    set_: Set = None,
 ) -> None:
     """Write the features of every sample, with labels, ids and split where the data has them."""
     from domainjepa.embed import embed as write
 
-    shape = write(encoder, data, out, loader=loader)
+    shape = write(encoder, _open(data, loader, set_), out)
     typer.echo(f"{out}: features {shape[0]:,} x {shape[1]}")
 
 
@@ -185,15 +196,15 @@ def inspect(
     out: Annotated[Path | None, typer.Option(help="Draw a montage to this PNG.")] = None,
     domain: DomainName = None,
     loader: Loader = None,
+    set_: Set = None,
     json_: Json = False,
 ) -> None:
     """Show what the loader sees: shapes, values, labels, blanks, duplicates, advice."""
     from rich.console import Console
 
     from domainjepa import inspect as looking
-    from domainjepa.data.source import open_source
 
-    source = open_source(data, loader=loader)
+    source = _open(data, loader, set_)
     found = looking.inspect_source(source, domain)
     if json_:
         typer.echo(found.to_json())
@@ -309,14 +320,18 @@ def _names(what: str) -> list[str]:
 def main() -> None:
     """Run the command line; a user's error is one message on stderr and exit status 2."""
     debug = "--debug" in sys.argv
-    if debug:
-        sys.argv.remove("--debug")
     try:
-        app(prog_name="domainjepa")
+        app(args=[word for word in sys.argv[1:] if word != "--debug"], prog_name="domainjepa")
     except UserError as error:
         if debug:
             raise
         typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if debug:
+            raise
+        name = Path(str(error.filename)).name if error.filename else "a file"
+        typer.echo(f"error: {name}: {error.strerror or error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         if debug:

@@ -113,7 +113,7 @@ class ObjectiveConfig(Settings):
 
 
 class OptimizerConfig(Settings):
-    """AdamW, linear warm-up, then cosine to lr / 1000."""
+    """AdamW, linear warm-up, then a cosine down to `final_lr`."""
 
     lr: float = Field(default=5e-4, gt=0)
     weight_decay: float | None = Field(default=None, ge=0)
@@ -260,6 +260,8 @@ def resolve(
         for part in reversed(key.split(".")):
             nested = {part: nested}
         settings = overlay(settings, nested)
+        if key == "epochs":  # the later word counts; `steps` would else hide it
+            settings["steps"] = None
     return validated(settings)
 
 

@@ -16,7 +16,7 @@ from domainjepa.evaluation import report
 from domainjepa.evaluation.baselines import baselines
 from domainjepa.evaluation.protocol import read_protocol
 from domainjepa.evaluation.suite import evaluate
-from domainjepa.plan import fast_on_cpu
+from domainjepa.machine import fast_on_cpu
 from domainjepa.pretrain import pretrain
 
 SHOTS = (1, 5, 10, "all")

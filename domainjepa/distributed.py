@@ -48,18 +48,19 @@ def is_main() -> bool:
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
+def process_group(device: str = "auto") -> Iterator[None]:
     """The process group that torchrun's environment describes, for the length of a `with` block.
 
-    NCCL where CUDA is available, else gloo. Without RANK and WORLD_SIZE in the environment, or
-    inside an existing group, the block runs as it is. A DistributedDataParallel that outlives the
-    block aborts the process at exit (gloo), so let it live in a function that is called inside.
+    NCCL where CUDA is available and `device` is not "cpu", else gloo. Without RANK and WORLD_SIZE
+    in the environment, or inside an existing group, the block runs as it is. A
+    DistributedDataParallel that outlives the block aborts the process at exit (gloo), so let it
+    live in a function that is called inside.
     """
     if in_group() or not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         yield
         return
-    cuda = torch.cuda.is_available()
-    if cuda:
+    cuda = torch.cuda.is_available() and device != "cpu"
+    if cuda and local_rank() < torch.cuda.device_count():
         torch.cuda.set_device(local_rank())
     dist.init_process_group("nccl" if cuda else "gloo")
     try:

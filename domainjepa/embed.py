@@ -11,22 +11,19 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from domainjepa.checkpoint import write_atomically
-from domainjepa.data.source import Source, open_source
+from domainjepa.data.source import Source
 from domainjepa.encoder import FrozenEncoder
 from domainjepa.errors import UserError
 from domainjepa.evaluation.features import features_of
 
 
-def embed(
-    encoder: str | Path, data: str, out: Path, *, loader: str | None = None
-) -> tuple[int, int]:
+def embed(encoder: str | Path, source: Source, out: Path) -> tuple[int, int]:
     """Write `features` (N, D) float32, with `labels`, `split` and `ids` where the data has them.
 
     Args:
         encoder: a run folder or an `encoder.safetensors`.
-        data: a path or the name of a dataset card.
+        source: the images.
         out: a `.npz` or `.h5` file.
-        loader: by default the content decides.
 
     Returns:
         The shape of the features.
@@ -36,7 +33,6 @@ def embed(
     """
     if out.suffix not in (".npz", ".h5", ".hdf5"):
         raise UserError(f"--out {out.name!r}: features are written to .npz or .h5")
-    source = open_source(data, loader=loader)
     everything = np.arange(len(source))
     features = features_of(FrozenEncoder(encoder), source, everything, console=Console())
     columns = {"features": features, **_columns(source)}

@@ -1,137 +1,29 @@
-"""The artefact of a run: one `encoder.safetensors`, and the scikit-learn transformer that reads it.
+"""A pretrained encoder as a scikit-learn transformer.
 
-The file holds the backbone's weights and, as JSON, all that is needed to use them: the network, the
-image size, the intensity and the standardisation with their numbers. A frozen encoder so sees
-exactly what the backbone saw. It holds no path, no file name and no label.
+It applies the intensity, the standardisation and the image size that its file holds, so it sees
+exactly what the backbone saw.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import struct
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import cv2
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
 from sklearn.base import BaseEstimator, TransformerMixin
-from torch import Tensor
 
+from domainjepa.artefact import FILE_NAME, EncoderCard, load_encoder, weights_digest
 from domainjepa.backbones import Backbone
-from domainjepa.checkpoint import write_atomically
-from domainjepa.config import BackboneConfig
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.domains.intensity import load_intensity
 from domainjepa.errors import DataError, UserError
 from domainjepa.network import Standardise
-
-FILE_NAME = "encoder.safetensors"
-MAX_HEADER = 16 * 2**20
-
-
-class EncoderCard(BaseModel):
-    """What must be known to use the weights.
-
-    Attributes:
-        backbone: as built: the stem's reduction is a number, never "auto".
-        channels: of the images.
-        size: pixels a side of the image that the backbone sees.
-        domain: name of the domain.
-        intensity: the domain's intensity with its numbers.
-        mean, std: C numbers each, on the 0..1 scale.
-        data: the dataset card's name if there was one, the number of samples, the fingerprint.
-        step: optimiser steps that the weights have seen.
-        config: the settings of the run.
-        versions: of the packages that made it.
-        sha256: of the weights; written by `save_encoder`, checked by `load_encoder`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[1] = 1
-    backbone: BackboneConfig
-    channels: int
-    size: int
-    domain: str
-    intensity: dict[str, Any]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    data: dict[str, Any]
-    step: int
-    config: dict[str, Any]
-    versions: dict[str, str]
-    sha256: str = ""
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of what shapes the weights."""
-    return {name: version(name) for name in ("domainjepa", "torch", "timm", "albumentations")}
-
-
-def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes, in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        tensor = weights[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def save_encoder(path: Path, backbone: Backbone, card: EncoderCard) -> None:
-    """Write the artefact, whole or not at all."""
-    weights = {name: value.cpu().contiguous() for name, value in backbone.state_dict().items()}
-    # One key alone: safetensors writes several in a random order, and equal runs give equal bytes.
-    signed = card.model_copy(update={"sha256": weights_digest(weights)})
-    data = safetensors.torch.save(weights, {"domainjepa": signed.model_dump_json()})
-    write_atomically(path, lambda file: file.write(data))
-
-
-def load_encoder(path: Path) -> tuple[EncoderCard, dict[str, Tensor], str]:
-    """The card, the weights and their SHA-256.
-
-    Raises:
-        UserError: no such file, no encoder of this project, or bytes that are not those saved.
-    """
-    if path.is_dir():
-        path = path / FILE_NAME
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"no encoder at {path.parent.name}/{path.name}: {error.strerror}. Give a run folder or "
-            f"an {FILE_NAME}."
-        ) from error
-    try:
-        card = EncoderCard.model_validate_json(_metadata(data)["domainjepa"])
-        weights = safetensors.torch.load(data)
-    except (SafetensorError, ValueError, KeyError, ValidationError, struct.error) as error:
-        raise UserError(
-            f"{path.name} is no encoder of domainjepa, or a damaged one: {type(error).__name__}"
-        ) from error
-    digest = weights_digest(weights)
-    if digest != card.sha256:
-        raise UserError(
-            f"{path.name} is damaged: the SHA-256 of its weights is {digest[:12]}…, not "
-            f"{card.sha256[:12]}…. Copy it anew from where it was made."
-        )
-    return card, weights, digest
-
-
-def _metadata(data: bytes) -> dict[str, str]:
-    (length,) = struct.unpack("<Q", data[:8])
-    if length > MAX_HEADER:
-        raise ValueError("the header is too long")
-    return cast(dict[str, str], json.loads(data[8 : 8 + length])["__metadata__"])
 
 
 def framed(image: NDArray[Any], size: int) -> NDArray[Any]:
@@ -225,16 +117,17 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def name(self) -> str:
         """A short name for tables."""
-        path = Path(self.encoder)
-        name = path.parent.name if path.name == FILE_NAME else path.stem
+        path = Path(self.encoder).resolve()
+        if path.name == FILE_NAME:
+            path = path.parent
+        name = path.name.removesuffix(".safetensors")
         return name if self.weights == "trained" else f"{name} untrained"
 
     @property
     def sha256(self) -> str:
         """Of all that the features depend on besides the images; features are cached by it."""
-        card = self.card
-        seen = card.model_dump(include={"backbone", "size", "intensity", "mean", "std"})
-        return hashlib.sha256(f"{self._sha256} {seen}".encode()).hexdigest()
+        self._load()
+        return self._sha256
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
         """(D,) names such as resnet34_0."""
@@ -265,14 +158,22 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             return
         if self.weights not in ("trained", "untrained"):
             raise UserError(f"weights={self.weights!r}: choose trained or untrained")
-        card, weights, digest = load_encoder(Path(self.encoder))
+        card, weights = load_encoder(Path(self.encoder))
         with torch.random.fork_rng():
             torch.manual_seed(key(card.config.get("seed", 0), "weights"))
             backbone = Backbone(card.backbone, card.channels, card.size)
+        digest = card.sha256
         if self.weights == "trained":
-            backbone.load_state_dict(weights)
+            try:
+                backbone.load_state_dict(weights)
+            except RuntimeError as error:
+                raise UserError(
+                    f"the weights do not fit {card.backbone.name}: made with timm "
+                    f"{card.versions.get('timm')}. Install that version."
+                ) from error
         else:
-            digest = weights_digest(backbone.state_dict())
+            fresh = weights_digest(backbone.state_dict())
+            digest = hashlib.sha256(f"{card.sha256} {fresh}".encode()).hexdigest()
         backbone.eval().requires_grad_(False)
         self._card, self._sha256, self._loaded = card, digest, wanted
         self._network_ = (backbone, Standardise(card.mean, card.std))
@@ -292,7 +193,8 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             last = min(first + self.batch_size, len(found))
             rows = range(first, last)
             batch = found.__getitems__(rows) if isinstance(found, Source) else found[first:last]
-            yield np.stack([framed(intensity(image), card.size) for image in batch])
+            stored = [as_stored(image, np.dtype(card.dtype)) for image in batch]
+            yield np.stack([framed(intensity(image), card.size) for image in stored])
 
 
 def _as_images(images: ArrayLike, channels: int) -> Sequence[NDArray[Any]]:
@@ -325,6 +227,25 @@ def _as_images(images: ArrayLike, channels: int) -> Sequence[NDArray[Any]]:
                 )
             )
     return found
+
+
+def as_stored(image: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The image in the dtype that the encoder was pretrained on, where that loses nothing.
+
+    Raises:
+        DataError: other values than that dtype can hold: they were scaled or standardised before.
+    """
+    if image.dtype == dtype or (image.dtype.kind == dtype.kind == "f"):
+        return image.astype(dtype, copy=False)
+    with np.errstate(invalid="ignore"):
+        cast_image = image.astype(dtype)
+    if not np.array_equal(cast_image, image):
+        raise DataError(
+            f"the encoder was pretrained on {dtype} images; these are {image.dtype} with values "
+            f"from {image.min():g} to {image.max():g}. Give the images as they are stored: the "
+            "encoder scales them itself."
+        )
+    return cast_image
 
 
 def _device(name: str) -> torch.device:

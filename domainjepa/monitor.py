@@ -10,34 +10,41 @@ from torch import Tensor
 from torch.nn import functional
 
 from domainjepa.batches import Batch
-from domainjepa.distributed import gather_over_ranks, sum_over_ranks
+from domainjepa.distributed import gather_over_ranks, sum_over_ranks, world_size
 from domainjepa.network import Outputs
 from domainjepa.objective.diagnostics import distance_from_gaussian, effective_rank
 from domainjepa.plan import Plan
 from domainjepa.progress import Clock
 from domainjepa.state import RunState
 
-PROBE_HOLDOUT = 10
-"""Every tenth row never trains the online probe: its accuracy is measured on those."""
+UNLABELLED = -100
+"""The class that cross-entropy leaves out."""
 
 
-def probe_loss(logits: Tensor | None, batch: Batch, state: RunState) -> Tensor | float:
-    """Cross-entropy of the online probe; its hits on held-out rows are added to the meter."""
+def probe_loss(logits: Tensor | None, batch: Batch, plan: Plan, state: RunState) -> Tensor | float:
+    """Cross-entropy of the online probe; its hits on held-out rows are added to the meter.
+
+    The mean is over the labelled rows of the global batch that are not held out.
+    """
     if logits is None:
         return 0.0
     labels = batch["labels"].to(logits.device)
-    held_out = (batch["rows"] % PROBE_HOLDOUT == 0).to(logits.device)
+    known = labels >= 0
+    held_out = torch.from_numpy(plan.held_out[batch["rows"].numpy()]).to(logits.device)
     views = len(logits)
-    targets = torch.where(held_out, -100, labels).repeat(views)
+    targets = torch.where(known & ~held_out, labels, UNLABELLED).repeat(views)
     flat = logits.flatten(0, 1).float()
-    loss = functional.cross_entropy(flat, targets, ignore_index=-100, reduction="sum")
-    hits = (logits.argmax(-1) == labels)[:, held_out].sum()
-    state.meter.add(correct=hits.item(), counted=views * held_out.sum().item())
-    return loss / (~held_out).sum().clamp(min=1) / views
+    loss = functional.cross_entropy(flat, targets, ignore_index=UNLABELLED, reduction="sum")
+    measured = known & held_out
+    hits = (logits.argmax(-1) == labels)[:, measured].sum()
+    state.meter.add(correct=hits.item(), counted=views * measured.sum().item())
+    # DDP takes the mean over ranks of what each rank divides by the mean count of a rank.
+    count = sum_over_ranks((targets != UNLABELLED).sum().float()) / world_size()
+    return loss / count.clamp(min=1)
 
 
 @torch.no_grad()
-def measure(plan: Plan, state: RunState, outputs: Outputs, clock: Clock) -> dict[str, Any]:
+def metrics_line(plan: Plan, state: RunState, outputs: Outputs, clock: Clock) -> dict[str, Any]:
     """One line of `metrics.jsonl`; every rank takes part in its reductions."""
     sums = state.meter.take()
     steps = sums.pop("steps")
@@ -47,7 +54,7 @@ def measure(plan: Plan, state: RunState, outputs: Outputs, clock: Clock) -> dict
     features = gather_over_ranks(outputs.features[:views].float().flatten(0, 1))
     finite = bool(torch.isfinite(features).all())
     embeddings = outputs.embeddings[:views].float()
-    seconds, shares = clock.take()
+    timed_steps, seconds, shares = clock.take()
     return {
         "step": state.step,
         "epoch": state.step / plan.steps_an_epoch,
@@ -56,6 +63,6 @@ def measure(plan: Plan, state: RunState, outputs: Outputs, clock: Clock) -> dict
         "effective_rank": float(effective_rank(features)) if finite else math.nan,
         "probe_accuracy": correct / counted if counted else None,
         "lr": state.optimizer.param_groups[0]["lr"],
-        "samples_per_s": steps * plan.config.batch_size / seconds,
+        "samples_per_s": timed_steps * plan.config.batch_size / seconds,
         "wait": shares.get("wait", 0.0) / seconds,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,19 +10,31 @@ import torch
 from numpy.typing import NDArray
 
 from domainjepa.backbones import Backbone, traits
-from domainjepa.config import PretrainConfig, ViewsConfig
+from domainjepa.config import PretrainConfig
 from domainjepa.data.sampling import key
-from domainjepa.data.source import OpenOptions, Source, open_source
+from domainjepa.data.source import Source, open_configured
+from domainjepa.distributed import world_size
 from domainjepa.domains.domain import Domain
 from domainjepa.domains.intensity import Intensity, channel_statistics
 from domainjepa.domains.proposal import propose_domain
-from domainjepa.errors import ConfigError, UserError
+from domainjepa.errors import ConfigError
+from domainjepa.machine import (
+    choose_device,
+    machine_note,
+    rank_warnings,
+    refuse_unwritten_gradients,
+    view_workers,
+)
 from domainjepa.objective import LeJEPALoss, SIGReg
 from domainjepa.registry import DOMAINS
 from domainjepa.views import resolve_sizes
 
 STATISTICS_SAMPLES = 1024
-"""Training samples that the intensity and the standardisation are measured on."""
+"""Training samples that the intensity and the standardisation are measured on, at most."""
+STATISTICS_BYTES = 2**29
+"""Bytes that they may take."""
+PROBE_HOLDOUT = 10
+"""A tenth of the rows never trains the online probe: its accuracy is measured on those."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,8 @@ class Plan:
         domain, intensity, mean, std: how a row becomes views; measured on the rows alone.
         backbone: with its first weights.
         objective: the loss.
+        fingerprint: of the source, taken once.
+        held_out: (len(source),) bool, the rows that never train the online probe.
         steps, steps_an_epoch: of the optimiser.
         device: of this rank.
         log_every, save_every: steps from one log line, or checkpoint, to the next.
@@ -53,6 +66,8 @@ class Plan:
     std: tuple[float, ...]
     backbone: Backbone
     objective: LeJEPALoss
+    fingerprint: str
+    held_out: NDArray[np.bool_]
     steps: int
     steps_an_epoch: int
     device: torch.device
@@ -81,24 +96,24 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         UserError: data, domain or backbone that cannot be used; says what to do.
     """
     lejepa = build_objective(config)
-    options = config.data.model_dump(
-        include={"images", "labels", "groups", "split", "follow_links", "max_sample_bytes"}
-    )
-    source = open_source(
-        config.data.path, loader=config.data.loader, options=OpenOptions(**options)
-    )
+    source = open_configured(config.data)
     rows, rows_note = pretraining_rows(source, config)
     if batches and len(rows) < config.batch_size:
         raise ConfigError(
             f"a global batch of {config.batch_size} needs as many samples; there are {len(rows)} "
             f"to learn from. Set --batch-size {max(2, len(rows) // 2)} or lower."
         )
+    if config.batch_size < 2 * world_size():
+        raise ConfigError(
+            f"a global batch of {config.batch_size} leaves less than 2 samples for each of "
+            f"{world_size()} ranks: raise --batch-size or lower --devices."
+        )
     proposed, reason = propose_domain(source)
     if config.domain:
         reason = "as you said" if config.domain != proposed else "as you said, and as proposed"
     name = config.domain or proposed
     domain: Domain = DOMAINS.load(name)(keep_colour=config.views.keep_colour)
-    intensity, mean, std = measure(source, rows, domain, config.seed)
+    intensity, mean, std = measure_channels(source, rows, domain, config.seed)
     nominal = traits(config.backbone.name)
     height, width, channels = source.shape
     # First the global size, which the backbone is built for; then the local one, which it judges.
@@ -122,9 +137,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
     weight_decay = config.optimizer.weight_decay
     if weight_decay is None:
         weight_decay = 5e-2 if backbone.transformer else 5e-4
-    workers = config.data.workers
-    if workers is None:
-        workers = max(1, min(8, available_cores() // config.devices - 1))
+    workers = view_workers(config)
     log_every = config.log.every_steps or min(50, max(1, steps // 100))
     save_every = config.checkpoint.every_steps or min(500, max(steps_an_epoch, 200))
     resolved = config.model_copy(
@@ -172,7 +185,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
             f"{steps:,} steps of {config.batch_size} ({steps / steps_an_epoch:.1f} epochs), "
             f"lr {config.optimizer.lr:g}, weight decay {weight_decay:g}",
         ),
-        ("machine", machine_note(device, precision, workers, config.devices)),
+        ("machine", machine_note(device, precision, workers)),
     ]
     return Plan(
         config=resolved,
@@ -184,13 +197,15 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         std=std,
         backbone=backbone,
         objective=lejepa,
+        fingerprint=source.fingerprint(),
+        held_out=hold_out(source, config.seed),
         steps=steps,
         steps_an_epoch=steps_an_epoch,
         device=device,
         log_every=log_every,
         save_every=save_every,
         notes=[note for note in notes if note[1]],
-        warnings=[*source.warnings, *rank_warnings(config.devices, device)],
+        warnings=[*source.warnings, *rank_warnings(device)],
     )
 
 
@@ -230,78 +245,27 @@ def pretraining_rows(source: Source, config: PretrainConfig) -> tuple[NDArray[np
     )
 
 
-def measure(
+def hold_out(source: Source, seed: int) -> NDArray[np.bool_]:
+    """A keyed tenth of the rows, whole groups where there are groups."""
+    units = np.arange(len(source)) if source.groups is None else source.groups
+    names, unit_of_row = np.unique(units, return_inverse=True)
+    shuffled = np.random.default_rng(key(seed, "probe")).permutation(len(names))
+    held: NDArray[np.bool_] = shuffled[unit_of_row] < len(names) / PROBE_HOLDOUT
+    return held
+
+
+def measure_channels(
     source: Source, rows: NDArray[np.int64], domain: Domain, seed: int
 ) -> tuple[Intensity, tuple[float, ...], tuple[float, ...]]:
     """Intensity, channel means and standard deviations from a keyed selection of the rows."""
     draw = np.random.default_rng(key(seed, "statistics"))
-    chosen = np.sort(draw.permutation(rows)[:STATISTICS_SAMPLES])
+    sample_bytes = int(np.prod(source.shape)) * source.dtype.itemsize
+    count = min(STATISTICS_SAMPLES, max(STATISTICS_BYTES // sample_bytes, 8))
+    chosen = np.sort(draw.permutation(rows)[:count])
     samples = source.__getitems__(chosen.tolist())
     intensity = domain.fit_intensity(samples)
     mean, std = channel_statistics(intensity(sample) for sample in samples)
     return intensity, mean, std
-
-
-def choose_device(config: PretrainConfig) -> tuple[torch.device, str]:
-    """The device of this rank, and the precision.
-
-    Raises:
-        UserError: CUDA was asked for and there is none.
-    """
-    cuda = torch.cuda.is_available()
-    if config.device == "cuda" and not cuda:
-        raise UserError("--device cuda: this machine has no usable CUDA device. Use --device cpu.")
-    device = torch.device("cpu")
-    if cuda and config.device != "cpu":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    precision = config.precision
-    if precision == "auto":
-        precision = "bfloat16" if device.type == "cuda" else "float32"
-    return device, precision
-
-
-def refuse_unwritten_gradients(backbone: Backbone, views: ViewsConfig, channels: int) -> None:
-    """bfloat16 on the CPU must not meet a convolution whose gradient would be garbage.
-
-    Raises:
-        ConfigError: a view is so small that it would.
-    """
-    sizes = {views.global_size, views.local_size if views.num_local else views.global_size}
-    for size in sizes:
-        if size and backbone.strides_over_one_pixel(channels, size):
-            raise ConfigError(
-                f"views of {size} px shrink to one pixel inside {backbone.name}, where PyTorch's "
-                "bfloat16 gradients on the CPU are undefined. Set --set precision=float32, larger "
-                "views.local_size, or views.num_local=0."
-            )
-
-
-def rank_warnings(devices: int, device: torch.device) -> list[str]:
-    """What several ranks do otherwise than one."""
-    if devices == 1 or device.type == "cuda":
-        return []
-    return [
-        f"{devices} ranks on the CPU: BatchNorm sees each rank's share of the batch (on CUDA its "
-        "statistics are of the whole batch), so weights differ a little from those of one rank."
-    ]
-
-
-def fast_on_cpu(precision: str) -> bool:
-    """Whether this processor computes in a precision without emulating it."""
-    return precision == "float32" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def available_cores() -> int:
-    """Cores that this process may use, which under Slurm or in a container are fewer than all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def machine_note(device: torch.device, precision: str, workers: int, devices: int) -> str:
-    """A phrase for the plan."""
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    ranks = f"{devices} x " if devices > 1 else ""
-    cores = "" if device.type == "cuda" else f" ({torch.get_num_threads()} threads)"
-    return f"{ranks}{where}{cores}, {precision}, {workers} worker{'s' if workers != 1 else ''}"
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: float, final: float) -> float:

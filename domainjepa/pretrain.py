@@ -15,14 +15,14 @@ import torch
 from rich.console import Console
 
 from domainjepa import config as settings
+from domainjepa.artefact import FILE_NAME, EncoderCard, package_versions, save_encoder
 from domainjepa.batches import Batch, batches
 from domainjepa.checkpoint import load_checkpoint, save_checkpoint
 from domainjepa.config import PretrainConfig
 from domainjepa.data.sampling import key
 from domainjepa.distributed import any_over_ranks, is_main, process_group, rank
-from domainjepa.encoder import FILE_NAME, EncoderCard, package_versions, save_encoder
 from domainjepa.errors import UserError
-from domainjepa.monitor import measure, probe_loss
+from domainjepa.monitor import metrics_line, probe_loss
 from domainjepa.network import Standardise
 from domainjepa.plan import Plan, make_plan
 from domainjepa.progress import Clock, Display, MetricsFile, show_plan
@@ -55,7 +55,7 @@ def pretrain(
         UserError: data, settings or folder that cannot be used, or a loss that stays NaN.
         Stopped: SIGTERM, SIGUSR1 or Ctrl-C; a checkpoint is saved.
     """
-    with process_group():
+    with process_group(config.device):
         console = console if console and is_main() else Console(quiet=not is_main())
         plan = make_plan(config)
         folder = RunFolder(Path(out))
@@ -72,6 +72,7 @@ def pretrain(
             explain_memory(error, plan)
             raise
         if is_main():
+            save_encoder(folder.path / FILE_NAME, plan.backbone, encoder_card(plan, state.step))
             folder.write_report(plan.notes)
         return folder.path / FILE_NAME
 
@@ -101,6 +102,7 @@ def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> Non
                 for name in ("global", "local")
                 if name in batch
             ]
+            buffers = [buffer.clone() for buffer in state.buffers()]
             with autocast:
                 outputs = network(groups)
                 center = state.center(groups)
@@ -111,29 +113,32 @@ def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> Non
                 center=center,
                 predicted=outputs.predicted,
             )
-            probe = probe_loss(outputs.logits, batch, state)
+            probe = probe_loss(outputs.logits, batch, plan, state)
             if torch.isfinite(terms.loss):
                 bad_steps = 0
                 state.update(terms.loss + probe, plan)
             else:
                 bad_steps += 1
+                for buffer, before in zip(state.buffers(), buffers, strict=True):
+                    buffer.copy_(before)
                 explain_bad_step(bad_steps, state.step, batch, display)
             state.step += 1
             figures = {name: value.item() for name, value in terms._asdict().items()}
             state.meter.add(steps=1, **figures)
+            clock.steps += 1
             stopping = any_over_ranks(stop.number is not None)
             done = state.step == plan.steps
             if done or state.step % log_every == 0:
-                metrics = measure(plan, state, outputs, clock)
+                metrics = metrics_line(plan, state, outputs, clock)
                 display.log(metrics)
                 if metrics_file:
                     metrics_file.write(metrics)
             display.advance(state.step)
             if is_main() and (done or stopping or state.step % save_every == 0):
+                save_encoder(folder.path / FILE_NAME, plan.backbone, encoder_card(plan, state.step))
                 save_checkpoint(
                     folder.checkpoints, state.pack(plan), state.step, config.checkpoint.keep
                 )
-                save_encoder(folder.path / FILE_NAME, plan.backbone, encoder_card(plan, state.step))
             if stopping and not done:
                 raise Stopped(
                     stop.number or signal.SIGTERM,
@@ -176,7 +181,7 @@ def explain_bad_step(bad_steps: int, step: int, batch: Batch, display: Display) 
         raise UserError(
             f"the loss was NaN or infinite {bad_steps} times in a row (last at step {step}, rows "
             f"{shown}). The last checkpoint is intact. Look at those rows with `domainjepa "
-            "inspect`, or lower --set optimizer.lr=…, then --resume."
+            "inspect`, and begin a new run with another --out and a lower --set optimizer.lr."
         )
 
 
@@ -187,6 +192,7 @@ def encoder_card(plan: Plan, step: int) -> EncoderCard:
     return EncoderCard(
         backbone=config.backbone,
         channels=plan.source.shape[2],
+        dtype=plan.source.dtype.name,
         size=cast(int, config.views.global_size),
         domain=cast(str, config.domain),
         intensity=plan.intensity.model_dump(),
@@ -195,7 +201,7 @@ def encoder_card(plan: Plan, step: int) -> EncoderCard:
         data={
             "card": card.get("name"),
             "samples": len(plan.rows),
-            "fingerprint": plan.source.fingerprint(),
+            "fingerprint": plan.fingerprint,
         },
         step=step,
         config=settings.without_paths(config),

@@ -16,6 +16,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from domainjepa.checkpoint import write_atomically
+
 
 def show_plan(
     console: Console, title: str, notes: list[tuple[str, str]], warnings: list[str]
@@ -54,6 +56,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.steps = 0
         self._started = time.perf_counter()
 
     @contextmanager
@@ -65,12 +68,12 @@ class Clock:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
-    def take(self) -> tuple[float, dict[str, float]]:
-        """Seconds since the last reading, in all and by name."""
+    def take(self) -> tuple[int, float, dict[str, float]]:
+        """Steps and seconds since the last reading, and the seconds by name."""
         now = time.perf_counter()
-        total, seconds = now - self._started, self.seconds
-        self._started, self.seconds = now, {}
-        return total, seconds
+        steps, total, seconds = self.steps, now - self._started, self.seconds
+        self._started, self.seconds, self.steps = now, {}, 0
+        return steps, total, seconds
 
 
 class MetricsFile:
@@ -84,7 +87,8 @@ class MetricsFile:
         """
         self._path = path
         kept = [line for line in read_metrics(path) if line["step"] <= resume_at]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        text = "".join(json.dumps(line) + "\n" for line in kept).encode()
+        write_atomically(path, lambda file: file.write(text))
 
     def write(self, metrics: dict[str, Any]) -> None:
         """Append one line; NaN is written as null, which JSON has no other word for."""

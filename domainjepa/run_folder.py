@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from domainjepa import config as settings
-from domainjepa.checkpoint import MANIFEST
+from domainjepa.checkpoint import MANIFEST, write_atomically
 from domainjepa.config import PretrainConfig
-from domainjepa.distributed import is_main
+from domainjepa.distributed import any_over_ranks, is_main
 from domainjepa.errors import ConfigError, UserError
 from domainjepa.progress import read_metrics
 
@@ -39,6 +39,17 @@ class RunFolder:
             UserError: it holds another run, or there is nothing to resume.
             ConfigError: the settings are not those the run began with.
         """
+        refused: UserError | None = None
+        if is_main():
+            try:
+                self._open(config, resume=resume)
+            except UserError as error:
+                refused = error
+        # The main rank decides for all: the others could find what it has just made.
+        if any_over_ranks(refused is not None):
+            raise refused or UserError("the main rank refused the run folder")
+
+    def _open(self, config: PretrainConfig, *, resume: bool) -> None:
         if resume:
             if not self.config.is_file():
                 raise UserError(
@@ -50,12 +61,10 @@ class RunFolder:
                 f"{self.path.name!r} holds a run already. Go on with it by --resume, or choose "
                 "another --out."
             )
-        if not is_main():
-            return
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            text = settings.to_toml(config)
-            self.config.write_text(text, encoding="utf-8")
+            text = settings.to_toml(config).encode()
+            write_atomically(self.config, lambda file: file.write(text))
         except OSError as error:
             raise UserError(
                 f"the run folder {self.path.name!r} cannot be written: {error.strerror}. Choose "

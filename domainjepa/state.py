@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -85,6 +86,11 @@ class RunState:
         for old, new in pairs:
             old.lerp_(new, 1 - decay)
 
+    def buffers(self) -> list[Tensor]:
+        """Running statistics: a forward pass moves them, whether or not a step follows."""
+        networks = [self.network, self.averaged] if self.averaged else [self.network]
+        return [buffer for network in networks for buffer in network.buffers()]
+
     def pack(self, plan: Plan) -> dict[str, Any]:
         """Plain tensors and numbers for a checkpoint."""
         return {
@@ -93,7 +99,7 @@ class RunState:
             "optimizer": self.optimizer.state_dict(),
             "averaged": self.averaged.state_dict() if self.averaged else None,
             "meter": dict(self.meter.sums),
-            "fingerprint": plan.source.fingerprint(),
+            "fingerprint": plan.fingerprint,
         }
 
     def load(self, packed: dict[str, Any], plan: Plan) -> None:
@@ -102,7 +108,7 @@ class RunState:
         Raises:
             UserError: it was made on other data.
         """
-        if packed["fingerprint"] != plan.source.fingerprint():
+        if packed["fingerprint"] != plan.fingerprint:
             raise UserError(
                 "the data is not what this run began with: its fingerprint differs. Give the same "
                 "--data, or start a new run with another --out."
@@ -116,17 +122,35 @@ class RunState:
 
 
 def build_optimizer(network: Network, config: PretrainConfig) -> torch.optim.Optimizer:
-    """AdamW. Biases and norms (one-dimensional) do not decay; the probe has its own lr."""
+    """AdamW. The probe has its own lr.
+
+    What does not decay: biases and norms (one-dimensional), and what timm exempts, such as the
+    position embedding and the CLS token of a ViT.
+    """
     probe = set() if network.probe is None else set(network.probe.parameters())
-    encoder = [weight for weight in network.parameters() if weight not in probe]
+    exempt = {f"backbone.net.{name}" for name in network.backbone.exempt_from_decay()}
+    decaying: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for name, weight in network.named_parameters():
+        if weight not in probe:
+            (decaying if weight.ndim > 1 and name not in exempt else plain).append(weight)
     lr, decay = config.optimizer.lr, config.optimizer.weight_decay
     groups: list[dict[str, Any]] = [
-        {"params": [w for w in encoder if w.ndim > 1], "weight_decay": decay, "peak": lr},
-        {"params": [w for w in encoder if w.ndim <= 1], "weight_decay": 0.0, "peak": lr},
+        {"params": decaying, "weight_decay": decay, "peak": lr},
+        {"params": plain, "weight_decay": 0.0, "peak": lr},
     ]
     if probe:
         groups.append({"params": list(probe), "weight_decay": 0.0, "peak": PROBE_LR})
     return torch.optim.AdamW(groups, lr=lr, fused=True)
+
+
+def synchronised(network: nn.Module) -> nn.Module:
+    """The network with one batch statistic over all ranks, as on one device.
+
+    By timm, since torch's own conversion drops the activation inside timm's norm layers.
+    """
+    synced: nn.Module = convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    return synced
 
 
 def parallel(network: Network, plan: Plan) -> nn.Module:
@@ -136,7 +160,5 @@ def parallel(network: Network, plan: Plan) -> nn.Module:
     if world_size() == 1:
         return network
     if plan.device.type == "cuda":
-        # One batch statistic over all ranks, as on one device.
-        synced = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        return DistributedDataParallel(synced, device_ids=[plan.device.index])
+        return DistributedDataParallel(synchronised(network), device_ids=[plan.device.index])
     return DistributedDataParallel(network)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
@@ -96,7 +97,9 @@ def test_the_same_command_resumes(call, blobs: Path, tmp_path: Path, monkeypatch
         *("--batch-size", "16", "--epochs", "1", "--set", "views.num_local=0"),
     ]
     assert call(*command)[0] == 0
-    folder = tmp_path / "runs" / "blobs-test_resnet"
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("hdf5-")
+    assert folder.name.endswith("-test_resnet")
     before = (folder / "encoder.safetensors").read_bytes()
     status, _, errors = call(*command)
     assert status == 2
@@ -115,6 +118,42 @@ def test_status_2_reaches_the_shell(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
+
+
+def test_several_ranks_say_it_once_and_with_the_same_status(tmp_path: Path) -> None:
+    done = domainjepa("pretrain", "--data", tmp_path / "none.h5", "--devices", "2")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+
+
+def test_data_settings_reach_every_command(call, tmp_path: Path, run: Path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "odd.npz"
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 255, (40, 32, 32, 3), np.uint8)
+    np.savez(path, first=images, second=images[::-1].copy(), kind=np.arange(40) % 2)
+    status, _, errors = call("inspect", "--data", path)
+    assert status == 2
+    assert "--set data.images=" in errors
+    data = ["--data", path, "--set", "data.images=second", "--set", "data.labels=kind"]
+    assert call("inspect", *data)[0] == 0
+    assert call("embed", run, *data, "--out", tmp_path / "f.npz")[0] == 0
+    with np.load(tmp_path / "f.npz") as packed:
+        assert "labels" in packed
+    status, _, errors = call(
+        "evaluate", run, *data, "--protocol", "knn", "--out", tmp_path / "report"
+    )
+    assert status == 0, errors
+    status, _, errors = call("inspect", *data, "--set", "objective.lam=0.1")
+    assert status == 2
+    assert "data.*" in errors
+
+
+def test_a_file_that_cannot_be_written_is_one_message(call, run: Path, blobs: Path) -> None:  # type: ignore[no-untyped-def]
+    status, _, errors = call("embed", run, "--data", blobs, "--out", "/proc/none/f.npz")
+    assert status == 2
+    assert len(errors.strip().splitlines()[-1:]) == 1
+    assert "Traceback" not in errors
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
@@ -152,7 +191,6 @@ def test_inspect_views_embed_and_evaluate(call, run: Path, blobs: Path, tmp_path
         status, out, _ = call("embed", run, "--data", blobs, "--out", tmp_path / name)
         assert status == 0, out
     import h5py
-    import numpy as np
 
     with np.load(tmp_path / "features.npz") as packed, h5py.File(tmp_path / "features.h5") as file:
         np.testing.assert_array_equal(packed["features"], file["features"][:])

@@ -17,6 +17,13 @@ def test_layers_lie_over_each_other_in_order() -> None:
     assert resolved.objective.knots == 17
 
 
+def test_the_later_word_of_epochs_and_steps_counts() -> None:
+    recipe = {"steps": 100}
+    assert settings.resolve(recipe, ["epochs=3"]).steps is None
+    assert settings.resolve(recipe, (), {"epochs": 3}).steps is None
+    assert settings.resolve(recipe, ["epochs=3", "steps=5"]).steps == 5
+
+
 def test_flags_that_were_not_given_change_nothing() -> None:
     assert settings.resolve({"seed": 5}, (), {"seed": None}).seed == 5
 

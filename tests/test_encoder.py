@@ -15,7 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks as checks
 
 from domainjepa import open_source
-from domainjepa.encoder import FrozenEncoder, framed, load_encoder
+from domainjepa.artefact import load_encoder
+from domainjepa.encoder import FrozenEncoder, as_stored, framed
 from domainjepa.errors import DataError, UserError
 
 
@@ -27,7 +28,7 @@ def images(blobs: Path) -> np.ndarray:
 
 def test_what_is_computed_is_what_the_card_says(run: Path, images: np.ndarray) -> None:
     encoder = FrozenEncoder(run)
-    card, weights, _ = load_encoder(run)
+    card, weights = load_encoder(run)
     from domainjepa.backbones import Backbone
 
     backbone = Backbone(card.backbone, card.channels, card.size)
@@ -132,13 +133,43 @@ def test_input_that_is_no_image_is_refused(run: Path, images: np.ndarray, words:
     assert words in str(caught.value)
 
 
-def test_a_flipped_bit_is_found(run: Path, tmp_path: Path) -> None:
+def test_a_flipped_bit_of_the_weights_is_found(run: Path, tmp_path: Path) -> None:
     data = bytearray((run / "encoder.safetensors").read_bytes())
     data[-5] ^= 1
     path = tmp_path / "encoder.safetensors"
     path.write_bytes(bytes(data))
     with pytest.raises(UserError, match="SHA-256"):
         load_encoder(path)
+
+
+def test_a_changed_number_of_the_card_is_found(run: Path, tmp_path: Path) -> None:
+    data = (run / "encoder.safetensors").read_bytes()
+    start = data.index(b"mean") + len(b'mean\\":[0.')
+    changed = data[:start] + (b"7" if data[start : start + 1] != b"7" else b"3") + data[start + 1 :]
+    path = tmp_path / "encoder.safetensors"
+    path.write_bytes(changed)
+    with pytest.raises(UserError, match="SHA-256"):
+        load_encoder(path)
+
+
+def test_images_of_another_dtype_are_cast_exactly_or_refused(run: Path, images: np.ndarray) -> None:
+    encoder = FrozenEncoder(run)
+    expected = encoder.transform(images)
+    for dtype in (np.float64, np.float32, np.int64):
+        np.testing.assert_array_equal(encoder.transform(images.astype(dtype)), expected)
+    for wrong in (images / 255, images.astype(np.float32) - 300, images * 1.5):
+        with pytest.raises(DataError, match="pretrained on uint8"):
+            encoder.transform(wrong)
+    assert as_stored(images.astype(np.float64), np.dtype(np.float32)).dtype == np.float32
+
+
+def test_names_keep_their_dots(run: Path, tmp_path: Path) -> None:
+    for name in ("lam0.05", "lam0.1"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "encoder.safetensors").write_bytes((run / "encoder.safetensors").read_bytes())
+        assert FrozenEncoder(folder).name == name
+        assert FrozenEncoder(folder / "encoder.safetensors").name == name
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0{}"])

@@ -11,11 +11,11 @@ ROOT = Path(domainjepa.__file__).parent
 
 # From the ground up; a module imports from its own layer and those below.
 LAYERS = [
-    {"errors", "registry", "catalog", "config", "distributed", "pictures", "progress", "signals"},
+    {"errors", "registry", "catalog", "config", "distributed", "pictures", "signals", "launch"},
     {"data", "domains", "backbones"},
-    {"checkpoint", "objective", "network", "views", "encoder"},
-    {"plan", "evaluation", "inspect"},
-    {"report", "run_folder", "batches", "state", "monitor", "pretrain"},
+    {"checkpoint", "objective", "network", "views", "artefact", "encoder"},
+    {"machine", "plan", "evaluation", "inspect"},
+    {"progress", "report", "run_folder", "batches", "state", "monitor", "pretrain"},
     {"embed", "demo"},
     {"cli"},
     {"__main__", "__init__"},

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,17 +17,22 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
 from domainjepa import config as settings
-from domainjepa.batches import batches
+from domainjepa.artefact import load_encoder
+from domainjepa.backbones import Backbone
+from domainjepa.batches import Batch, batches
+from domainjepa.checkpoint import load_checkpoint
+from domainjepa.config import BackboneConfig
 from domainjepa.data.sampling import KeyedBatches
-from domainjepa.encoder import load_encoder
 from domainjepa.errors import ConfigError, DataError, UserError
-from domainjepa.plan import learning_rate, make_plan
+from domainjepa.monitor import probe_loss
+from domainjepa.plan import Plan, hold_out, learning_rate, make_plan
 from domainjepa.pretrain import pretrain
 from domainjepa.progress import read_metrics
 from domainjepa.run_folder import RunFolder
-from domainjepa.state import RunState
+from domainjepa.state import RunState, synchronised
 from tests.conftest import TINY, tiny, write_blobs
 
 QUIET = Console(quiet=True)
@@ -222,13 +229,43 @@ def test_resume_without_a_run_is_refused(blobs: Path, tmp_path: Path) -> None:
         pretrain(tiny(blobs), tmp_path / "none", resume=True, console=QUIET)
 
 
-def test_nan_samples_take_no_step_and_end_the_run(tmp_path: Path) -> None:
-    images = np.random.default_rng(0).normal(size=(32, 32, 32, 1)).astype(np.float32)
-    np.save(tmp_path / "images.npy", images)
-    config = tiny(tmp_path / "images.npy", domain="natural", optimizer__lr=1e30, steps=20)
+def poison(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> None:
+    """Views of the steps for which `bad` holds are NaN, as a broken sample makes them."""
+
+    def poisoned(plan: Plan, start: int) -> Iterator[Batch]:
+        for step, batch in enumerate(batches(plan, start), start):
+            if bad(step):
+                batch["global"] = torch.full_like(batch["global"].float(), torch.nan)
+            yield batch
+
+    monkeypatch.setattr("domainjepa.pretrain.batches", poisoned)
+
+
+def test_a_nan_batch_takes_no_step_and_leaves_no_trace(
+    blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison(monkeypatch, lambda step: step in (3, 4))
+    out = tmp_path / "run"
+    text = io.StringIO()
+    pretrain(tiny(blobs, checkpoint__every_steps=1), out, console=Console(file=text, width=200))
+    assert "step 3: the loss is NaN" in text.getvalue()
+    lines = read_metrics(out / "metrics.jsonl")
+    assert lines[3]["loss"] is None
+    assert lines[-1]["loss"] is not None
+    for weights in (load_encoder(out)[1], load_checkpoint(out / "checkpoints")["network"]):
+        assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_three_nan_batches_end_the_run_with_a_good_checkpoint(
+    blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison(monkeypatch, lambda step: step >= 3)
+    out = tmp_path / "run"
     with pytest.raises(UserError, match="3 times in a row") as caught:
-        pretrain(config, tmp_path / "run", console=QUIET)
+        pretrain(tiny(blobs, checkpoint__every_steps=1), out, console=QUIET)
     assert "rows" in str(caught.value)
+    network = load_checkpoint(out / "checkpoints")["network"]
+    assert all(torch.isfinite(value).all() for value in network.values())
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -333,6 +370,41 @@ def test_every_option_changes_what_is_learned(
 def test_bfloat16_on_the_cpu_refuses_views_whose_gradient_would_be_garbage(blobs: Path) -> None:
     with pytest.raises(ConfigError, match="views of 14 px"):
         make_plan(tiny(blobs, precision="bfloat16", device="cpu"))
+
+
+def test_rows_without_a_label_and_held_out_rows_do_not_train_the_probe(blobs: Path) -> None:
+    plan = make_plan(tiny(blobs))
+    state = RunState.start(plan)
+    rows = torch.arange(16)
+    labels = torch.where(rows % 3 == 0, -1, rows % 2)
+    logits = torch.randn(2, 16, 2)
+    plan.held_out[:16] = False
+    plan.held_out[[3, 5]] = True
+    loss = probe_loss(logits, {"rows": rows, "labels": labels}, plan, state)
+    trained = [row for row in range(16) if row % 3 and row != 5]
+    expected = -logits.log_softmax(-1)[:, trained, labels[trained]].mean()
+    torch.testing.assert_close(loss, expected)
+    hits = (logits[:, 5].argmax(-1) == labels[5]).sum().item()
+    assert state.meter.take() == {"correct": hits, "counted": 2}
+
+
+def test_groups_are_held_out_whole() -> None:
+    class Grouped:
+        groups = np.repeat(np.arange(50), 4)
+
+        def __len__(self) -> int:
+            return 200
+
+    held = hold_out(Grouped(), seed=0).reshape(50, 4)  # type: ignore[arg-type]
+    assert (held.all(1) | ~held.any(1)).all()
+    assert held.any(1).sum() == 5
+
+
+def test_activations_survive_synchronised_batch_norm() -> None:
+    backbone = Backbone(BackboneConfig(name="test_efficientnet"), 3, 32)
+    before = [part for part in backbone.modules() if isinstance(part, nn.SiLU)]
+    after = [part for part in synchronised(backbone).modules() if isinstance(part, nn.SiLU)]
+    assert len(after) == len(before) > 0
 
 
 def test_averaged_weights_follow_the_weights(blobs: Path) -> None:

@@ -76,10 +76,12 @@ def test_meter_and_clock() -> None:
     assert meter.take() == {}
     clock = Clock()
     with clock.of("wait"):
-        pass
-    total, seconds = clock.take()
+        clock.steps += 3
+    steps, total, seconds = clock.take()
+    assert steps == 3
     assert 0 <= seconds["wait"] <= total
-    assert clock.take()[1] == {}
+    steps, _, seconds = clock.take()
+    assert (steps, seconds) == (0, {})
 
 
 def test_clock_time() -> None:

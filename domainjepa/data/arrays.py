@@ -27,7 +27,7 @@ from domainjepa.data.members import (
     read_column,
     size_of,
 )
-from domainjepa.data.source import Image, Loader, OpenOptions, Source
+from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest
 from domainjepa.errors import DataError
 
 _PART = re.compile(rf"({'|'.join(SPLITS)})_(.+)|(.+)_({'|'.join(SPLITS)})", re.IGNORECASE)
@@ -68,9 +68,8 @@ class ArraysSource(Source):
         return read_column(self.members[name])
 
     def content_key(self) -> str:
-        """Size and time of the file, and the name of what is read."""
-        status = self.path.stat()
-        return f"{status.st_size} {status.st_mtime_ns} {self.images}"
+        """The file's content, and the name of what is read."""
+        return f"{content_digest(self.path)} {self.images}"
 
 
 class ArraysLoader(Loader):

@@ -22,7 +22,7 @@ from domainjepa.data.damage import unreadable
 from domainjepa.data.hdf5_tree import Place, Tree, look, open_dataset
 from domainjepa.data.layout import USUAL_NAMES as IMAGE_NAMES
 from domainjepa.data.layout import Layout, layout_of, leaf, pick_images
-from domainjepa.data.source import Image, Loader, OpenOptions, Source
+from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest
 from domainjepa.errors import DataError, MissingExtra
 
 UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
@@ -98,9 +98,8 @@ class HDF5Source(Source):
         return _read_column(self.places[name], self.path)
 
     def content_key(self) -> str:
-        """Size and time of the file, and the name of what is read."""
-        status = self.place.file.stat()
-        return f"{status.st_size} {status.st_mtime_ns} {self.place.path}"
+        """The file's content, and the name of what is read."""
+        return f"{content_digest(self.place.file)} {self.place.path}"
 
 
 class HDF5Loader(Loader):

@@ -19,9 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.config import DataConfig
 from domainjepa.data import cards
 from domainjepa.errors import DataError, UserError, did_you_mean
 from domainjepa.registry import LOADERS
+
+HASHED_WHOLE = 2**30
+"""Bytes up to which a file is identified by the hash of its content."""
 
 Image = NDArray[Any]
 """(H, W, C), in the source's own dtype."""
@@ -208,6 +212,28 @@ def open_source(
         options = cards.reading(card, options)
         source = opener(path, options)
     return cards.apply(card, source, file_name, options)
+
+
+def open_configured(data: DataConfig) -> Source:
+    """Opens what the `data.*` settings say.
+
+    Raises:
+        DataError, UserError: as `open_source`.
+    """
+    options = data.model_dump(include=set(OpenOptions.__dataclass_fields__))
+    return open_source(data.path, loader=data.loader, options=OpenOptions(**options))
+
+
+def content_digest(path: Path) -> str:
+    """What identifies a file's content: its hash up to 1 GiB, beyond it size and time of writing.
+
+    A hash survives a copy to another disk and finds any change; hashing terabytes would take hours.
+    """
+    status = path.stat()
+    if status.st_size > HASHED_WHOLE:
+        return f"{status.st_size} {status.st_mtime_ns}"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _named_loader(name: str) -> Callable[[Path, OpenOptions], Source]:

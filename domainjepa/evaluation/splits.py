@@ -70,6 +70,8 @@ def train_test(source: Source, seed: int) -> Split:
         held_out = "test" if "test" in own else "val"
         train, test = known[own == "train"], known[own == held_out]
         decision = f"the source's split: labels of train ({len(train)}), scores on {held_out}"
+        if held_out == "val":
+            decision += "; there is no test split, and pretraining has seen the images of val"
     else:
         groups = None if source.groups is None else source.groups[known]
         parts = _hold_out(source, source.labels[known], groups, seed)

@@ -1,0 +1,149 @@
+"""The artefact of a run: one `encoder.safetensors`.
+
+The file holds the backbone's weights and, as JSON, all that is needed to use them: the network, the
+image size, the intensity and the standardisation with their numbers. It holds no path, no file name
+and no label, and one SHA-256 covers all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from torch import Tensor
+
+from domainjepa.backbones import Backbone
+from domainjepa.checkpoint import write_atomically
+from domainjepa.config import BackboneConfig
+from domainjepa.domains.intensity import load_intensity
+from domainjepa.errors import UserError
+
+FILE_NAME = "encoder.safetensors"
+MAX_HEADER = 16 * 2**20
+
+
+class EncoderCard(BaseModel):
+    """What must be known to use the weights.
+
+    Attributes:
+        backbone: as built: the stem's reduction is a number, never "auto".
+        channels: of the images.
+        size: pixels a side of the image that the backbone sees.
+        dtype: of the stored images, as numpy names it.
+        domain: name of the domain.
+        intensity: the domain's intensity with its numbers.
+        mean, std: C numbers each, on the 0..1 scale.
+        data: the dataset card's name if there was one, the number of samples, the fingerprint.
+        step: optimiser steps that the weights have seen.
+        config: the settings of the run.
+        versions: of the packages that made it.
+        sha256: of the weights and of this card; written and checked by the functions below.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    backbone: BackboneConfig
+    channels: int = Field(ge=1, le=4096)
+    size: int = Field(ge=8, le=8192)
+    dtype: str
+    domain: str
+    intensity: dict[str, Any]
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+    data: dict[str, Any]
+    step: int
+    config: dict[str, Any]
+    versions: dict[str, str]
+    sha256: str = ""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> EncoderCard:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"mean and std need {self.channels} numbers each")
+        load_intensity(self.intensity)
+        return self
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what shapes the weights."""
+    return {name: version(name) for name in ("domainjepa", "torch", "timm", "albumentations")}
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def seal(card: EncoderCard, weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the weights and everything that the card says."""
+    words = json.dumps(card.model_dump(mode="json", exclude={"sha256"}), sort_keys=True)
+    return hashlib.sha256(f"{weights_digest(weights)} {words}".encode()).hexdigest()
+
+
+def save_encoder(path: Path, backbone: Backbone, card: EncoderCard) -> None:
+    """Write the artefact, whole or not at all."""
+    weights = {name: value.cpu().contiguous() for name, value in backbone.state_dict().items()}
+    # One key alone: safetensors writes several in a random order, and equal runs give equal bytes.
+    signed = card.model_copy(update={"sha256": seal(card, weights)})
+    data = safetensors.torch.save(weights, {"domainjepa": signed.model_dump_json()})
+    write_atomically(path, lambda file: file.write(data))
+
+
+def load_encoder(path: Path) -> tuple[EncoderCard, dict[str, Tensor]]:
+    """The card and the weights.
+
+    Raises:
+        UserError: no such file, no encoder of this project, or bytes that are not those saved.
+    """
+    if path.is_dir():
+        path = path / FILE_NAME
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"no encoder at {path.parent.name}/{path.name}: {error.strerror}. Give a run folder or "
+            f"an {FILE_NAME}."
+        ) from error
+    try:
+        card = EncoderCard.model_validate_json(_metadata(data)["domainjepa"])
+        weights = safetensors.torch.load(data)
+    except (
+        SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+        struct.error,
+    ) as error:
+        reason = "its card is not valid" if isinstance(error, ValidationError) else str(error)
+        raise UserError(
+            f"{path.name} is no encoder of domainjepa, or a damaged one ({reason})."
+        ) from error
+    if seal(card, weights) != card.sha256:
+        raise UserError(
+            f"{path.name} is damaged: its SHA-256 is not {card.sha256[:12]}…, with which it was "
+            "saved. Copy it anew from where it was made."
+        )
+    return card, weights
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    (length,) = struct.unpack("<Q", data[:8])
+    if length > MAX_HEADER:
+        raise ValueError("the header is too long")
+    return cast(dict[str, str], json.loads(data[8 : 8 + length])["__metadata__"])
