@@ -27,7 +27,7 @@ from domainjepa.encoder import FrozenEncoder
 from domainjepa.evaluation import report
 from domainjepa.evaluation.baselines import baselines
 from domainjepa.evaluation.suite import evaluate
-from domainjepa.pretrain import pretrain
+from domainjepa.pretraining import pretrain
 from domainjepa.progress import read_metrics
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from domainjepa import pretrain as training
+from domainjepa import pretraining as training
 from domainjepa.data.simulate import simulate_survey
 from domainjepa.demo import demo_config
 from domainjepa.network import Network

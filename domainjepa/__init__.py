@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from domainjepa.errors import UserError
     from domainjepa.evaluation.suite import evaluate
     from domainjepa.objective import LeJEPALoss, SIGReg
-    from domainjepa.pretrain import pretrain
+    from domainjepa.pretraining import pretrain
 
 __version__ = "0.1.0"
 
@@ -38,7 +38,7 @@ _HOMES = {
     "UserError": "domainjepa.errors",
     "evaluate": "domainjepa.evaluation.suite",
     "open_source": "domainjepa.data.source",
-    "pretrain": "domainjepa.pretrain",
+    "pretrain": "domainjepa.pretraining",
 }
 
 
@@ -47,7 +47,6 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module 'domainjepa' has no attribute {name!r}")
     thing = getattr(importlib.import_module(home), name)
-    # `pretrain` and `evaluate` are modules, too: importing one would else hide the function.
     globals()[name] = thing
     return thing
 

@@ -100,7 +100,7 @@ def pretrain(
         from domainjepa.launch import launch
 
         raise typer.Exit(launch(sys.argv[1:], config.devices))
-    from domainjepa.pretrain import pretrain as run
+    from domainjepa.pretraining import pretrain as run
     from domainjepa.signals import Stopped
 
     try:

@@ -17,7 +17,7 @@ from domainjepa.evaluation.baselines import baselines
 from domainjepa.evaluation.protocol import read_protocol
 from domainjepa.evaluation.suite import evaluate
 from domainjepa.machine import fast_on_cpu
-from domainjepa.pretrain import pretrain
+from domainjepa.pretraining import pretrain
 
 SHOTS = (1, 5, 10, "all")
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from domainjepa import config as settings
 from domainjepa.config import PretrainConfig
-from domainjepa.pretrain import pretrain
+from domainjepa.pretraining import pretrain
 
 TINY = {
     "batch_size": 16,

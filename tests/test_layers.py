@@ -15,7 +15,7 @@ LAYERS = [
     {"data", "domains", "backbones"},
     {"checkpoint", "objective", "network", "views", "artefact", "encoder"},
     {"machine", "plan", "evaluation", "inspect"},
-    {"progress", "report", "run_folder", "batches", "state", "monitor", "pretrain"},
+    {"progress", "report", "run_folder", "batches", "state", "monitor", "pretraining"},
     {"embed", "demo"},
     {"cli"},
     {"__main__", "__init__"},
@@ -72,3 +72,15 @@ def test_evaluation_knows_nothing_of_pretraining() -> None:
 def test_no_drawer_for_leftovers() -> None:
     names = {path.stem for path in ROOT.rglob("*.py")}
     assert not names & {"utils", "util", "helpers", "misc", "common"}
+
+
+def test_the_public_names_are_what_they_say_whatever_was_imported_before() -> None:
+    import importlib
+
+    for path in ROOT.glob("*.py"):
+        if path.stem not in ("__init__", "__main__"):
+            importlib.import_module(f"domainjepa.{path.stem}")
+    for name in domainjepa.__all__:
+        thing = getattr(domainjepa, name)
+        assert callable(thing), name
+        assert thing.__name__ == name

@@ -29,7 +29,7 @@ from domainjepa.data.sampling import KeyedBatches
 from domainjepa.errors import ConfigError, DataError, UserError
 from domainjepa.monitor import probe_loss
 from domainjepa.plan import Plan, hold_out, learning_rate, make_plan
-from domainjepa.pretrain import pretrain
+from domainjepa.pretraining import pretrain
 from domainjepa.progress import read_metrics
 from domainjepa.run_folder import RunFolder
 from domainjepa.state import RunState, synchronised
@@ -238,7 +238,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> None:
                 batch["global"] = torch.full_like(batch["global"].float(), torch.nan)
             yield batch
 
-    monkeypatch.setattr("domainjepa.pretrain.batches", poisoned)
+    monkeypatch.setattr("domainjepa.pretraining.batches", poisoned)
 
 
 def test_a_nan_batch_takes_no_step_and_leaves_no_trace(
