@@ -21,6 +21,7 @@ import torch
 from rich.console import Console
 
 from domainjepa import pretraining as training
+from domainjepa.config import LogConfig
 from domainjepa.data.simulate import simulate_survey
 from domainjepa.demo import demo_config
 from domainjepa.network import Network
@@ -82,9 +83,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         survey = Path(folder) / "simulated-survey.h5"
         simulate_survey(survey)
-        training.pretrain(
-            demo_config(survey, arguments.steps), Path(folder) / "run", console=Console()
+        config = demo_config(survey)
+        # Fewer steps than the demo, logged as often.
+        every = (config.steps or 100) // 100
+        config = config.model_copy(
+            update={"steps": arguments.steps, "log": LogConfig(every_steps=every)}
         )
+        training.pretrain(config, Path(folder) / "run", console=Console())
     inside = sum(SECONDS.values())
     result = {
         "command": "python benchmarks/step.py",
