@@ -10,7 +10,7 @@ uniform, so here all of them follow from ONE cos and sin: with z = exp(i dt s[n]
     exp(i t_k s[n]) = z^k = z z^(k-1)                             forward, k = 1, 2, ...
     dT/ds[n] = Re sum_k g[k] z^k = Re (g[1] + (g[2] + ...) z) z   backward, Horner's rule
 
-in two passes that keep nothing but sums. The powers lose about k units of rounding; Chebyshev's
+in two passes that keep z and the sums. The powers lose about k units of rounding; Chebyshev's
 recurrence on cos(k theta), the same in real numbers, loses k^2 of them for small theta.
 """
 
@@ -117,12 +117,13 @@ class _Sums(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, s: Tensor, dt: float, terms: int) -> Tensor:
-        ctx.save_for_backward(s)
-        ctx.dt, ctx.terms = dt, terms
+        ctx.dt, ctx.terms, ctx.shape = dt, terms, s.shape
+        phases = []
         sums = s.new_zeros(terms, s.shape[0], s.shape[2], 2)
         for block in _blocks(s):
             z = _phase(s[block], dt)
             views, rows, columns = z.shape
+            phases.append(z)
             power = z.clone()
             # Real and imaginary parts side by side: a product with ones sums them over samples.
             parts = torch.view_as_real(power).view(views, rows, 2 * columns)
@@ -133,21 +134,22 @@ class _Sums(torch.autograd.Function):
                     power.mul_(z)
                 torch.bmm(ones, parts, out=out)
             sums[:, block[0], block[2]] += power_sums.view(terms, views, columns, 2)
+        ctx.save_for_backward(*phases)
         return sums.permute(1, 3, 0, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (s,) = ctx.saved_tensors
         # d/ds of a cos(k theta) + b sin(k theta) is the real part of k dt (b + i a) z^k.
-        slope = ctx.dt * torch.arange(1, ctx.terms + 1, device=s.device, dtype=s.dtype)[:, None]
+        slope = (
+            ctx.dt
+            * torch.arange(1, ctx.terms + 1, device=gradient.device, dtype=gradient.dtype)[:, None]
+        )
         series = torch.complex(gradient[:, 1] * slope, gradient[:, 0] * slope)
         series = series.movedim(1, 0).unsqueeze(-2).contiguous()  # (terms, B, 1, M)
-        total = torch.empty_like(s)
-
-        for block in _blocks(s):
+        total = gradient.new_empty(ctx.shape)
+        for block, z in zip(_blocks(total), ctx.saved_tensors, strict=True):
             views, _, columns = block
-            z = _phase(s[block], ctx.dt)
             highest, *others = reversed(series[:, views, :, columns].unbind())
             value = z * highest
             for coefficient in others:
