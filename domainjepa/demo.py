@@ -39,7 +39,8 @@ def run_demo(out: Path, *, steps: int | None = None, console: Console | None = N
     survey, run, evidence = out / "simulated-survey.h5", out / "pretrained", out / "report"
     if not survey.exists():
         console.print("[bold]1/3 simulate[/bold] a survey of 6,000 galaxies of 8 classes")
-        simulate_survey(survey)
+        with console.status("simulating galaxies"):
+            simulate_survey(survey)
     console.print("[bold]2/3 pretrain[/bold] without a single label (about 4 minutes on 2 cores)")
     pretrain(demo_config(survey, steps), run, resume=(run / "config.toml").exists())
     console.print("[bold]3/3 compare[/bold] what a linear probe reads out of frozen features")

@@ -116,13 +116,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 class Display:
     """A live bar with rate, ETA and the losses; plain lines where there is no terminal."""
 
-    def __init__(self, console: Console, steps: int, start: int, *, quiet: bool = False) -> None:
+    def __init__(self, console: Console, steps: int, start: int) -> None:
         self._console = console
         self._steps = steps
         self._started = time.perf_counter()
         self._start = start
-        self._live = console.is_terminal and not quiet
-        self._quiet = quiet
+        self._live = console.is_terminal
         self._progress = Progress(
             TextColumn("[bold]pretrain"),
             BarColumn(),
@@ -155,8 +154,6 @@ class Display:
 
     def log(self, metrics: dict[str, Any]) -> None:
         """Show the newest figures."""
-        if self._quiet:
-            return
         status = summary(metrics)
         if self._live:
             self._progress.update(self._task, completed=metrics["step"], status=status)

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,12 @@ def content_digest(path: Path) -> str:
     status = path.stat()
     if status.st_size > HASHED_WHOLE:
         return f"{status.st_size} {status.st_mtime_ns}"
+    return _hash_of(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _hash_of(path: Path, size: int, written: int) -> str:
+    """Plan, report and cached features all ask for it: a gigabyte is read once for them."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
