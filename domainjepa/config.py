@@ -19,6 +19,7 @@ from domainjepa.errors import ConfigError, did_you_mean
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Scale = Annotated[tuple[Share, Share], Field(strict=False)]
+Names = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 class Settings(BaseModel):
@@ -37,13 +38,29 @@ class DataConfig(Settings):
     loader: str | None = None
     """A loader's name or `module:attribute`; sniffed from the content by default."""
     images: str | None = None
-    """Name of the image data set inside the file."""
+    """Which images of a container: an HDF5, Zarr or NumPy name, a FITS HDU (name or number)."""
     labels: str | None = None
     """Name of the label data set; labels only monitor the run, they never train the encoder."""
     groups: str | None = None
     """Name of the group data set (patient, sky position): groups are never split."""
     split: str | None = None
     """Name of the split data set: one of train, val, test for each sample."""
+    bands: Names = ()
+    """Bands that make the channels, in this order: FITS HDUs, planes of a cube, or the parts of
+    file names that tell one band's file from another's. By default all that are found."""
+    dimensions: Literal[2, 3] | None = None
+    """3: samples are volumes; 2: their slices. By default 3 for `monai:` backbones, else 2."""
+    axis: str | None = None
+    """Along which slices follow each other: axial, coronal, sagittal, or the number of an axis.
+    By default the one along which the scanner took them."""
+    neighbours: int = Field(default=0, ge=0)
+    """Slices on either side that join a slice as further channels (2.5-D)."""
+    tile: int | None = Field(default=None, ge=16)
+    """Cut samples into tiles of this many pixels a side, each a sample of its own: for mosaics,
+    whole slides and volumes. Tiles with nothing on them are left out."""
+    skip_unreadable: float = Field(default=0.0, ge=0, le=0.5)
+    """Share of the samples that may be unreadable: they are replaced by others and reported. By
+    default the first one stops the run."""
     include_test: bool = False
     """Pretrain on test rows too. By default rows of the test split are left out."""
     follow_links: bool = False
@@ -66,6 +83,8 @@ class ViewsConfig(Settings):
     global_scale: Scale = (0.3, 1.0)
     """Share of the image's area that a global view shows, drawn from this range."""
     local_scale: Scale = (0.05, 0.3)
+    without: Names = ()
+    """Transforms of the domain to leave out, by the names that `domainjepa views` draws."""
     keep_colour: bool = False
     """Leave the ratios of the bands alone, where colour is the science. Colour identifies a sample
     across its views, so this weakens what is learned of shape."""
@@ -75,6 +94,16 @@ class ViewsConfig(Settings):
         if self.num_global + self.num_local < 2:
             raise ValueError("a prediction needs two views or more of each sample")
         return self
+
+
+class IntensityConfig(Settings):
+    """How stored values become what views see; the domain decides what is left open."""
+
+    stretch: Literal["auto", "linear", "asinh", "zscale", "percentile"] = "auto"
+    """Of values that are no renderings. All numbers are the data set's, never one image's."""
+    windows: Names = ()
+    """CT windows, each a channel: brain, subdural, stroke, lung, mediastinum, bone, liver, soft, or
+    LEVEL/WIDTH in Hounsfield units such as 40/80."""
 
 
 class BackboneConfig(Settings):
@@ -143,6 +172,7 @@ class PretrainConfig(Settings):
     data: DataConfig = DataConfig()
     domain: str | None = None
     """What kind of images these are; proposed from the data by default."""
+    intensity: IntensityConfig = IntensityConfig()
     views: ViewsConfig = ViewsConfig()
     backbone: BackboneConfig = BackboneConfig()
     projector: ProjectorConfig = ProjectorConfig()

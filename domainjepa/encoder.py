@@ -185,9 +185,9 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         card = self._card
         intensity = load_intensity(card.intensity)
         found = images if isinstance(images, Source) else _as_images(images, card.channels)
-        if isinstance(found, Source) and found.shape[2] != card.channels:
+        if isinstance(found, Source) and found.channels != card.channels:
             raise DataError(
-                f"the encoder takes {card.channels} channels; the images have {found.shape[2]}"
+                f"the encoder takes {card.channels} channels; the images have {found.channels}"
             )
         for first in range(0, len(found), self.batch_size):
             last = min(first + self.batch_size, len(found))

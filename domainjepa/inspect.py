@@ -49,7 +49,7 @@ class Inspection:
     name: str
     loader: str
     samples: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     dtype: str
     channels: int
     sizes: int
@@ -107,7 +107,7 @@ def inspect_source(
         samples=len(source),
         shape=source.shape,
         dtype=str(source.dtype),
-        channels=source.shape[2],
+        channels=source.channels,
         sizes=census.sizes,
         labels=class_counts(source),
         groups=None if source.groups is None else len(np.unique(source.groups)),

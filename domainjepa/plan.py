@@ -112,7 +112,11 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
     if config.domain:
         reason = "as you said" if config.domain != proposed else "as you said, and as proposed"
     name = config.domain or proposed
-    domain: Domain = DOMAINS.load(name)(keep_colour=config.views.keep_colour)
+    domain: Domain = DOMAINS.load(name)(
+        keep_colour=config.views.keep_colour,
+        without=config.views.without,
+        settings=config.intensity,
+    )
     intensity, mean, std = measure_channels(source, rows, domain, config.seed)
     nominal = traits(config.backbone.name)
     height, width, channels = source.shape

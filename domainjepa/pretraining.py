@@ -191,7 +191,7 @@ def encoder_card(plan: Plan, step: int) -> EncoderCard:
     card = plan.source.card or {}
     return EncoderCard(
         backbone=config.backbone,
-        channels=plan.source.shape[2],
+        channels=plan.source.channels,
         dtype=plan.source.dtype.name,
         size=cast(int, config.views.global_size),
         domain=cast(str, config.domain),

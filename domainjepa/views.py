@@ -27,7 +27,7 @@ Image = NDArray[Any]
 
 def resolve_sizes(
     views: ViewsConfig,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     stride: int,
     fixed_size: bool,
     multiple: int = 1,
@@ -93,7 +93,7 @@ class ViewMaker:
 
     def transforms(self, image: Image, *, local: bool = False) -> list[ViewTransform]:
         """The transforms that make a view of this image, in order, each with its reason."""
-        return self.domain.transforms(self.spec(image, local=local))
+        return self.domain.kept(self.spec(image, local=local))
 
     def __call__(self, image: Image, *, epoch: int, sample: int) -> list[Image]:
         """The views of one image, global ones first.

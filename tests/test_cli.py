@@ -162,7 +162,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert "Traceback" in done.stderr
 
 
-@pytest.mark.parametrize("what", cli.LISTS)
+@pytest.mark.parametrize("what", cli.look.LISTS)
 def test_lists(call, what: str) -> None:  # type: ignore[no-untyped-def]
     status, out, _ = call("list", what, "--json")
     assert status == 0

@@ -100,7 +100,7 @@ def take_census(source: Source, progress: Callable[[int, int], None] | None = No
         source: read in batches of at most 32 MB.
         progress: called with the number of samples read so far and of all.
     """
-    samples, channels = len(source), source.shape[2]
+    samples, channels = len(source), source.channels
     random = np.random.default_rng(key("census", samples))
     chosen = set(random.choice(samples, min(samples, _VALUE_SAMPLES), replace=False).tolist())
     near_wanted = samples <= MOST_FOR_NEAR

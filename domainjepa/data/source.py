@@ -29,7 +29,7 @@ HASHED_WHOLE = 2**30
 """Bytes up to which a file is identified by the hash of its content."""
 
 Image = NDArray[Any]
-"""(H, W, C), in the source's own dtype."""
+"""(H, W, C), or (D, H, W, C) of a volume, in the source's own dtype."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class OpenOptions:
     labels: str | None = None
     groups: str | None = None
     split: str | None = None
+    bands: tuple[str, ...] = ()
+    dimensions: int = 2
+    axis: str | None = None
+    neighbours: int = 0
+    tile: int | None = None
     follow_links: bool = False
     max_sample_bytes: int = 256 * 2**20
 
@@ -51,13 +56,17 @@ class Source(ABC):
     Attributes:
         name: what the user calls it: a card's name or a file's name, never a path.
         loader: the loader's name.
-        shape: (H, W, C) of a sample; H and W are those of the first sample where sizes differ.
+        shape: (H, W, C) of a sample, (D, H, W, C) of volumes; the sides are those of the first
+            sample where sizes differ.
         dtype: the source's own.
         labels: (N,) int64 class indices, or None.
         classes: names of the classes, in the order of the indices, or None.
         groups: (N,) int64, equal for samples that must not be split (a patient, a sky position).
         ids: (N,) strings, or None.
         split: (N,) strings out of train, val, test, or None.
+        spacings: (N, 2) or (N, 3) millimetres from one pixel to the next along H, W or D, H, W; or
+            None where the format does not tell.
+        modality: what made the images, such as CT, MR or US, where the format tells; or None.
         card: the dataset card (plain data) that matched, or None.
         keys: names of everything in the container that `column` can read.
         decisions: one readable line each: what was found and what was decided.
@@ -66,13 +75,15 @@ class Source(ABC):
 
     name: str
     loader: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     dtype: np.dtype[Any]
     labels: NDArray[np.int64] | None = None
     classes: tuple[str, ...] | None = None
     groups: NDArray[np.int64] | None = None
     ids: NDArray[np.str_] | None = None
     split: NDArray[np.str_] | None = None
+    spacings: NDArray[np.float64] | None = None
+    modality: str | None = None
     card: dict[str, Any] | None = None
     keys: tuple[str, ...] = ()
     decisions: list[str] = field(default_factory=list)
@@ -89,6 +100,23 @@ class Source(ABC):
             DataError: a sample cannot be read; names the data set and the index.
             IndexError: an index is out of range.
         """
+
+    def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
+        """A part of one sample, start to stop along H, W or D, H, W, all channels.
+
+        A format that can reads that part alone.
+        """
+        where = tuple(slice(first, last) for first, last in zip(start, stop, strict=True))
+        return np.ascontiguousarray(self[index][where])
+
+    @property
+    def channels(self) -> int:
+        return self.shape[-1]
+
+    @property
+    def volumetric(self) -> bool:
+        """Whether samples are volumes (D, H, W, C)."""
+        return len(self.shape) == 4
 
     @abstractmethod
     def content_key(self) -> str:
@@ -171,6 +199,18 @@ class Loader(ABC):
             DataError: unreadable, ambiguous, or unsafe; the message says what to do next.
         """
 
+    def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:
+        """One sample a file, in this order: what a folder or a table of paths comes to.
+
+        Args:
+            root: the folder.
+            files: below the root, with `/`; none of them is a link that leads out of it.
+
+        Raises:
+            DataError: as `open`; this default where the format is not one of single files.
+        """
+        raise DataError(f"{self.title} cannot be read from a list of files.")
+
 
 def open_source(
     data: str | os.PathLike[str],
@@ -222,6 +262,7 @@ def open_configured(data: DataConfig) -> Source:
         DataError, UserError: as `open_source`.
     """
     options = data.model_dump(include=set(OpenOptions.__dataclass_fields__))
+    options["dimensions"] = data.dimensions or 2
     return open_source(data.path, loader=data.loader, options=OpenOptions(**options))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,10 @@ import albumentations as A
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.config import IntensityConfig
 from domainjepa.domains.bands import fuse
 from domainjepa.domains.intensity import Intensity
+from domainjepa.errors import ConfigError, did_you_mean
 
 Image = NDArray[Any]
 
@@ -58,13 +60,26 @@ class Domain(ABC):
     Attributes:
         name: as in the registry.
         summary: one line for `domainjepa list domains`.
+
+    Args:
+        keep_colour: leave the ratios of the bands alone.
+        without: names of transforms to leave out.
+        settings: how stored values are stretched, where the user says so.
     """
 
     name: str
     summary: str
 
-    def __init__(self, *, keep_colour: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        keep_colour: bool = False,
+        without: Sequence[str] = (),
+        settings: IntensityConfig | None = None,
+    ) -> None:
         self.keep_colour = keep_colour
+        self.without = tuple(without)
+        self.settings = settings or IntensityConfig()
 
     @classmethod
     @abstractmethod
@@ -85,9 +100,25 @@ class Domain(ABC):
     def transforms(self, spec: ViewSpec) -> list[ViewTransform]:
         """The changes that make a view, in order; the first one crops to (size, size, C)."""
 
+    def kept(self, spec: ViewSpec) -> list[ViewTransform]:
+        """The transforms without those that the user leaves out.
+
+        Raises:
+            ConfigError: there is none of that name, or it is the crop.
+        """
+        steps = self.transforms(spec)
+        names = [step.name for step in steps[1:]]
+        for name in self.without:
+            if name not in names:
+                raise ConfigError(
+                    f"views.without: the domain {self.name} has no transform {name!r} to leave out."
+                    f"{did_you_mean(name, names)}"
+                )
+        return [step for step in steps if step.name not in self.without]
+
     def chain(self, spec: ViewSpec) -> A.Compose:
         """The transforms as one pipeline; give it its randomness with `set_random_state`."""
-        steps = fuse([step.transform for step in self.transforms(spec)])
+        steps = fuse([step.transform for step in self.kept(spec)])
         return A.Compose(steps, is_check_shapes=False)
 
 

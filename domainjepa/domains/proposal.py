@@ -16,7 +16,7 @@ def propose_domain(source: Source) -> tuple[str, str]:
         return str(source.card["domain"]), f"the card {source.card.get('name', '')!r} says so"
     words = " ".join([source.name, *source.keys, *(source.classes or ())])
     judged = {
-        name: domain.suits(source.dtype, source.shape[2], words)
+        name: domain.suits(source.dtype, source.channels, words)
         for name, domain in DOMAINS.load_all().items()
     }
     best = max(judged, key=lambda name: judged[name][0])

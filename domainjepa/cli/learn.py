@@ -1,0 +1,110 @@
+"""Commands that learn: pretrain, demo."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from domainjepa.cli.app import app
+from domainjepa.cli.options import Data, DomainName, Loader, Recipe, Set
+from domainjepa.errors import UserError
+
+if TYPE_CHECKING:
+    from domainjepa.config import PretrainConfig
+
+
+@app.command()
+def pretrain(
+    data: Data = "",
+    backbone: Annotated[str | None, typer.Option(help="Any timm model.")] = None,
+    recipe: Recipe = None,
+    domain: DomainName = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; default runs/DATA-BACKBONE.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="In place of epochs.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=2, help="The GLOBAL batch, over all devices.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Processes, one a device.")] = None,
+    loader: Loader = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint of --out.")
+    ] = False,
+    set_: Set = None,
+) -> None:
+    """Pretrain an encoder and write its run folder: settings, metrics, checkpoints, report."""
+    from domainjepa import config as settings
+    from domainjepa.catalog import find
+
+    if epochs is not None and steps is not None:
+        raise UserError("--epochs and --steps say the same thing twice: give one of them.")
+    layer = settings.read_recipe(find("recipes", recipe)) if recipe else {}
+    flags = {
+        "data.path": data or None,
+        "data.loader": loader,
+        "backbone.name": backbone,
+        "domain": domain,
+        "epochs": epochs,
+        "steps": steps,
+        "batch_size": batch_size,
+        "seed": seed,
+        "device": device,
+        "devices": devices,
+    }
+    config = settings.resolve(layer, set_ or (), flags)
+    if not config.data.path:
+        raise UserError(
+            "no data: give --data PATH, or the name of a card (domainjepa list datasets)."
+        )
+    out = out or _run_folder(config)
+    if resume and (out / "config.toml").is_file():
+        # The run's own settings lie under those of the command, which may be the whole one again.
+        layer = settings.overlay(settings.read_recipe(out / "config.toml"), layer)
+        config = settings.resolve(layer, set_ or (), flags)
+    if config.devices > 1 and "RANK" not in os.environ:
+        from domainjepa.launch import launch
+
+        raise typer.Exit(launch(sys.argv[1:], config.devices))
+    from domainjepa.pretraining import pretrain as run
+    from domainjepa.signals import Stopped
+
+    try:
+        run(config, out, resume=resume)
+    except Stopped as stopped:
+        typer.echo(str(stopped), err=True)
+        raise typer.Exit(stopped.exit_status) from None
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(f"encoder: {out}/encoder.safetensors   report: {out}/report.html")
+        typer.echo(f"next: domainjepa evaluate {out} --data {data or config.data.path}")
+
+
+def _run_folder(config: PretrainConfig) -> Path:
+    """The default folder is named by card or fingerprint: a file's name may name a patient."""
+    from domainjepa.data.source import open_configured
+
+    name = open_configured(config.data).public_name
+    return Path("runs") / f"{name}-{config.backbone.name}".replace("/", "-")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for data, run and report.")] = Path("demo"),
+    steps: Annotated[int | None, typer.Option(min=1, help="Fewer steps, weaker encoder.")] = None,
+) -> None:
+    """The whole journey on a simulated survey: simulate, pretrain, compare, draw. No network."""
+    from domainjepa.demo import run_demo
+    from domainjepa.signals import Stopped
+
+    try:
+        run_demo(out, steps=steps)
+    except Stopped as stopped:
+        typer.echo(str(stopped), err=True)
+        raise typer.Exit(stopped.exit_status) from None

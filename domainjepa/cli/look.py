@@ -1,0 +1,124 @@
+"""Commands that look at data: inspect, views, list."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from domainjepa.cli.app import app
+from domainjepa.cli.options import Data, DomainName, Json, Loader, Recipe, Set, opened
+from domainjepa.errors import UserError, did_you_mean
+
+
+@app.command()
+def inspect(
+    data: Data,
+    out: Annotated[Path | None, typer.Option(help="Draw a montage to this PNG.")] = None,
+    domain: DomainName = None,
+    loader: Loader = None,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Show what the loader sees: shapes, values, labels, blanks, duplicates, advice."""
+    from rich.console import Console
+
+    from domainjepa import inspect as looking
+
+    source = opened(data, loader, set_)
+    found = looking.inspect_source(source, domain)
+    if json_:
+        typer.echo(found.to_json())
+    else:
+        Console().print(looking.render(found))
+    if out:
+        looking.draw(source, out, domain=domain)
+        typer.echo(f"montage: {out}", err=json_)
+
+
+@app.command()
+def views(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The PNG to draw.")],
+    backbone: Annotated[str | None, typer.Option(help="Any timm model; decides the sizes.")] = None,
+    recipe: Recipe = None,
+    domain: DomainName = None,
+    samples: Annotated[int, typer.Option(min=1, max=32)] = 6,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    loader: Loader = None,
+    set_: Set = None,
+) -> None:
+    """Draw what the backbone will see: original, intensity, each transform alone, whole views."""
+    import numpy as np
+    from rich.console import Console
+
+    from domainjepa import config as settings
+    from domainjepa.catalog import find
+    from domainjepa.plan import make_plan
+    from domainjepa.progress import show_plan
+    from domainjepa.views import ViewMaker, draw_views
+
+    layer = settings.read_recipe(find("recipes", recipe)) if recipe else {}
+    flags = {
+        "data.path": data,
+        "data.loader": loader,
+        "backbone.name": backbone,
+        "domain": domain,
+        "seed": seed,
+    }
+    plan = make_plan(settings.resolve(layer, set_ or (), flags), batches=False)
+    shown = {"data", "domain", "views"}
+    show_plan(Console(), "views", [n for n in plan.notes if n[0] in shown], plan.warnings)
+    maker = ViewMaker(plan.domain, plan.intensity, plan.config.views, plan.config.seed)
+    rows = plan.rows[np.linspace(0, len(plan.rows) - 1, min(samples, len(plan.rows))).astype(int)]
+    draw_views(plan.source, rows.tolist(), maker, out)
+    typer.echo(f"views: {out}")
+
+
+LISTS = (
+    "backbones",
+    "datasets",
+    "recipes",
+    "domains",
+    "protocols",
+    "baselines",
+    "loaders",
+    "statistics",
+)
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[str, typer.Argument(help=", ".join(LISTS))],
+    like: Annotated[str, typer.Option(help="Only names that contain this.")] = "",
+    json_: Json = False,
+) -> None:
+    """List what can be named elsewhere."""
+    names = [name for name in _names(what) if like in name]
+    typer.echo(json.dumps(names) if json_ else "\n".join(names))
+
+
+def _names(what: str) -> list[str]:
+    from domainjepa import catalog, registry
+
+    if what == "backbones":
+        import timm
+
+        return list(timm.list_models())
+    if what == "statistics":
+        from domainjepa.objective.sigreg import NAMES
+
+        return list(NAMES)
+    kinds: dict[str, Any] = {
+        "datasets": lambda: catalog.names("datasets"),
+        "recipes": lambda: catalog.names("recipes"),
+        "protocols": lambda: catalog.names("eval"),
+        "domains": registry.DOMAINS.names,
+        "baselines": registry.BASELINES.names,
+        "loaders": registry.LOADERS.names,
+    }
+    if what not in kinds:
+        raise UserError(f"there is no list of {what!r}.{did_you_mean(what, LISTS)}")
+    return list(kinds[what]())

@@ -1,0 +1,68 @@
+"""Commands that use an encoder: evaluate, embed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from domainjepa.cli.app import app
+from domainjepa.cli.options import Data, Json, Loader, Set, opened
+
+
+@app.command()
+def evaluate(
+    encoders: Annotated[
+        list[str], typer.Argument(help="Run folders or encoder.safetensors files.")
+    ],
+    data: Data,
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="Name or file of a protocol; default few-shot.")
+    ] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="untrained, pixels; default both.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("evaluation"),
+    loader: Loader = None,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Compare encoders by few-shot probes; writes report.html, results.json, .csv, table.tex."""
+    from rich.console import Console
+
+    from domainjepa.encoder import FrozenEncoder
+    from domainjepa.evaluation import report, suite
+    from domainjepa.evaluation.baselines import baselines
+
+    console = Console(stderr=json_)
+    source = opened(data, loader, set_)
+    trained = [FrozenEncoder(path) for path in encoders]
+    names = ["untrained", "pixels"] if baseline is None else baseline
+    results = suite.evaluate(
+        [*trained, *baselines(names, trained)],
+        source,
+        protocol or ["few-shot"],
+        out,
+        console=console,
+    )
+    if json_:
+        typer.echo((out / "results.json").read_text())
+    else:
+        report.show(results, console)
+        typer.echo(f"report: {out}/report.html")
+
+
+@app.command()
+def embed(
+    encoder: Annotated[str, typer.Argument(help="A run folder or encoder.safetensors.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="FILE.npz or FILE.h5")],
+    loader: Loader = None,
+    set_: Set = None,
+) -> None:
+    """Write the features of every sample, with labels, ids and split where the data has them."""
+    from domainjepa.embed import embed as write
+
+    shape = write(encoder, opened(data, loader, set_), out)
+    typer.echo(f"{out}: features {shape[0]:,} x {shape[1]}")
