@@ -22,10 +22,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from domainjepa.backbones import Backbone
-from domainjepa.checkpoint import write_atomically
 from domainjepa.config import BackboneConfig
 from domainjepa.domains.intensity import load_intensity
 from domainjepa.errors import UserError
+from domainjepa.writing import write_atomically
 
 FILE_NAME = "encoder.safetensors"
 MAX_HEADER = 16 * 2**20

@@ -9,48 +9,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import pickle
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from domainjepa.errors import UserError
+from domainjepa.writing import write_atomically
 
 MANIFEST = "latest.json"
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that a reader finds the old one or the new one, never a part.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written; the old file is untouched.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        _flush_folder(path.parent)
-    # torch.save reports a full disk as RuntimeError ("unexpected pos"), not as OSError.
-    except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
-        raise UserError(
-            f"{path.name} could not be written: {error}. Free some disk space and go on: what was "
-            "saved before is intact."
-        ) from error
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], step: int, keep: int) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from domainjepa.checkpoint import write_atomically
 from domainjepa.data.source import Source
 from domainjepa.encoder import FrozenEncoder
 from domainjepa.errors import UserError
 from domainjepa.evaluation.features import features_of
+from domainjepa.writing import write_atomically
 
 
 def embed(encoder: str | Path, source: Source, out: Path) -> tuple[int, int]:

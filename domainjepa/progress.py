@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from domainjepa.checkpoint import write_atomically
+from domainjepa.writing import write_atomically
 
 
 def show_plan(

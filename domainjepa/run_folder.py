@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from domainjepa import config as settings
-from domainjepa.checkpoint import MANIFEST, write_atomically
+from domainjepa.checkpoint import MANIFEST
 from domainjepa.config import PretrainConfig
 from domainjepa.distributed import any_over_ranks, is_main
 from domainjepa.errors import ConfigError, UserError
 from domainjepa.progress import read_metrics
+from domainjepa.writing import write_atomically
 
 # What a resumed run may do otherwise: none of it changes what the model sees.
 FREE_ON_RESUME = (

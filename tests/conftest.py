@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -48,6 +49,14 @@ def tiny(path: Path, **changes: object) -> PretrainConfig:
     """The settings of a run that takes a second; `changes` by dotted name with __ for the dot."""
     flags = {name.replace("__", "."): value for name, value in changes.items()}
     return settings.resolve(TINY, (), {"data.path": str(path), **flags})
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests neither read nor fill the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOMAINJEPA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,17 @@ ROOT = Path(domainjepa.__file__).parent
 
 # From the ground up; a module imports from its own layer and those below.
 LAYERS = [
-    {"errors", "registry", "catalog", "config", "distributed", "pictures", "signals", "launch"},
+    {
+        "errors",
+        "registry",
+        "catalog",
+        "config",
+        "distributed",
+        "pictures",
+        "signals",
+        "launch",
+        "writing",
+    },
     {"data", "domains", "backbones"},
     {"checkpoint", "objective", "network", "views", "artefact", "encoder"},
     {"machine", "plan", "evaluation", "inspect"},

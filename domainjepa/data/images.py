@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -16,8 +14,9 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from domainjepa.data.columns import SPLITS, counts
 from domainjepa.data.damage import reason
+from domainjepa.data.folder import FilesSource, read_folders, warn_of_links
+from domainjepa.data.listing import ends_in, list_files
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, spread
 from domainjepa.errors import DataError
 
@@ -26,8 +25,6 @@ FORMATS = ("JPEG", "PNG", "TIFF")
 """Of Pillow's decoders only these are let near a file."""
 MOST_HEADERS = 64
 """Files that are looked at when a folder is opened; the others are checked as they are read."""
-MOST_TIMES = 10_000
-"""Files whose size and time go into the content key."""
 
 
 class Kind(NamedTuple):
@@ -52,37 +49,14 @@ KINDS = {
 
 
 @dataclass(kw_only=True)
-class ImagesSource(Source):
-    """Image files below a folder, in the order of their names; opened as they are read."""
+class ImagesSource(FilesSource):
+    """Image files below a folder, in the order of their names."""
 
-    root: Path = field(repr=False)
-    files: list[str] = field(repr=False)
     kind: Kind
-    max_sample_bytes: int
 
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Image]:
-        return [self._read(int(index)) for index in indices]
-
-    def _read(self, index: int) -> Image:
-        if not 0 <= index < len(self):
-            raise IndexError(f"sample {index} of {self.name}, which has {len(self)}")
-        name = self.files[index]
-        try:
-            with self.root.joinpath(name).open("rb") as file:
-                return _decode(file, self.kind, self.max_sample_bytes)
-        except Exception as error:  # decoders raise whatever comes to hand on damaged files
-            raise DataError(f"sample {index}, {name}, cannot be read: {reason(error)}") from error
-
-    def content_key(self) -> str:
-        """All names, size and time of at most 10,000 files."""
-        digest = hashlib.sha256("\0".join(self.files).encode("utf-8", "surrogateescape"))
-        for index in spread(len(self), MOST_TIMES):
-            status = self.root.joinpath(self.files[index]).stat()
-            digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
-        return digest.hexdigest()
+    def read(self, path: Path) -> Image:
+        with path.open("rb") as file:
+            return _decode(file, self.kind, self.max_sample_bytes)
 
 
 class ImagesLoader(Loader):
@@ -92,55 +66,34 @@ class ImagesLoader(Loader):
     title = "a folder of JPEG, PNG or TIFF"
 
     def sniff(self, path: Path, head: bytes) -> bool:
-        return path.is_dir() and next(_image_files(path), None) is not None
+        return False
+
+    def sniff_folder(self, path: Path, names: Sequence[str]) -> bool:
+        return any(ends_in(name, SUFFIXES) for name in names)
 
     def open(self, path: Path, options: OpenOptions) -> Source:
-        for role in ("images", "labels", "groups", "split"):
+        for role in ("labels", "groups", "split"):
             if getattr(options, role) is not None:
                 raise DataError(f"data.{role} names an array in a file; {path.name} is a folder.")
-        root = path.resolve()
-        files: list[str] = []
-        links = 0
-        for file in _image_files(root):
-            linked = root.joinpath(file).is_symlink()
-            inside = linked and root.joinpath(file).resolve().is_relative_to(root)
-            if linked and not (inside and options.follow_links):
-                links += 1
-            else:
-                files.append(file)
-        if not files:
-            raise DataError(
-                f"{root.name} holds no images: no file ends in {', '.join(SUFFIXES)}"
-                + (f"; {links:,} symbolic links are not followed." if links else ".")
-            )
-        files.sort()
+        found = list_files(path, SUFFIXES, options)
+        source = self.open_files(found.root, found.files, options)
+        warn_of_links(source, found.links)
+        read_folders(source, found.files)
+        return source
+
+    def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:
         source = ImagesSource(
             name=root.name,
             loader=self.name,
             shape=(0, 0, 0),
             dtype=np.dtype("uint8"),
             root=root,
-            files=files,
+            files=list(files),
             kind=GREY,
             max_sample_bytes=options.max_sample_bytes,
         )
-        if links:
-            source.warnings.append(
-                f"{links:,} symbolic links are not followed; copy the files into the folder"
-            )
         _look_at_headers(source)
-        _read_folders(source)
         return source
-
-
-def _image_files(root: Path) -> Iterator[str]:
-    """Relative names of what ends like an image; no hidden file, no link to a folder."""
-    for folder, folders, names in os.walk(root, followlinks=False):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = Path(folder).relative_to(root)
-        for name in names:
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield inside.joinpath(name).as_posix()
 
 
 def _look_at_headers(source: ImagesSource) -> None:
@@ -182,27 +135,6 @@ def _look_at_headers(source: ImagesSource) -> None:
         source.warnings.append(
             "16-bit colour files are read as 8 bits; keep 16 bits as .npy, HDF5 or grey files"
         )
-
-
-def _read_folders(source: ImagesSource) -> None:
-    """Sets split, labels and classes by the names of the folders."""
-    folders = [name.split("/")[:-1] for name in source.files]
-    parts = [SPLITS.get(folder[0].lower()) if folder else None for folder in folders]
-    known = [part for part in parts if part]
-    if len(known) == len(parts):
-        source.split = np.array(known)
-        source.decisions.append(f"split: by folder, {counts(source.split)}")
-        folders = [folder[1:] for folder in folders]
-    names = {folder[0] if folder else "" for folder in folders}
-    if "" in names or len(names) < 2:
-        source.decisions.append("labels: none; the images do not all lie in sub-folders of classes")
-    elif len(names) > max(20, len(source) // 2):
-        source.decisions.append(f"labels: none; {len(names):,} sub-folders are no classes")
-    else:
-        source.classes = tuple(sorted(names))
-        number = {name: index for index, name in enumerate(source.classes)}
-        source.labels = np.array([number[folder[0]] for folder in folders], dtype=np.int64)
-        source.decisions.append(f"labels: by folder, {len(names)} classes")
 
 
 def _decode(file: IO[bytes], kind: Kind, most: int) -> NDArray[Any]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from domainjepa.config import DataConfig
 from domainjepa.data import cards
+from domainjepa.data.listing import walk
 from domainjepa.errors import DataError, UserError, did_you_mean
 from domainjepa.registry import LOADERS
 
@@ -184,12 +185,21 @@ class Loader(ABC):
 
     @abstractmethod
     def sniff(self, path: Path, head: bytes) -> bool:
-        """Whether this path is of this format.
+        """Whether this file is of this format.
 
         Args:
-            path: a file or folder.
-            head: the first bytes of the file, at most 4096; empty for a folder.
+            path: a file.
+            head: its first bytes, at most 4096.
         """
+
+    def sniff_folder(self, path: Path, names: Sequence[str]) -> bool:
+        """Whether this folder is of this format, or holds files of it.
+
+        Args:
+            path: a folder.
+            names: of files below it, with `/`; the first 1,000 that a walk finds.
+        """
+        return False
 
     @abstractmethod
     def open(self, path: Path, options: OpenOptions) -> Source:
@@ -307,14 +317,25 @@ def _sniff(path: Path) -> Loader:
         if not head:
             raise DataError(f"{name} is empty (0 bytes). Copy or download it again.")
     loaders: list[Loader] = [thing() for thing in LOADERS.load_all().values()]
+    known = ", ".join(loader.title for loader in loaders)
+    if path.is_dir():
+        names = list(islice(walk(path), 1_000))
+        claims = [loader for loader in loaders if loader.sniff_folder(path, names)]
+        if len(claims) > 1:
+            choices = " or ".join(f"--loader {loader.name}" for loader in claims)
+            raise DataError(
+                f"the folder {name} holds files of several formats: say which to read by {choices}."
+            )
+        if claims:
+            return claims[0]
+        endings = Counter(Path(file).suffix.lower() for file in names)
+        held = ", ".join(f"{count} {suffix}" for suffix, count in endings.most_common(3) if suffix)
+        raise DataError(
+            f"the folder {name} holds no images; it has {held or 'nothing'}. Known: {known}"
+        )
     for loader in loaders:
         if loader.sniff(path, head):
             return loader
-    known = ", ".join(loader.title for loader in loaders)
-    if path.is_dir():
-        endings = Counter(file.suffix.lower() for file in islice(path.rglob("*.*"), 10_000))
-        held = ", ".join(f"{count} {suffix}" for suffix, count in endings.most_common(3) if suffix)
-        raise DataError(f"the folder {name} holds no images; it has {held or 'nothing'}. {known}")
     like = [loader.title for loader in loaders if path.suffix.lower() in loader.suffixes]
     if like:
         raise DataError(

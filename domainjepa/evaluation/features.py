@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from domainjepa.checkpoint import write_atomically
 from domainjepa.data.source import Source
 from domainjepa.errors import DataError
 from domainjepa.evaluation.splits import Rows
+from domainjepa.writing import write_atomically
 
 Features = NDArray[np.float32]
 

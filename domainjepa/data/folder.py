@@ -1,0 +1,85 @@
+"""A source of one file each, and what the folders of the files say."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from domainjepa.data.columns import SPLITS, counts
+from domainjepa.data.damage import reason
+from domainjepa.data.source import Image, Source, spread
+from domainjepa.errors import DataError, UserError
+
+MOST_TIMES = 10_000
+"""Files whose size and time go into the content key."""
+
+
+@dataclass(kw_only=True)
+class FilesSource(Source):
+    """One sample a file, opened as it is read."""
+
+    root: Path = field(repr=False)
+    files: list[str] = field(repr=False)
+    max_sample_bytes: int
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @abstractmethod
+    def read(self, path: Path) -> Image:
+        """The sample in one file; whatever it raises is told with the file's name."""
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Image]:
+        return [self._read(int(index)) for index in indices]
+
+    def _read(self, index: int) -> Image:
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {self.name}, which has {len(self)}")
+        name = self.files[index]
+        try:
+            return self.read(self.root / name)
+        except Exception as error:  # decoders raise whatever comes to hand on damaged files
+            said = str(error) if isinstance(error, UserError) else reason(error)
+            raise DataError(f"sample {index}, {name}, cannot be read: {said}") from error
+
+    def content_key(self) -> str:
+        """All names, size and time of at most 10,000 files."""
+        digest = hashlib.sha256("\0".join(self.files).encode("utf-8", "surrogateescape"))
+        for index in spread(len(self), MOST_TIMES):
+            status = self.root.joinpath(self.files[index]).stat()
+            digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+        return digest.hexdigest()
+
+
+def read_folders(source: Source, files: Sequence[str]) -> None:
+    """Sets split, labels and classes by the names of the folders that the files lie in."""
+    folders = [name.split("/")[:-1] for name in files]
+    parts = [SPLITS.get(folder[0].lower()) if folder else None for folder in folders]
+    known = [part for part in parts if part]
+    if len(known) == len(parts):
+        source.split = np.array(known)
+        source.decisions.append(f"split: by folder, {counts(source.split)}")
+        folders = [folder[1:] for folder in folders]
+    names = {folder[0] if folder else "" for folder in folders}
+    if "" in names or len(names) < 2:
+        source.decisions.append("labels: none; the images do not all lie in sub-folders of classes")
+    elif len(names) > max(20, len(source) // 2):
+        source.decisions.append(f"labels: none; {len(names):,} sub-folders are no classes")
+    else:
+        source.classes = tuple(sorted(names))
+        number = {name: index for index, name in enumerate(source.classes)}
+        source.labels = np.array([number[folder[0]] for folder in folders], dtype=np.int64)
+        source.decisions.append(f"labels: by folder, {len(names)} classes")
+
+
+def warn_of_links(source: Source, links: int) -> None:
+    """Says that links were left out."""
+    if links:
+        source.warnings.append(
+            f"{links:,} symbolic links are not followed; copy the files into the folder"
+        )
