@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 from collections.abc import Iterator
@@ -45,15 +46,12 @@ def list_files(folder: Path, suffixes: tuple[str, ...], options: OpenOptions) ->
     root = folder.resolve()
     files: list[str] = []
     links = 0
-    for name in walk(root):
+    for name, is_link in _entries(root):
         if not ends_in(name, suffixes):
             continue
         if options.images and not fnmatch.fnmatch(name.rpartition("/")[2], options.images):
             continue
-        file = root / name
-        if file.is_symlink() and not (
-            options.follow_links and file.resolve().is_relative_to(root) and file.is_file()
-        ):
+        if is_link and not (options.follow_links and _leads_inside(root / name, root)):
             links += 1
         else:
             files.append(name)
@@ -69,16 +67,34 @@ def list_files(folder: Path, suffixes: tuple[str, ...], options: OpenOptions) ->
 
 def walk(root: Path) -> Iterator[str]:
     """Names below a folder with `/`; no hidden file or folder, no link to a folder."""
-    for folder, folders, names in os.walk(root, followlinks=False):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inside = os.path.relpath(folder, root).replace(os.sep, "/")
-        prefix = "" if inside == "." else f"{inside}/"
-        for name in names:
-            if not name.startswith("."):
-                yield prefix + name
+    return (name for name, _ in _entries(root))
+
+
+def _entries(root: Path) -> Iterator[tuple[str, bool]]:
+    """Names as `walk` gives them, and whether each is a link: told by the folder, without a stat.
+
+    A folder that may not be read is passed over.
+    """
+    below = [""]
+    while below:
+        prefix = below.pop()
+        folders = []
+        with contextlib.suppress(OSError), os.scandir(root / prefix) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{prefix}{entry.name}/")
+                elif not (is_link := entry.is_symlink()) or not entry.is_dir():
+                    yield prefix + entry.name, is_link
+        below += sorted(folders, reverse=True)
+
+
+def _leads_inside(link: Path, root: Path) -> bool:
+    return link.is_file() and link.resolve().is_relative_to(root)
 
 
 def ends_in(name: str, suffixes: tuple[str, ...]) -> bool:
     """Whether a name has one of the suffixes; "" among them fits names without a dot."""
-    lower = name.rpartition("/")[2].lower()
-    return any(lower.endswith(suffix) if suffix else "." not in lower for suffix in suffixes)
+    last = name.rpartition("/")[2].lower()
+    return last.endswith(tuple(filter(None, suffixes))) or ("" in suffixes and "." not in last)
