@@ -58,9 +58,14 @@ class DataConfig(Settings):
     tile: int | None = Field(default=None, ge=16)
     """Cut samples into tiles of this many pixels a side, each a sample of its own: for mosaics,
     whole slides and volumes. Tiles with nothing on them are left out."""
+    regions: int | None = Field(default=None, gt=0)
+    """Samples that an epoch draws from each volume, each from a region of its own. By default as
+    many as fill the median volume."""
     skip_unreadable: float = Field(default=0.0, ge=0, le=0.5)
     """Share of the samples that may be unreadable: they are replaced by others and reported. By
     default the first one stops the run."""
+    download: bool = False
+    """Fetch a dataset card's data into ./data where they are missing. Nothing else here downloads."""
     include_test: bool = False
     """Pretrain on test rows too. By default rows of the test split are left out."""
     follow_links: bool = False
@@ -77,12 +82,16 @@ class ViewsConfig(Settings):
     num_global: int = Field(default=2, ge=1)
     num_local: int = Field(default=8, ge=0)
     global_size: int | None = Field(default=None, ge=8)
-    """Pixels a side; by default the image's own, at most 224, rounded to the backbone's stride."""
+    """Pixels a side; by default the image's own, at most 224 (64 voxels of volumes), rounded to the
+    backbone's stride."""
     local_size: int | None = Field(default=None, ge=8)
     """Pixels a side; by default 7/16 of the global size."""
     global_scale: Scale = (0.3, 1.0)
     """Share of the image's area that a global view shows, drawn from this range."""
     local_scale: Scale = (0.05, 0.3)
+    spacing: float | None = Field(default=None, gt=0)
+    """Millimetres from voxel to voxel in a view of a volume, the same along all axes. By default
+    the geometric mean of the data's own, its median over the volumes."""
     without: Names = ()
     """Transforms of the domain to leave out, by the names that `domainjepa views` draws."""
     keep_colour: bool = False
@@ -110,7 +119,7 @@ class BackboneConfig(Settings):
     """The network that is kept."""
 
     name: str = "resnet34"
-    """Any timm model name."""
+    """Any timm model name; for volumes `monai:` and one of MONAI's, such as monai:resnet18."""
     stem_reduction: Literal["auto", 1, 2, 4] = "auto"
     """Divide the stride of the stem by this. A stem made for 224 px leaves nothing of a small
     image: `auto` takes the smallest divisor that keeps 4x4 positions of a global view."""
@@ -192,6 +201,15 @@ class PretrainConfig(Settings):
     """`auto`: bfloat16 autocast on CUDA, float32 on the CPU."""
     compile: bool = False
     """torch.compile the backbone: slower to start, faster to run on a GPU."""
+
+    def opening(self) -> DataConfig:
+        """The data as this run opens it: volumes for `monai:` backbones, unless something is set.
+
+        MONAI's networks are the three-dimensional ones.
+        """
+        volumes = self.backbone.name.startswith("monai:")
+        dimensions = self.data.dimensions or (3 if volumes else 2)
+        return self.data.model_copy(update={"dimensions": dimensions})
 
 
 def defaults() -> dict[str, Any]:
