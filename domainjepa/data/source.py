@@ -46,6 +46,7 @@ class OpenOptions:
     axis: str | None = None
     neighbours: int = 0
     tile: int | None = None
+    download: bool = False
     follow_links: bool = False
     max_sample_bytes: int = 256 * 2**20
 
@@ -109,6 +110,10 @@ class Source(ABC):
         """
         where = tuple(slice(first, last) for first, last in zip(start, stop, strict=True))
         return np.ascontiguousarray(self[index][where])
+
+    def sides(self, index: int) -> tuple[int, ...]:
+        """(H, W) or (D, H, W) of one sample. A format that knows them need not read it."""
+        return self[index].shape[:-1]
 
     @property
     def channels(self) -> int:
@@ -177,11 +182,14 @@ class Loader(ABC):
         name: in the registry.
         title: what people call the format.
         suffixes: of its files, lower case, with the dot; a hint only, the content decides.
+        whole_folder: its folders are known by how they are made, so they go before formats that
+            know the files in them.
     """
 
     name: str
     title: str
     suffixes: tuple[str, ...] = ()
+    whole_folder: bool = False
 
     @abstractmethod
     def sniff(self, path: Path, head: bytes) -> bool:
@@ -248,10 +256,24 @@ def open_source(
             f"unknown option {name!r}.{did_you_mean(name, OpenOptions.__dataclass_fields__)}"
         )
     options = replace(options or OpenOptions(), **settings)
+    source = _opened(data, loader, options)
+    if source.volumetric and options.dimensions == 2:
+        from domainjepa.data.volumes import slices
+
+        source = slices(source, options)
+    if options.tile:
+        from domainjepa.data.tiles import tiled
+
+        source = tiled(source, options.tile)
+    return source
+
+
+def _opened(data: str | os.PathLike[str], loader: str | None, options: OpenOptions) -> Source:
+    """The source behind a path, completed by its card where there is one."""
     path, card = Path(data), None
     if path.suffix == ".toml" or not path.exists():
         card = cards.named(os.fspath(data))
-        path = cards.locate(card)
+        path = cards.locate(card, options.download)
         options = cards.reading(card, options)
     opener = _named_loader(loader) if loader else _sniff(path).open
     source = opener(path, options)
@@ -321,6 +343,7 @@ def _sniff(path: Path) -> Loader:
     if path.is_dir():
         names = list(islice(walk(path), 1_000))
         claims = [loader for loader in loaders if loader.sniff_folder(path, names)]
+        claims = [loader for loader in claims if loader.whole_folder] or claims
         if len(claims) > 1:
             choices = " or ".join(f"--loader {loader.name}" for loader in claims)
             raise DataError(

@@ -1,0 +1,311 @@
+"""Parts of larger samples, slices of volumes and tiles of mosaics, as samples of their own.
+
+A part keeps the label, split, group and spacing of the sample that it is cut from; where the source
+has no groups, the samples are the groups, so that no split ever parts what lies side by side. Parts
+with nothing on them are left out: they are looked for once, and what was found is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from domainjepa.data.index import cache_folder
+from domainjepa.data.recent import Recent
+from domainjepa.data.source import Image, Source, spread
+from domainjepa.errors import DataError, UserError
+from domainjepa.writing import write_atomically
+
+Region = tuple[tuple[int, ...], tuple[int, ...]]
+"""Start and stop along H, W or D, H, W."""
+
+SMALLEST_SHARE = 0.01
+"""Of the pixels of a part that must differ from the background."""
+TOLERANCE = 0.1
+"""Of the range of a sample's values: how far background reaches from its level, and how near an end
+of the range that level has to be."""
+_RULE = (
+    f"fewer than {SMALLEST_SHARE:.0%} of their pixels differ from the background (NaN, one value "
+    f"throughout, or values within {TOLERANCE:.0%} of the sample's most frequent one where that is "
+    "its darkest or brightest)"
+)
+Known = list[tuple[tuple[int, ...], str | None]]
+"""For each sample its sides, and a "1" for each part that holds something and a "0" for the others;
+None where it cannot be read."""
+_VERSION = 1  # of the rule: another number looks anew
+_LOOKED_AT = 64  # parts that tell a sample's background
+_PIXELS = 4096  # of each
+_BINS = 50
+_SHOWN = 20  # samples from which on a bar is shown
+_WHOLE = 2**30  # bytes up to which a sample that could be read in parts is read at once
+
+
+@dataclass(kw_only=True)
+class PartsSource(Source):
+    """Parts of the samples of another source, read as they are asked for.
+
+    Attributes:
+        whole: the source that is cut.
+        of: (N,) int64, the sample that each part is of.
+        start, stop: (N, 2) or (N, 3) int64, the part of that sample along H, W or D, H, W.
+    """
+
+    whole: Source
+    of: NDArray[np.int64] = field(repr=False)
+    start: NDArray[np.int64] = field(repr=False)
+    stop: NDArray[np.int64] = field(repr=False)
+    _recent: Recent = field(default_factory=Recent, init=False, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    @abstractmethod
+    def read(self, index: int) -> Image:
+        """One part."""
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Image]:
+        wanted = np.asarray(indices, dtype=np.int64)
+        if len(wanted) and not (wanted.min() >= 0 and wanted.max() < len(self)):
+            raise IndexError(f"samples {wanted.min()} to {wanted.max()} of {len(self)}")
+        # In the order in which they lie, so that what is read whole is read once.
+        rows, position = np.unique(wanted, return_inverse=True)
+        images = [self.read(int(row)) for row in rows]
+        return [images[place] for place in position.tolist()]
+
+    def cut(self, sample: int, start: Sequence[int], stop: Sequence[int]) -> Image:
+        """A part of a sample of the whole, a copy of its own."""
+        if reads_parts(self.whole):
+            return self.whole.region(sample, start, stop)
+        image = self._recent.get(sample, lambda: self.whole[sample])
+        return np.array(image[_where(start, stop)], order="C")
+
+    def column(self, name: str) -> NDArray[Any]:
+        values = self.whole.column(name)
+        return values[self.of] if len(values) == len(self.whole) else values
+
+
+@dataclass
+class Found:
+    """The parts that hold something.
+
+    Attributes:
+        of, start, stop: as those of a `PartsSource`.
+        sides: sides of each sample of the whole.
+        empty: how many parts are left out.
+        warnings: what could not be looked at.
+    """
+
+    of: NDArray[np.int64]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    sides: list[tuple[int, ...]]
+    empty: int
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def left_out(self) -> str:
+        """The end of a decision."""
+        return f"{self.empty:,} empty ones are left out: {_RULE}" if self.empty else "none is empty"
+
+
+def reads_parts(source: Source) -> bool:
+    """Whether a source reads a part of a sample without the rest of it."""
+    return type(source).region is not Source.region
+
+
+def inherited(whole: Source, found: Found, names: Sequence[str]) -> dict[str, Any]:
+    """The fields of a `PartsSource` that it takes from the whole.
+
+    Args:
+        names: (N,) of the parts within their samples: an id gets its part's name after a colon.
+    """
+    of = found.of
+    groups = whole.groups[of] if whole.groups is not None else of
+    ids = None
+    if whole.ids is not None:
+        ids = np.array([f"{whole.ids[one]}:{name}" for one, name in zip(of, names, strict=True)])
+    return {
+        "whole": whole,
+        "of": of,
+        "start": found.start,
+        "stop": found.stop,
+        "name": whole.name,
+        "loader": whole.loader,
+        "dtype": whole.dtype,
+        "labels": whole.labels[of] if whole.labels is not None else None,
+        "classes": whole.classes,
+        "groups": groups,
+        "ids": ids,
+        "split": whole.split[of] if whole.split is not None else None,
+        "modality": whole.modality,
+        "card": whole.card,
+        "keys": whole.keys,
+        "decisions": [*whole.decisions],
+        "warnings": [*whole.warnings, *found.warnings],
+    }
+
+
+def find_parts(
+    whole: Source, kind: str, divide: Callable[[tuple[int, ...]], list[Region]]
+) -> Found:
+    """Divides every sample and leaves out the parts with nothing on them.
+
+    Every sample is read once for it; what was found is kept in the cache folder, by the content of
+    the source. Parts of a sample that cannot be read are all kept: whoever reads them is told.
+
+    Args:
+        kind: names the division, such as "slices 0".
+        divide: sides of a sample -> its parts, in order.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    place = _place(whole, kind)
+    known = _load(place)
+    if len(known) != len(whole):
+        known = _look(whole, divide)
+        if all(kept is not None for _, kept in known):
+            _keep(place, known)
+    of, regions, empty, unread = [], [], 0, 0
+    for sample, (sides, kept) in enumerate(known):
+        parts = divide(sides)
+        unread += kept is None
+        for part, holds in zip(parts, kept or "1" * len(parts), strict=True):
+            if holds == "1":
+                of.append(sample)
+                regions.append(part)
+            else:
+                empty += 1
+    if not of:
+        raise DataError(
+            f"{whole.name} has nothing on it: of all its {empty:,} parts, {_RULE}. "
+            "`domainjepa inspect` shows the values."
+        )
+    found = Found(
+        of=np.array(of, dtype=np.int64),
+        start=np.array([start for start, _ in regions], dtype=np.int64),
+        stop=np.array([stop for _, stop in regions], dtype=np.int64),
+        sides=[sides for sides, _ in known],
+        empty=empty,
+    )
+    if unread:
+        found.warnings.append(f"{unread:,} samples cannot be read; their parts are all kept")
+    return found
+
+
+def _look(whole: Source, divide: Callable[[tuple[int, ...]], list[Region]]) -> Known:
+    console = Console(stderr=True)
+    known: Known = []
+    for sample in track(
+        range(len(whole)),
+        "looking for empty parts",
+        console=console,
+        transient=True,
+        disable=len(whole) < _SHOWN or not console.is_terminal,
+    ):
+        sides = whole.shape[:-1]
+        try:
+            sides, read = _reader(whole, sample)
+            known.append((sides, _holding(read, divide(sides))))
+        except DataError:
+            known.append((sides, None))
+    return known
+
+
+def _reader(whole: Source, sample: int) -> tuple[tuple[int, ...], Callable[[Region], Image]]:
+    """The sides of a sample, and what reads its parts: all at once unless it is very large."""
+    if reads_parts(whole):
+        sides = whole.sides(sample)
+        if math.prod(sides) * whole.channels * whole.dtype.itemsize > _WHOLE:
+            return sides, lambda region: whole.region(sample, *region)
+    image = whole[sample]
+    return image.shape[:-1], lambda region: image[_where(*region)]
+
+
+def _where(start: Sequence[int], stop: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(first, last) for first, last in zip(start, stop, strict=True))
+
+
+def _holding(read: Callable[[Region], Image], parts: list[Region]) -> str:
+    """A "1" for each part that holds something, a "0" for the others."""
+    pixels = []
+    for number in spread(len(parts), _LOOKED_AT):
+        part = read(parts[number])
+        part = part.reshape(-1, part.shape[-1])
+        pixels.append(part[np.linspace(0, len(part) - 1, _PIXELS).astype(np.int64)])
+    low, high = background(np.concatenate(pixels))
+    return "".join(str(int(holds_something(read(part), low, high))) for part in parts)
+
+
+def background(pixels: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The values that are background, from low to high, by channel; NaN where there is none.
+
+    The most frequent of 50 levels between the 1st and the 99th percentile, if it lies within a
+    tenth of one end: all values beyond it on that side, and those within a tenth on the other.
+
+    Args:
+        pixels: (n, C).
+
+    Returns:
+        Two arrays (C,).
+    """
+    low, high = np.full((2, pixels.shape[1]), np.nan)
+    for channel, values in enumerate(pixels.T.astype(np.float64)):
+        values = values[np.isfinite(values)]
+        if not len(values):
+            continue
+        first, last = np.percentile(values, (1, 99))
+        reach = TOLERANCE * (last - first)
+        if reach == 0:
+            low[channel] = high[channel] = first
+            continue
+        counts, edges = np.histogram(values, bins=_BINS, range=(first, last))
+        level = edges[counts.argmax() : counts.argmax() + 2].mean()
+        if level - first <= reach:
+            low[channel], high[channel] = -np.inf, level + reach
+        elif last - level <= reach:
+            low[channel], high[channel] = level - reach, np.inf
+    return low, high
+
+
+def holds_something(part: Image, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
+    """Whether a part (…, C) is more than background and more than one value."""
+    pixels = part.reshape(-1, part.shape[-1])
+    nothing = (pixels >= low) & (pixels <= high)
+    if pixels.dtype.kind == "f":
+        nothing |= np.isnan(pixels)
+    if (~nothing.all(axis=1)).mean() < SMALLEST_SHARE:
+        return False
+    return bool((np.fmin.reduce(pixels) < np.fmax.reduce(pixels)).any())
+
+
+def _place(whole: Source, kind: str) -> Path:
+    told = f"{_VERSION} {kind} {whole.content_key()} {len(whole)} {whole.shape} {whole.dtype.str}"
+    name = hashlib.blake2b(told.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
+    return cache_folder() / "parts" / f"{name}.json"
+
+
+def _load(place: Path) -> Known:
+    try:
+        return [(tuple(sides), kept) for sides, kept in json.loads(place.read_bytes())]
+    except (OSError, ValueError, TypeError):
+        return []  # absent or damaged: look anew
+
+
+def _keep(place: Path, known: Known) -> None:
+    # A cache that cannot be written costs time and nothing else.
+    with contextlib.suppress(OSError, UserError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(place, lambda file: file.write(json.dumps(known).encode()))

@@ -1,0 +1,41 @@
+"""The arrays that were read last, kept for the reads that follow."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_BYTES = 2**28
+
+
+class Recent:
+    """The arrays read last, up to so many bytes, and the very last one whatever it takes.
+
+    For formats that can only be read whole: the second slice of a volume then costs nothing. It
+    travels empty to other processes. The arrays are shared: a caller copies what it gives away.
+    """
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self.most_bytes = most_bytes
+        self._arrays: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
+
+    def __reduce__(self) -> tuple[type[Recent], tuple[int]]:
+        return Recent, (self.most_bytes,)
+
+    def get(self, name: Hashable, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """The array of this name, read if it is not there."""
+        array = self._arrays.get(name)
+        if array is None:
+            array = np.asarray(read())
+            self._arrays[name] = array
+            while len(self._arrays) > 1 and self._bytes() > self.most_bytes:
+                self._arrays.popitem(last=False)
+        self._arrays.move_to_end(name)
+        return array
+
+    def _bytes(self) -> int:
+        return sum(array.nbytes for array in self._arrays.values())

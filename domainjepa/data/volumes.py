@@ -1,0 +1,125 @@
+"""Slices of volumes as images, with neighbouring slices as further channels (2.5-D)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domainjepa.data.parts import PartsSource, Region, find_parts, inherited
+from domainjepa.data.source import Image, OpenOptions, Source
+from domainjepa.errors import DataError, did_you_mean
+
+COARSER = 1.5
+"""An axis whose spacing is so many times that of both others is the one that the scanner sliced."""
+
+_AGAINST = ("S", "A", "R")
+"""Pictures run down to inferior or posterior and across to the patient's left."""
+
+
+@dataclass(kw_only=True)
+class SlicesSource(PartsSource):
+    """Slices of volumes along one axis.
+
+    Attributes:
+        axis: 0, 1 or 2 of D, H, W.
+        neighbours: slices on either side that are further channels.
+        flipped: axes of the slice, 0 and 1, that are turned round.
+        lengths: (volumes,) slices of each volume along the axis, empty ones too.
+    """
+
+    axis: int
+    neighbours: int
+    flipped: tuple[int, ...]
+    lengths: NDArray[np.int64] = field(repr=False)
+
+    def read(self, index: int) -> Image:
+        volume = int(self.of[index])
+        start, stop = self.start[index].tolist(), self.stop[index].tolist()
+        middle, last = start[self.axis], int(self.lengths[volume]) - 1
+        wanted = np.arange(middle - self.neighbours, middle + self.neighbours + 1).clip(0, last)
+        start[self.axis], stop[self.axis] = int(wanted[0]), int(wanted[-1]) + 1
+        block = np.moveaxis(self.cut(volume, start, stop), self.axis, 2)  # (H, W, slices, C)
+        image = block[:, :, wanted - wanted[0]].reshape(*block.shape[:2], -1)
+        return np.ascontiguousarray(np.flip(image, self.flipped))
+
+    def content_key(self) -> str:
+        return f"{self.whole.content_key()} slices {self.axis} {self.neighbours}"
+
+
+def slices(volumes: Source, options: OpenOptions) -> Source:
+    """Every slice along `options.axis` that is not empty, an image (H, W, (2n + 1) * C).
+
+    A volume source may tell how its axes lie in the patient: `axes`, such as ("axial", "coronal",
+    "sagittal"), names D, H, W by the slices that each one counts; `directions`, such as ("S", "P",
+    "L"), says where each one leads. With directions, slices are turned as a radiologist is used to:
+    anterior or superior at the top, the patient's left at the right.
+
+    Neighbours come from low to high, all channels of one slice together; beyond an end the last
+    slice is repeated.
+
+    Args:
+        volumes: a volumetric source; its volumes may differ in size.
+        options: axis and neighbours.
+
+    Raises:
+        DataError: the source has no such axis, or all slices are empty.
+    """
+    axes: tuple[str, ...] | None = getattr(volumes, "axes", None)
+    directions: tuple[str, ...] | None = getattr(volumes, "directions", None)
+    axis = _axis(options.axis, axes, volumes)
+
+    def divide(sides: tuple[int, ...]) -> list[Region]:
+        regions = []
+        for number in range(sides[axis]):
+            start, stop = [0, 0, 0], list(sides)
+            start[axis], stop[axis] = number, number + 1
+            regions.append((tuple(start), tuple(stop)))
+        return regions
+
+    found = find_parts(volumes, f"slices {axis}", divide)
+    others = [other for other in range(3) if other != axis]
+    sides = found.sides[found.of[0]]
+    width = 2 * options.neighbours + 1
+    source = SlicesSource(
+        **inherited(volumes, found, found.start[:, axis].astype(str).tolist()),
+        shape=(sides[others[0]], sides[others[1]], width * volumes.channels),
+        axis=axis,
+        neighbours=options.neighbours,
+        flipped=tuple(
+            place
+            for place, other in enumerate(others)
+            if directions and directions[other] in _AGAINST
+        ),
+        lengths=np.array([sides[axis] for sides in found.sides], dtype=np.int64),
+    )
+    if volumes.spacings is not None:
+        source.spacings = volumes.spacings[found.of][:, others]
+    named = f"{axes[axis]} slices" if axes else "slices"
+    source.decisions.append(
+        f"slices: {len(source):,} {named} along axis {axis} of {len(volumes):,} volumes; "
+        f"{found.left_out}"
+    )
+    if options.neighbours:
+        source.decisions.append(f"channels: {width} slices, from low to high (data.neighbours)")
+    return source
+
+
+def _axis(told: str | None, axes: tuple[str, ...] | None, volumes: Source) -> int:
+    """The axis that the user names, else the one with far coarser steps, else the first."""
+    if told is None:
+        if volumes.spacings is not None:
+            steps = np.median(volumes.spacings, axis=0)
+            coarsest = int(np.argmax(steps))
+            if steps[coarsest] >= COARSER * np.delete(steps, coarsest).max():
+                return coarsest
+        return 0
+    names = {str(number): number for number in range(3)}
+    names |= {name: number for number, name in enumerate(axes or ())}
+    if told.lower() in names:
+        return names[told.lower()]
+    why = "" if axes else " It does not tell how its axes lie in the patient."
+    raise DataError(
+        f"data.axis = {told!r}: {volumes.name} has no such axis.{why}{did_you_mean(told, names)}"
+    )
