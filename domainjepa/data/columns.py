@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.layout import Array, full_name, layout_of, leaf, rank
+from domainjepa.data.layout import Array, Layout, full_name, layout_of, leaf, rank
 from domainjepa.errors import DataError
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def find_columns(
     images: str,
     options: OpenOptions,
     where: str,
+    layout: Layout | None = None,
 ) -> Columns:
     """Labels, groups, ids and split: those that the user names, else those of a usual name.
 
@@ -77,12 +78,13 @@ def find_columns(
         images: the name of the images; what lies in its group goes before what lies elsewhere.
         options: names that the user gives.
         where: what to call the file in a message.
+        layout: of the images, where it is not that of plain images.
 
     Raises:
         DataError: an array that the user names is missing, of the wrong length, or unfit.
     """
     array = arrays[images]
-    samples, layout = array.shape[0], layout_of(array, most_channels=2**31)
+    samples, layout = array.shape[0], layout or layout_of(array, most_channels=2**31)
     columns = Columns(decisions=[f"images: {images!r}, {array} ({layout})"])
     for role, make in (
         ("labels", _labels),

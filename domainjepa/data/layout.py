@@ -48,18 +48,29 @@ class Layout:
     """How samples lie in an array: axis 0 counts them, `channels` tells where the channels are.
 
     Attributes:
-        channels: last: (N, H, W, C); first: (N, C, H, W); none: (N, H, W).
-        shape: (H, W, C) of one sample.
+        channels: last: (N, H, W, C); first: (N, C, H, W); none: (N, H, W). Volumes: D before H.
+        shape: (H, W, C) of one sample, (D, H, W, C) of a volume.
     """
 
     channels: Literal["last", "first", "none"]
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
+
+    @property
+    def volumetric(self) -> bool:
+        """Whether the samples are volumes."""
+        return len(self.shape) == 4
 
     def images(self, stored: NDArray[Any]) -> NDArray[Any]:
-        """(n, …) as stored -> (n, H, W, C), C-contiguous."""
+        """(n, …) as stored, whole samples or parts of them -> (n, [D,] H, W, C), C-contiguous."""
         if self.channels == "first":
             stored = np.moveaxis(stored, 1, -1)
-        return np.ascontiguousarray(stored.reshape(len(stored), *self.shape))
+        elif self.channels == "none":
+            stored = stored[..., None]
+        return np.ascontiguousarray(stored)
+
+    def within(self, *sides: slice) -> tuple[slice, ...]:
+        """What selects a part of a stored sample: these slices along [D,] H, W, all channels."""
+        return (slice(None), *sides) if self.channels == "first" else sides
 
     def __str__(self) -> str:
         return {
@@ -69,33 +80,50 @@ class Layout:
         }[self.channels]
 
 
-def layout_of(array: Array, most_channels: int = MOST_CHANNELS) -> Layout | None:
+def layout_of(
+    array: Array, most_channels: int = MOST_CHANNELS, dimensions: int = 2
+) -> Layout | None:
     """The layout that makes an array one of images, or None where it can be none.
 
     Of the second and the last of four axes that one holds the channels which is short (at most 16),
     leaves square images, or is the shorter one: what tells them apart first, else the last.
+
+    Args:
+        dimensions: 3 for volumes, which have one axis more.
     """
     if array.dtype.kind not in "uif":
         return None
     sides = array.shape[1:]
-    if len(sides) == 2 and min(sides) >= 2 * SMALLEST_SIDE:
+    if len(sides) == dimensions and min(sides[-2:]) >= 2 * SMALLEST_SIDE and min(sides) > 0:
         return Layout("none", (*sides, 1))
-    if len(sides) != 3:
+    if len(sides) != dimensions + 1:
         return None
-    last = Layout("last", (sides[0], sides[1], sides[2]))
-    first = Layout("first", (sides[1], sides[2], sides[0]))
+    last, first = Layout("last", sides), Layout("first", (*sides[1:], sides[0]))
     for layout in sorted((last, first), key=_oddity):
-        if min(layout.shape[:2]) >= SMALLEST_SIDE and 0 < layout.shape[2] <= most_channels:
+        *depth, height, width, channels = layout.shape
+        if min(height, width) >= SMALLEST_SIDE and all(depth) and 0 < channels <= most_channels:
             return layout
     return None
 
 
 def _oddity(layout: Layout) -> tuple[bool, bool, int]:
-    height, width, channels = layout.shape
+    height, width, channels = layout.shape[-3:]
     return channels > MOST_CHANNELS, height != width, channels
 
 
-def pick_images(arrays: Mapping[str, Array], chosen: str | None, where: str) -> tuple[str, Layout]:
+def dimensions_of(arrays: Mapping[str, Array], chosen: str | None, asked: int) -> int:
+    """3 where volumes are asked for, or where no array can be images and one can be volumes."""
+    named = [array for name, array in arrays.items() if chosen and name.endswith(chosen.strip("/"))]
+    most = 2**31 if chosen else MOST_CHANNELS
+    candidates = named or list(arrays.values())
+    if asked == 3 or any(layout_of(array, most) for array in candidates):
+        return asked
+    return 3 if any(layout_of(array, most, 3) for array in candidates) else 2
+
+
+def pick_images(
+    arrays: Mapping[str, Array], chosen: str | None, where: str, dimensions: int = 2
+) -> tuple[str, Layout]:
     """The array of images: the one that the user names, else the only one of a fitting shape.
 
     Among several of a fitting shape, one that alone has a usual name is taken.
@@ -104,29 +132,30 @@ def pick_images(arrays: Mapping[str, Array], chosen: str | None, where: str) -> 
         arrays: name -> array, of the whole file.
         chosen: the user's `data.images`, or None.
         where: what to call the file in a message.
+        dimensions: 3 for volumes.
 
     Raises:
         DataError: none, or several; the choices are listed.
     """
     if chosen is not None:
         name = full_name(arrays, chosen, "images", where)
-        layout = layout_of(arrays[name], most_channels=2**31)
+        layout = layout_of(arrays[name], 2**31, dimensions)
         if layout is None:
             raise DataError(
-                f"{name!r} in {where} is {arrays[name]}, not images: they are (N, H, W), "
-                "(N, H, W, C) or (N, C, H, W) of integers or floats."
+                f"{name!r} in {where} is {arrays[name]}, not {_kind(dimensions)} of integers or "
+                "floats."
             )
         return name, layout
     # The most usual name speaks for an array that has several.
     ranked = sorted(arrays, key=lambda name: rank(name, USUAL_NAMES))
     found: dict[object, str] = {}
     for name in ranked:
-        if layout_of(arrays[name]):
+        if layout_of(arrays[name], dimensions=dimensions):
             found.setdefault(arrays[name].same_as or name, name)
     usual = [name for name in found.values() if leaf(name) in USUAL_NAMES]
     candidates = usual if len(usual) == 1 else list(found.values())
     if len(candidates) == 1:
-        layout = layout_of(arrays[candidates[0]])
+        layout = layout_of(arrays[candidates[0]], dimensions=dimensions)
         if layout is not None:
             return candidates[0], layout
     if candidates:
@@ -137,10 +166,15 @@ def pick_images(arrays: Mapping[str, Array], chosen: str | None, where: str) -> 
         )
     listed = ", ".join(f"{name} ({arrays[name]})" for name in sorted(arrays)[:20]) or "nothing"
     raise DataError(
-        f"{where} has no array of images: (N, H, W), or (N, H, W, C) or (N, C, H, W) with at most "
-        f"{MOST_CHANNELS} channels. It holds {listed}. If one of these is it: "
-        "--set data.images=NAME"
+        f"{where} has no array of {_kind(dimensions)} with at most {MOST_CHANNELS} channels. It "
+        f"holds {listed}. If one of these is it: --set data.images=NAME"
     )
+
+
+def _kind(dimensions: int) -> str:
+    if dimensions == 3:
+        return "volumes: (N, D, H, W), or (N, D, H, W, C) or (N, C, D, H, W)"
+    return "images: (N, H, W), or (N, H, W, C) or (N, C, H, W)"
 
 
 def full_name(names: Mapping[str, Any], chosen: str, role: str, where: str) -> str:
