@@ -65,7 +65,7 @@ class DataConfig(Settings):
     """Share of the samples that may be unreadable: they are replaced by others and reported. By
     default the first one stops the run."""
     download: bool = False
-    """Fetch a dataset card's data into ./data where they are missing. Nothing else here downloads."""
+    """Fetch the data of a dataset card into ./data if they are missing; nothing else downloads."""
     include_test: bool = False
     """Pretrain on test rows too. By default rows of the test split are left out."""
     follow_links: bool = False

@@ -78,6 +78,8 @@ LOADERS = Registry(
     {
         "hdf5": "domainjepa.data.hdf5:HDF5Loader",
         "arrays": "domainjepa.data.arrays:ArraysLoader",
+        "torchvision": "domainjepa.data.torchvision_sets:TorchvisionLoader",
+        "cifar": "domainjepa.data.cifar:CifarLoader",
         "images": "domainjepa.data.images:ImagesLoader",
     },
 )

@@ -66,3 +66,34 @@ def embed(
 
     shape = write(encoder, opened(data, loader, set_), out)
     typer.echo(f"{out}: features {shape[0]:,} x {shape[1]}")
+
+
+@app.command()
+def select(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or files of their checkpoints.")],
+    alpha: Annotated[
+        float, typer.Option(min=0, help="Rank by loss / lambda^alpha; 0 is the plain loss.")
+    ] = 0.4,
+    data: Annotated[
+        str | None, typer.Option(help="Labelled data: probe every run's encoder on it.")
+    ] = None,
+    loader: Loader = None,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Rank runs by their training loss alone, without a single label."""
+    import json
+
+    from rich.console import Console
+
+    from domainjepa import selection
+
+    probes = selection.probe(runs, opened(data, loader, set_)) if data else None
+    found = selection.select(runs, alpha=alpha, probes=probes)
+    if json_:
+        typer.echo(json.dumps(found.to_dict(), indent=2))
+        return
+    console = Console()
+    console.print(selection.render(found))
+    for warning in found.warnings:
+        console.print(f"[yellow]warning[/yellow] {warning}", highlight=False)

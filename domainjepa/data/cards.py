@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from domainjepa import catalog
 from domainjepa.data.columns import counts
+from domainjepa.data.damage import reason
 from domainjepa.data.rules import grouped_stratified, sky_groups
 from domainjepa.errors import DataError, UserError, did_you_mean
 
@@ -48,7 +49,7 @@ class Match(_Part):
     """
 
     keys: Names
-    shape: Annotated[tuple[Side, Side, Side] | None, Field(strict=False)] = None
+    shape: Annotated[tuple[Side, ...] | None, Field(strict=False)] = None
     samples: int | None = Field(default=None, gt=0)
 
 
@@ -77,6 +78,25 @@ class SplitRule(_Part):
         return self
 
 
+class Download(_Part):
+    """Where `data.download` gets the files: exactly one of the three ways."""
+
+    torchvision: str | None = None
+    """A class of torchvision.datasets, which downloads and unpacks by itself."""
+    archive: str | None = None
+    """A URL of a .tar.gz or .zip, unpacked into the folder."""
+    file: str | None = None
+    """A URL of the file itself."""
+    md5: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
+    """Of the archive or the file; what does not have it is thrown away."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Download:
+        if [self.torchvision, self.archive, self.file].count(None) != 2:
+            raise ValueError("say one of torchvision, archive, file")
+        return self
+
+
 class Card(_Part):
     """One data set."""
 
@@ -88,8 +108,9 @@ class Card(_Part):
     files: Names = ()
     """Usual file names; the card's name finds the first that exists."""
     url: str | None = None
-    """Where a person downloads it. Nothing is downloaded here."""
+    """Where a person downloads it."""
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    download: Download | None = None
     how: str | None = None
     """What makes the file, in an imperative, where there is nothing to download."""
     read: Read = Read()
@@ -138,25 +159,60 @@ def named(name: str) -> Card:
     )
 
 
-def locate(card: Card) -> Path:
+def locate(card: Card, download: bool = False) -> Path:
     """The path of a card's file, in the current folder, `./data`, or $DOMAINJEPA_DATA.
+
+    Args:
+        card: whose file.
+        download: fetch it into ./data where it is missing.
 
     Raises:
         DataError: it is in none of them; says where to get it and where to put it.
     """
     told = os.environ.get("DOMAINJEPA_DATA")
     folders = [Path(), Path("data"), *([Path(told)] if told else [])]
-    for folder in folders:
-        for name in card.files:
-            if folder.joinpath(name).exists():
-                return folder / name
+
+    def found() -> Path | None:
+        places = (folder / name for folder in folders for name in card.files)
+        return next((place for place in places if place.exists()), None)
+
+    if download and card.download and found() is None:
+        _fetch(card, card.download, Path("data"))
+    place = found()
+    if place is not None:
+        return place
     check = f" (SHA-256 {card.sha256})" if card.sha256 else ""
     get = f"Download it from {card.url}{check}, put it there" if card.url else card.how
+    if card.download:
+        get = f"--set data.download=true fetches it; or get it from {card.url}, put it there"
     raise DataError(
         f"{card.title}: no {' or '.join(card.files)} in the current folder, in ./data"
         f"{' or in $DOMAINJEPA_DATA' if told else ''}. {get}, or set DOMAINJEPA_DATA to its "
         f"folder, or give its path. Licence: {card.licence}"
     )
+
+
+def _fetch(card: Card, download: Download, folder: Path) -> None:
+    """Downloads a card's files with torchvision's own functions, which show a bar and check MD5."""
+    import torchvision.datasets
+    from torchvision.datasets.utils import download_and_extract_archive, download_url
+
+    folder.mkdir(exist_ok=True)
+    try:
+        if download.torchvision:
+            getattr(torchvision.datasets, download.torchvision)(folder, download=True)
+        elif download.archive:
+            download_and_extract_archive(
+                download.archive, os.fspath(folder), md5=download.md5, remove_finished=True
+            )
+        else:
+            assert download.file is not None
+            download_url(download.file, os.fspath(folder), card.files[0], download.md5)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(
+            f"{card.title} cannot be downloaded: {reason(error)} "
+            f"Get it from {card.url} and put it into ./data."
+        ) from error
 
 
 def reading(card: Card, options: OpenOptions) -> OpenOptions:
