@@ -1,0 +1,221 @@
+"""TIFF beyond the plain 8-bit picture: deep, floating, of many bands or many pages; by tifffile.
+
+The axes of a file are called by tifffile's letters: Y and X are the sides, S (samples of a pixel)
+and C are channels, all others count pages: T, Z, and I or Q where nothing says what they mean.
+OME and ImageJ metadata name them. References: TIFF 6.0 (Adobe, 1992); BigTIFF.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domainjepa.data.source import Image, OpenOptions
+from domainjepa.errors import DataError, MissingExtra
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""TIFF and BigTIFF in either byte order."""
+WHITE_IS_ZERO, PALETTE, ALPHA = 0, 3, (1, 2)
+PHOTOMETRIC = (WHITE_IS_ZERO, 1, 2, 6)
+"""Grey either way, RGB, and the YCbCr of JPEG, which its decoder turns into RGB."""
+
+
+class Series:
+    """An open TIFF file, one of its series, and what becomes of the axes.
+
+    Attributes:
+        axes, sizes: of the series, such as TZCYX.
+        counted: places of the axes that count samples; none where the file is one sample.
+        samples: how many.
+        shape: (H, W, C) of a sample, or (D, H, W, C).
+        dtype: native.
+    """
+
+    def __init__(self, file: TiffFile, options: OpenOptions, whole: bool) -> None:
+        """Reads headers alone.
+
+        Args:
+            whole: the file is one sample, else each of its pages is.
+
+        Raises:
+            DataError: several series, an unknown meaning of the values, or too large a sample.
+        """
+        self._series = series = _pick(file, options.images, whole)
+        self._keyframe = keyframe = series.keyframe
+        self.axes, self.sizes = series.axes, series.shape
+        if options.axis not in (None, "bands"):
+            raise DataError(f"data.axis={options.axis}: for TIFF it is 'bands', or left out")
+        if not {"Y", "X"} <= set(self.axes):
+            raise DataError(f"its axes are {self.axes}, and an image has Y and X")
+        if keyframe.photometric not in PHOTOMETRIC:
+            raise DataError(
+                f"its values are {getattr(keyframe.photometric, 'name', keyframe.photometric)}; "
+                "save it as grey or RGB"
+            )
+        pages = [place for place, axis in enumerate(self.axes) if axis not in "YXSC"]
+        depth = self._depth(pages) if options.dimensions == 3 else []
+        pages = [place for place in pages if place not in depth]
+        bands = pages if options.axis == "bands" else []
+        self.counted = [place for place in pages if place not in bands]
+        if whole and np.prod([self.sizes[place] for place in self.counted]) > 1:
+            raise DataError(
+                f"it has several pages (axes {self.axes}, {'x'.join(map(str, self.sizes))}): "
+                "--set data.axis=bands makes them channels, --set data.dimensions=3 a volume; "
+                "a stack whose pages are samples is given by itself as --data"
+            )
+        self.samples = int(np.prod([self.sizes[place] for place in self.counted]))
+        named = [place for place, axis in enumerate(self.axes) if axis in "SC"]
+        self._channels = sorted(named + bands)
+        sides = [self.axes.index("Y"), self.axes.index("X")]
+        self._order = [*depth, *sides, *self._channels]
+        self._alpha = self._transparency()
+        count = int(np.prod([self.sizes[place] for place in self._channels])) - len(self._alpha)
+        self.shape = (*(self.sizes[place] for place in [*depth, *sides]), count)
+        self.dtype = _native(series.dtype)
+        self._stored = self._map(file)
+        self._check_size(options.max_sample_bytes)
+
+    def _depth(self, pages: list[int]) -> list[int]:
+        named = [place for place in pages if self.axes[place] == "Z"]
+        return named or (pages if len(pages) == 1 else [])
+
+    def _transparency(self) -> list[int]:
+        """Which samples of a pixel are alpha."""
+        extra = self._keyframe.extrasamples
+        if "S" not in self.axes or "C" in self.axes:
+            return []
+        first = self.sizes[self.axes.index("S")] - len(extra)
+        return [first + place for place, kind in enumerate(extra) if int(kind) in ALPHA]
+
+    def _map(self, file: TiffFile) -> NDArray[Any] | None:
+        """The series as it lies in the file, where its pages follow each other uncompressed."""
+        if self._series.dataoffset is None:
+            return None
+        return np.memmap(
+            file.filehandle.path,
+            dtype=self._series.dtype.newbyteorder(file.byteorder),
+            mode="r",
+            offset=self._series.dataoffset,
+            shape=self.sizes,
+        )
+
+    def _check_size(self, most: int) -> None:
+        """Raises DataError before anything is allocated that only the header asks for."""
+        keyframe = self._keyframe
+        tile = keyframe.tilewidth * keyframe.tilelength * keyframe.tiledepth
+        for what, pixels in (
+            ("it", int(np.prod(self.shape, dtype=object))),
+            ("a page", int(np.prod(keyframe.shape, dtype=object))),
+            ("a tile", tile * keyframe.samplesperpixel),
+        ):
+            size = pixels * self.dtype.itemsize
+            if size > most:
+                raise DataError(
+                    f"{what} would take {size:,} bytes, more than {most:,}; "
+                    f"if that is meant: --set data.max_sample_bytes={size}"
+                )
+
+    def read(self, sample: int = 0, window: tuple[slice, ...] = ()) -> Image:
+        """One sample, (H, W, C) or (D, H, W, C), or a window of it along (D), H, W."""
+        at = np.unravel_index(sample, [self.sizes[place] for place in self.counted])
+        index: list[Any] = [slice(None)] * len(self.axes)
+        for place, number in zip(self.counted, at, strict=True):
+            index[place] = int(number)
+        stored = self._pages(index) if self._stored is None else self._stored[tuple(index)]
+        left = [place for place in range(len(self.axes)) if place not in self.counted]
+        image = np.transpose(stored, [left.index(place) for place in self._order])[window]
+        image = image.reshape(*image.shape[: len(self.shape) - 1], -1)
+        if self._alpha:
+            image = np.delete(image, self._alpha, axis=-1)
+        return self._as_brightness(image)
+
+    def _pages(self, index: list[Any]) -> NDArray[Any]:
+        """What an index says of the series, from the pages that it needs."""
+        series, keyframe = self._series, self._keyframe
+        leading = len(self.axes) - keyframe.ndim
+        if self.sizes[leading:] != keyframe.shape:
+            raise DataError(f"its pages are {keyframe.shape}, which the axes do not tell")
+        numbers = np.arange(len(series)).reshape(self.sizes[:leading])[tuple(index[:leading])]
+        pages = []
+        for number in np.ravel(numbers).tolist():
+            page = series[number]
+            if page is None:
+                raise DataError(f"page {number} is missing")
+            pages.append(page.asarray(maxworkers=1)[tuple(index[leading:])])
+        return np.reshape(pages, (*np.shape(numbers), *pages[0].shape))
+
+    def _as_brightness(self, image: NDArray[Any]) -> Image:
+        """Native, bits as 0 and 255, and the larger the brighter."""
+        image = np.where(image, 255, 0) if image.dtype.kind == "b" else image
+        image = np.array(image, dtype=self.dtype, order="C")  # a copy: the file may be mapped
+        if self._keyframe.photometric == WHITE_IS_ZERO and self.dtype.kind == "u":
+            image = np.asarray(np.iinfo(self.dtype).max - image, dtype=self.dtype)
+        return image
+
+    def __str__(self) -> str:
+        """What the axes became, where there is something to say."""
+        depth = self.axes[self._order[0]] if len(self.shape) == 4 else ""
+        channels = "".join(self.axes[place] for place in self._channels)
+        roles = (
+            ("".join(self.axes[place] for place in self.counted), "counts samples"),
+            (depth, "is the depth"),
+            (channels if channels not in ("", "S") else "", "makes the channels"),
+        )
+        told = [f"{axes} {role}" for axes, role in roles if axes]
+        return ", ".join([f"axes {self.axes}", *told]) if told else ""
+
+
+def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    if dtype.kind == "b":
+        return np.dtype("uint8")
+    if dtype.kind not in "uif":
+        raise DataError(f"its values are {dtype}; integers and floats are read")
+    return dtype.newbyteorder("=")
+
+
+def _pick(file: TiffFile, chosen: str | None, whole: bool) -> Any:
+    """The series that the user names by its number, else the only one."""
+    every = file.series
+    if len(every) == 1 and (whole or chosen is None):
+        return every[0]
+    if not whole and chosen is not None and chosen.isdigit() and int(chosen) < len(every):
+        return every[int(chosen)]
+    listed = ", ".join(
+        f"{number} ({series.axes} {'x'.join(map(str, series.shape))} {series.dtype})"
+        for number, series in enumerate(every[:20])
+    )
+    what = "store one a file" if whole else "pick one: --set data.images=0"
+    raise DataError(f"it holds {len(every)} images of different kinds, {listed}; {what}")
+
+
+@contextlib.contextmanager
+def opened(path: Path, options: OpenOptions, whole: bool = True) -> Iterator[Series]:
+    """A TIFF file for as long as the context lasts.
+
+    Raises:
+        DataError: as `Series`.
+        MissingExtra: tifffile is not installed.
+        Others: whatever the decoder raises on damaged bytes.
+    """
+    with open_file(path) as file:
+        yield Series(file, options, whole)
+
+
+def open_file(path: Path) -> TiffFile:
+    """Opened such that no other file is read, whatever the metadata say."""
+    try:
+        from tifffile import TiffFile
+    except ImportError as error:
+        purpose = "TIFF of 16-bit colour, many pages or many bands"
+        raise MissingExtra("tifffile", "tiff", purpose) from error
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damage is told by exceptions
+    return TiffFile(path, mode="r", _multifile=False, is_mmstack=False, is_ndtiff=False)

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import pickle
+import struct
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from domainjepa.data.source import open_source
+from domainjepa.errors import DataError
+from tests.data.fuzz import FUZZ
+
+DRAW = np.random.default_rng(0)
+
+
+def noise(*shape: int, dtype: str = "uint16") -> np.ndarray:
+    return DRAW.integers(0, 2 ** min(8 * np.dtype(dtype).itemsize, 16), shape).astype(dtype)
+
+
+KINDS: list[tuple[str, np.ndarray, dict[str, Any]]] = [
+    ("grey 16", noise(20, 30), {}),
+    ("grey 16 big-endian", noise(20, 30), {"byteorder": ">"}),
+    ("grey 16 tiled LZW", noise(50, 70), {"tile": (32, 32), "compression": "lzw"}),
+    ("grey 16 deflated, predicted", noise(20, 30), {"compression": "deflate", "predictor": True}),
+    ("float", DRAW.normal(size=(20, 30)).astype("f4"), {}),
+    ("float big-endian", DRAW.normal(size=(20, 30)).astype("f4"), {"byteorder": ">"}),
+    ("double", DRAW.normal(size=(20, 30)), {}),
+    ("half", DRAW.normal(size=(20, 30)).astype("f2"), {}),
+    ("signed", noise(20, 30, dtype="int16"), {}),
+    ("32 bits", noise(20, 30, dtype="uint32") + 2**31, {}),
+    ("colour 16", noise(20, 30, 3), {"photometric": "rgb"}),
+    ("colour 16 BigTIFF", noise(20, 30, 3), {"bigtiff": True, "byteorder": ">"}),
+    ("colour 8 tiled", noise(50, 70, 3, dtype="uint8"), {"tile": (16, 16), "compression": "zstd"}),
+    ("JPEG 2000", noise(32, 32, 3, dtype="uint8"), {"compression": "jpeg2000"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "how"), [kind[1:] for kind in KINDS], ids=[kind[0] for kind in KINDS]
+)
+def test_values_and_dtypes_are_the_files(
+    tmp_path: Path, pixels: np.ndarray, how: dict[str, Any]
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **how)
+    expected = pixels.reshape(*pixels.shape[:2], -1)
+    for source in (open_source(tmp_path), open_source(tmp_path / "a.tif")):
+        assert (source.shape, source.dtype) == (expected.shape, pixels.dtype)
+        assert source[0].dtype.isnative
+        np.testing.assert_array_equal(source[0], expected)
+
+
+def test_planes_are_bands(tmp_path: Path) -> None:
+    bands = noise(5, 20, 30)
+    tifffile.imwrite(tmp_path / "a.tif", bands, planarconfig="separate", photometric="minisblack")
+    source = open_source(tmp_path)
+    assert source.shape == (20, 30, 5)
+    np.testing.assert_array_equal(source[0], np.moveaxis(bands, 0, -1))
+
+
+def test_a_fourth_band_is_kept_and_transparency_is_not(tmp_path: Path) -> None:
+    four = noise(20, 30, 4, dtype="uint8")
+    for extra, channels in (("unspecified", 4), ("unassalpha", 3)):
+        tifffile.imwrite(tmp_path / "a.tif", four, photometric="rgb", extrasamples=[extra])
+        np.testing.assert_array_equal(open_source(tmp_path)[0], four[..., :channels])
+    deep = noise(20, 30, 4)
+    tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb", extrasamples=["unassalpha"])
+    np.testing.assert_array_equal(open_source(tmp_path)[0], deep[..., :3])
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16"])
+def test_white_is_zero_is_turned(tmp_path: Path, dtype: str) -> None:
+    pixels = noise(20, 32, dtype=dtype)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite")
+    expected = np.where(pixels, 0, 255) if dtype == "bool" else np.iinfo(dtype).max - pixels
+    np.testing.assert_array_equal(open_source(tmp_path)[0][..., 0], expected)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"metadata": None}, {"compression": "deflate"}, {"byteorder": ">", "bigtiff": True}],
+    ids=["mapped", "bare", "deflated", "big-endian"],
+)
+def test_pages_of_a_file_are_samples(tmp_path: Path, how: dict[str, Any]) -> None:
+    pages = noise(5, 20, 30)
+    tifffile.imwrite(tmp_path / "stack.tif", pages, **how)
+    source = open_source(tmp_path / "stack.tif")
+    assert (source.name, len(source), source.shape) == ("stack", 5, (20, 30, 1))
+    copy = pickle.loads(pickle.dumps(source))  # noqa: S301
+    for index, image in zip([3, 0], copy.__getitems__([3, 0]), strict=True):
+        np.testing.assert_array_equal(image[..., 0], pages[index])
+    np.testing.assert_array_equal(source.region(2, (3, 4), (10, 20)), pages[2, 3:10, 4:20, None])
+    source[0][:] = 0  # a copy, not the file
+    np.testing.assert_array_equal(source[0][..., 0], pages[0])
+    with pytest.raises(IndexError):
+        source.__getitems__([5])
+
+
+def test_pages_that_pillow_wrote(tmp_path: Path) -> None:
+    pages = noise(4, 20, 30, 3, dtype="uint8")
+    first, *rest = map(Image.fromarray, pages)
+    first.save(tmp_path / "a.tif", save_all=True, append_images=rest, compression="tiff_lzw")
+    np.testing.assert_array_equal(np.stack(list(open_source(tmp_path / "a.tif"))), pages)
+
+
+@pytest.mark.parametrize("kind", ["imagej", "ome"])
+def test_named_axes_have_their_meaning(tmp_path: Path, kind: str) -> None:
+    stack = noise(2, 4, 3, 20, 30)
+    path = tmp_path / "a.ome.tif" if kind == "ome" else tmp_path / "a.tif"
+    tifffile.imwrite(path, stack, imagej=kind == "imagej", metadata={"axes": "TZCYX"})
+    source = open_source(path)
+    assert (len(source), source.shape) == (8, (20, 30, 3))
+    assert "TZ counts samples, C makes the channels" in source.decisions[0]
+    np.testing.assert_array_equal(source[5], np.moveaxis(stack[1, 1], 0, -1))
+    volumes = open_source(path, dimensions=3)
+    assert (len(volumes), volumes.shape) == (2, (4, 20, 30, 3))
+    np.testing.assert_array_equal(volumes[1], np.moveaxis(stack[1], 1, -1))
+    np.testing.assert_array_equal(
+        volumes.region(1, (1, 2, 3), (3, 12, 13)), np.moveaxis(stack[1], 1, -1)[1:3, 2:12, 3:13]
+    )
+
+
+def test_pages_become_bands_when_told(tmp_path: Path) -> None:
+    bands = noise(2, 5, 20, 30)
+    for name, pages in zip("ab", bands, strict=True):
+        tifffile.imwrite(tmp_path / f"{name}.tif", pages, compression="deflate")
+    with pytest.raises(DataError, match=r"several pages.*data\.axis=bands"):
+        open_source(tmp_path)
+    source = open_source(tmp_path, axis="bands")
+    assert source.shape == (20, 30, 5)
+    np.testing.assert_array_equal(np.stack(list(source)), np.moveaxis(bands, 1, -1))
+    volumes = open_source(tmp_path, dimensions=3)
+    assert volumes.volumetric
+    np.testing.assert_array_equal(np.stack(list(volumes)), bands[..., None])
+    with pytest.raises(DataError, match=r"data\.axis=axial"):
+        open_source(tmp_path, axis="axial")
+
+
+def test_several_images_of_a_file_are_a_choice(tmp_path: Path) -> None:
+    first, second = noise(3, 20, 30), noise(12, 14)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for pages in (first, second):
+            file.write(pages, photometric="minisblack")
+    with pytest.raises(DataError, match=r"0 \(QYX 3x20x30 uint16\), 1 .*data\.images=0"):
+        open_source(tmp_path / "a.tif")
+    source = open_source(tmp_path / "a.tif", images="1")
+    np.testing.assert_array_equal(source[0][..., 0], second)
+    assert source.fingerprint() != open_source(tmp_path / "a.tif", images="0").fingerprint()
+
+
+def test_no_other_file_is_read(tmp_path: Path) -> None:
+    stack = noise(2, 20, 30)
+    root = tmp_path / "root"
+    root.mkdir()
+    tifffile.imwrite(tmp_path / "secret.tif", noise(20, 30))
+    tifffile.imwrite(root / "a.ome.tif", stack, metadata={"axes": "TYX"})
+    content = (root / "a.ome.tif").read_bytes()
+    start, end = content.index(b"<?xml"), content.index(b"</OME>") + 6
+    told = content[start:end].decode()
+    link = '<TiffData FirstT="1"><UUID FileName="../secret.tif">urn:uuid:1</UUID></TiffData>'
+    other = told.replace("<TiffData ", link + "<TiffData ", 1)
+    tifffile.imwrite(root / "a.ome.tif", stack, description=other.encode(), metadata=None)
+    for source in (open_source(root / "a.ome.tif"), open_source(root, axis="bands")):
+        np.testing.assert_array_equal(
+            np.concatenate([np.moveaxis(image, -1, 0) for image in source]), stack
+        )
+
+
+def claim(path: Path, tags: dict[int, int]) -> None:
+    """Overwrites values of the first page's tags (little-endian, 32 bits or fewer)."""
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        for code, value in tags.items():
+            tag = file.pages[0].tags[code]  # type: ignore[union-attr]
+            struct.pack_into("<HI", content, tag.offset + 2, 4, 1)
+            struct.pack_into("<I", content, tag.offset + 8, value)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("tags", [{256: 200_000, 257: 200_000}, {322: 2**20, 323: 2**20}])
+@pytest.mark.parametrize("single", [True, False])
+def test_bombs_are_refused_by_their_headers(
+    tmp_path: Path, tags: dict[int, int], single: bool
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise(32, 32, 3), tile=(16, 16), compression="deflate")
+    claim(path, tags)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"max_sample_bytes|bomb"):
+        _ = open_source(path if single else tmp_path)[0]
+    assert tracemalloc.get_traced_memory()[1] < 2e7
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_truncated_files_are_errors(tmp_path: Path, compression: str | None) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise(3, 20, 30, 3), compression=compression)
+    path.write_bytes(path.read_bytes()[:-700])
+    with pytest.raises(DataError, match=r"a\.tif.* cannot be read"):
+        open_source(path).__getitems__([0, 1, 2])
+
+
+def test_palettes_of_deep_files_are_refused(tmp_path: Path) -> None:
+    table = noise(3, 256)
+    tifffile.imwrite(
+        tmp_path / "a.tif", noise(3, 20, 30, dtype="uint8"), photometric="palette", colormap=table
+    )
+    with pytest.raises(DataError, match=r"PALETTE.*save it as grey or RGB"):
+        open_source(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("how", [{"imagej": True}, {"compression": "lzw"}])
+def test_flipped_bits_give_an_array_or_an_error(tmp_path: Path, how: dict[str, Any]) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(3, 12, 14, 3, dtype="uint8"), **how)
+    run = subprocess.run(
+        [sys.executable, "-c", FUZZ, str(tmp_path / "a.tif"), "80"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
