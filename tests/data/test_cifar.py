@@ -3,7 +3,11 @@ from __future__ import annotations
 import hashlib
 import pickle
 import tarfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -64,8 +68,23 @@ def test_a_label_without_a_name_is_told(tmp_path: Path) -> None:
         open_source(tmp_path / "cifar-10-batches-bin")
 
 
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """The address of a server of `tmp_path/elsewhere` on this machine."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    handler = partial(Quiet, directory=str(tmp_path / "elsewhere"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 def test_nothing_is_downloaded_unless_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: str
 ) -> None:
     write_cifar(tmp_path / "elsewhere")
     archive = tmp_path / "elsewhere" / "cifar.tar.gz"
@@ -73,7 +92,7 @@ def test_nothing_is_downloaded_unless_asked(
         tar.add(tmp_path / "elsewhere" / "cifar-10-batches-bin", "cifar-10-batches-bin")
     shipped = cards.load(catalog.find("datasets", "cifar10"))
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
-    monkeypatch.setattr(cards, "named", lambda _: _from(shipped, archive.as_uri(), md5))
+    monkeypatch.setattr(cards, "named", lambda _: _from(shipped, f"{served}/cifar.tar.gz", md5))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"data\.download=true fetches it"):
         open_source("cifar10")
@@ -83,12 +102,14 @@ def test_nothing_is_downloaded_unless_asked(
 
 
 def test_a_download_of_other_bytes_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: str
 ) -> None:
-    archive = tmp_path / "cifar.tar.gz"
+    archive = tmp_path / "elsewhere" / "cifar.tar.gz"
+    archive.parent.mkdir()
     archive.write_bytes(b"not what was promised")
     shipped = cards.load(catalog.find("datasets", "cifar10"))
-    monkeypatch.setattr(cards, "named", lambda _: _from(shipped, archive.as_uri(), "0" * 32))
+    promised = _from(shipped, f"{served}/cifar.tar.gz", "0" * 32)
+    monkeypatch.setattr(cards, "named", lambda _: promised)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="cannot be downloaded"):
         open_source("cifar10", download=True)
