@@ -1,0 +1,6 @@
+"""Name -> network: timm's for images, MONAI's (`monai:…`) for volumes; any channels, any size."""
+
+from domainjepa.backbones.backbone import Backbone, names, traits
+from domainjepa.backbones.stem import Traits, stem_reduction
+
+__all__ = ["Backbone", "Traits", "names", "stem_reduction", "traits"]

@@ -1,0 +1,166 @@
+"""A backbone: what every part of a run sees of a network, whoever wrote it."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from domainjepa.backbones import monai_networks, timm_networks
+from domainjepa.backbones.stem import Traits, stem_reduction
+from domainjepa.config import BackboneConfig
+from domainjepa.errors import ConfigError
+
+
+def names() -> list[str]:
+    """Every backbone that has a name."""
+    return [*timm_networks.names(), *monai_networks.names()]
+
+
+def traits(name: str) -> Traits:
+    """The traits of a network; no weights are made.
+
+    Raises:
+        ConfigError: no such network.
+    """
+    monai = name.startswith(monai_networks.PREFIX)
+    return monai_networks.traits(name) if monai else timm_networks.traits(name)
+
+
+class Backbone(nn.Module):
+    """A network that maps images, or volumes, to feature vectors.
+
+    Attributes:
+        dimensions: 2 for images, 3 for volumes.
+        dim: length of the features that the projector sees.
+        reads_layers: probes read CLS tokens of the last two layers instead of the pooled output.
+        stem_reduction: by what the stem's stride was divided.
+        multiple: local views must have a multiple of this many pixels a side; 0 where the network
+            takes one size only, so that local views are resized to the global size.
+    """
+
+    def __init__(self, config: BackboneConfig, channels: int, size: int) -> None:
+        """
+        Args:
+            config: the name and the stem's rule.
+            channels: of the images.
+            size: pixels a side of a global view.
+
+        Raises:
+            ConfigError: unknown name, or a network that cannot be built for this size.
+        """
+        super().__init__()
+        nominal = traits(config.name)
+        self.name = config.name
+        self.dimensions = nominal.dimensions
+        self.transformer = nominal.transformer
+        # A stem with less stride than the rule asks for is thinned as far as it goes.
+        wanted = stem_reduction(config, nominal.stride, size)
+        if config.stem_reduction == "auto":
+            wanted = min(wanted, nominal.stem)
+        fallbacks = [r for r in (4, 2, 1) if r < wanted and config.stem_reduction == "auto"]
+        for reduction in [wanted, *fallbacks]:
+            if nominal.dimensions == 3:
+                self.net = monai_networks.build(config, channels, size, reduction)
+            else:
+                self.net = timm_networks.build(config, channels, size, reduction, nominal.patch)
+            error = self._run(channels, size)
+            if error is None:
+                break
+        if error is not None:
+            usual = 224 if nominal.dimensions == 2 else 64
+            raise ConfigError(
+                f"the backbone {self.name!r} cannot take images of {size} px: {error}. "
+                f"Set --set views.global_size={usual}, or choose another backbone."
+            )
+        self.stem_reduction = reduction
+        self.dim = self._dim
+        self.reads_layers = nominal.patch > 1 and self._reads_layers(channels, size)
+        smaller = max(size * 7 // 16, 8)
+        multiples = (
+            (nominal.patch,) if nominal.patch > 1 else (1, max(nominal.stride // reduction, 1))
+        )
+        self.multiple = next(
+            (m for m in multiples if self._run(channels, max(round(smaller / m), 1) * m) is None), 0
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) or (N, C, D, H, W) standardised float -> (N, dim), pooled as it pools."""
+        return cast(Tensor, self.net(images))
+
+    def probe_features(self, images: Tensor) -> Tensor:
+        """What probes and downstream models use: (N, D).
+
+        Convolutional and hierarchical networks: the pooled output. ViTs: the CLS token (the mean of
+        the patches where there is none) of the last two layers, concatenated (LeJEPA, section 6).
+        """
+        if not self.reads_layers:
+            return self.forward(images)
+        net = cast(Any, self.net)
+        if hasattr(net, "two_layers"):
+            return cast(Tensor, net.two_layers(images))
+        has_cls = getattr(net, "cls_token", None) is not None
+        layers = net.forward_intermediates(
+            images,
+            indices=2,
+            norm=True,
+            output_fmt="NLC",
+            return_prefix_tokens=has_cls,
+            intermediates_only=True,
+        )
+        tokens = [layer[1][:, 0] if has_cls else layer.mean(1) for layer in layers]
+        return torch.cat(tokens, dim=1)
+
+    @torch.no_grad()
+    def _reads_layers(self, channels: int, size: int) -> bool:
+        """Whether the last two layers of a ViT can be read; hybrids yield their pooled output."""
+        self.reads_layers = True
+        try:
+            self.net.eval()
+            return self.probe_features(self._blank(channels, size)).ndim == 2
+        except (RuntimeError, AssertionError, ValueError, IndexError, TypeError, AttributeError):
+            return False
+        finally:
+            self.net.train()
+
+    def exempt_from_decay(self) -> set[str]:
+        """Names of the weights that the network's authors exempt from weight decay."""
+        names = getattr(self.net, "no_weight_decay", None)
+        return set(names()) if names is not None else set()
+
+    def strides_over_one_pixel(self, channels: int, size: int) -> bool:
+        """Whether an image of this size leaves 1x1 positions before a convolution with a stride.
+
+        The weight gradient of such a convolution in bfloat16 on the CPU is left unwritten by the
+        library behind PyTorch (seen in torch 2.15): it is whatever the memory held before.
+        """
+        found: list[bool] = []
+
+        def look(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            assert isinstance(part, (nn.Conv2d, nn.Conv3d))
+            lost = max(inputs[0].shape[2:]) == 1 and max(part.stride) > 1
+            found.append(lost and max(part.kernel_size) > 1)
+
+        kinds = (nn.Conv2d, nn.Conv3d)
+        convolutions = [part for part in self.net.modules() if isinstance(part, kinds)]
+        hooks = [part.register_forward_hook(look) for part in convolutions]
+        self._run(channels, size)
+        for hook in hooks:
+            hook.remove()
+        return any(found)
+
+    def _blank(self, channels: int, size: int) -> Tensor:
+        return torch.zeros(1, channels, *[size] * self.dimensions)
+
+    @torch.no_grad()
+    def _run(self, channels: int, size: int) -> Exception | None:
+        """Try one image of this size: what the network says is truer than any table of names."""
+        self.net.eval()
+        try:
+            self._dim = int(self(self._blank(channels, size)).shape[1])
+        except (RuntimeError, AssertionError, ValueError, IndexError) as error:
+            return error
+        finally:
+            self.net.train()
+        return None

@@ -1,0 +1,125 @@
+"""Networks of volumes: MONAI's, pooled to one vector, named `monai:…`."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from domainjepa.backbones.stem import Traits, thin_stem
+from domainjepa.config import BackboneConfig
+from domainjepa.errors import ConfigError, MissingExtra, did_you_mean
+
+PREFIX = "monai:"
+_RESNETS = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+_DENSENETS = ("densenet121", "densenet169", "densenet201")
+_NETWORKS = (*_RESNETS, *_DENSENETS, "swinunetr", "vit")
+
+
+def names() -> list[str]:
+    """All of them, installed or not."""
+    return [PREFIX + name for name in _NETWORKS]
+
+
+def traits(name: str) -> Traits:
+    """The traits of a network.
+
+    Raises:
+        ConfigError: no such network.
+    """
+    short = name.removeprefix(PREFIX)
+    if short not in _NETWORKS:
+        raise ConfigError(f"unknown backbone {name!r}.{did_you_mean(name, names())}")
+    if short == "vit":
+        return Traits(16, transformer=True, patch=16, dimensions=3)
+    if short == "swinunetr":
+        # Its patches are 2 voxels already; with 1 there were eight times as many tokens.
+        return Traits(32, transformer=True, patch=1, dimensions=3, stem=1)
+    return Traits(32, transformer=False, patch=1, dimensions=3)
+
+
+def build(config: BackboneConfig, channels: int, size: int, reduction: int) -> nn.Module:
+    """The network, (N, C, D, H, W) -> (N, dim), with its stem's stride divided.
+
+    Raises:
+        MissingExtra: without MONAI.
+        ConfigError: drop path for a network that has none.
+    """
+    try:
+        from monai.networks import nets
+    except ImportError as error:
+        raise MissingExtra("monai", "volumes", f"the backbone {config.name}") from error
+    short = config.name.removeprefix(PREFIX)
+    if config.drop_path and short != "swinunetr":
+        raise ConfigError(
+            f"backbone.drop_path = {config.drop_path}: {config.name} has none; of MONAI's networks "
+            "monai:swinunetr does. Leave it out."
+        )
+    net: nn.Module
+    if short in _RESNETS:
+        # A stride of 2 as in two dimensions and in MedicalNet; MONAI's own default is 1.
+        net = getattr(nets, short)(
+            n_input_channels=channels, conv1_t_stride=2, feed_forward=False, spatial_dims=3
+        )
+        thin_stem(net, reduction)
+    elif short in _DENSENETS:
+        net = getattr(nets, short)(spatial_dims=3, in_channels=channels, out_channels=1)
+        parts = cast(Any, net)
+        parts.class_layers.out = nn.Identity()
+        if reduction > 1:
+            parts.features.pool0 = nn.Identity()
+            thin_stem(net, reduction // 2)
+    elif short == "swinunetr":
+        net = PooledSwin(
+            nets.swin_unetr.SwinTransformer, channels, 2 // reduction, config.drop_path
+        )
+    else:
+        net = PooledViT(nets.ViT, channels, size, 16 // reduction)
+    return net
+
+
+class PooledSwin(nn.Module):
+    """The encoder of Swin UNETR (Tang et al. 2022, arXiv:2111.14791), its last map averaged."""
+
+    def __init__(self, network: Any, channels: int, patch: int, drop_path: float) -> None:
+        if patch < 1:
+            raise ConfigError("backbone.stem_reduction: monai:swinunetr takes 1 or 2.")
+        super().__init__()
+        self.swin = network(
+            in_chans=channels,
+            embed_dim=48,
+            window_size=(7, 7, 7),
+            patch_size=(patch,) * 3,
+            depths=(2, 2, 2, 2),
+            num_heads=(3, 6, 12, 24),
+            drop_path_rate=drop_path,
+            spatial_dims=3,
+        )
+
+    def forward(self, volumes: Tensor) -> Tensor:
+        """(N, C, D, H, W) -> (N, 768)."""
+        return cast(Tensor, self.swin(volumes)[-1].mean((2, 3, 4)))
+
+    def no_weight_decay(self) -> set[str]:
+        return {name for name, _ in self.named_parameters() if "position_bias" in name}
+
+
+class PooledViT(nn.Module):
+    """A ViT-B of volumes of one size, the mean of its tokens."""
+
+    def __init__(self, network: Any, channels: int, size: int, patch: int) -> None:
+        super().__init__()
+        self.vit = network(channels, img_size=size, patch_size=patch, spatial_dims=3)
+
+    def forward(self, volumes: Tensor) -> Tensor:
+        """(N, C, D, H, W) -> (N, 768)."""
+        return cast(Tensor, self.vit(volumes)[0].mean(1))
+
+    def two_layers(self, volumes: Tensor) -> Tensor:
+        """(N, 2 * 768): the means of the tokens of the last two layers."""
+        layers = self.vit(volumes)[1][-2:]
+        return torch.cat([self.vit.norm(layer).mean(1) for layer in layers], dim=1)
+
+    def no_weight_decay(self) -> set[str]:
+        return {"vit.patch_embedding.position_embeddings"}
