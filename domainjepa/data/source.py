@@ -275,7 +275,7 @@ def _opened(data: str | os.PathLike[str], loader: str | None, options: OpenOptio
         card = cards.named(os.fspath(data))
         path = cards.locate(card, options.download)
         options = cards.reading(card, options)
-    opener = _named_loader(loader) if loader else _sniff(path).open
+    opener = _named_loader(loader) if loader else sniff(path).open
     source = opener(path, options)
     file_name = path.resolve().name
     if card is None:
@@ -327,7 +327,7 @@ def _named_loader(name: str) -> Callable[[Path, OpenOptions], Source]:
     return opener
 
 
-def _sniff(path: Path) -> Loader:
+def sniff(path: Path) -> Loader:
     """The loader that knows the content; a suffix alone only makes the message better."""
     name, head = path.resolve().name, b""
     if not path.is_dir():
