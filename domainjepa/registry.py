@@ -80,7 +80,9 @@ LOADERS = Registry(
         "arrays": "domainjepa.data.arrays:ArraysLoader",
         "torchvision": "domainjepa.data.torchvision_sets:TorchvisionLoader",
         "cifar": "domainjepa.data.cifar:CifarLoader",
+        "fits": "domainjepa.data.fits:FITSLoader",
         "images": "domainjepa.data.images:ImagesLoader",
+        "nifti": "domainjepa.data.nifti:NIfTILoader",
     },
 )
 
@@ -90,6 +92,13 @@ DOMAINS = Registry(
     {
         "natural": "domainjepa.domains.natural:Natural",
         "astronomy": "domainjepa.domains.astronomy:Astronomy",
+        "radio": "domainjepa.domains.radio:Radio",
+        "radiography": "domainjepa.domains.radiography:Radiography",
+        "ct": "domainjepa.domains.ct:CT",
+        "mri": "domainjepa.domains.mri:MRI",
+        "ultrasound": "domainjepa.domains.ultrasound:Ultrasound",
+        "microscopy": "domainjepa.domains.microscopy:Microscopy",
+        "histopathology": "domainjepa.domains.histopathology:Histopathology",
     },
 )
 

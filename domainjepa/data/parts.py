@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from domainjepa.data.empty import RULE, background, holds_something
 from domainjepa.data.index import cache_folder
 from domainjepa.data.recent import Recent
 from domainjepa.data.source import Image, Source, spread
@@ -31,23 +32,12 @@ from domainjepa.writing import write_atomically
 Region = tuple[tuple[int, ...], tuple[int, ...]]
 """Start and stop along H, W or D, H, W."""
 
-SMALLEST_SHARE = 0.01
-"""Of the pixels of a part that must differ from the background."""
-TOLERANCE = 0.1
-"""Of the range of a sample's values: how far background reaches from its level, and how near an end
-of the range that level has to be."""
-_RULE = (
-    f"fewer than {SMALLEST_SHARE:.0%} of their pixels differ from the background (NaN, one value "
-    f"throughout, or values within {TOLERANCE:.0%} of the sample's most frequent one where that is "
-    "its darkest or brightest)"
-)
 Known = list[tuple[tuple[int, ...], str | None]]
 """For each sample its sides, and a "1" for each part that holds something and a "0" for the others;
 None where it cannot be read."""
 _VERSION = 1  # of the rule: another number looks anew
 _LOOKED_AT = 64  # parts that tell a sample's background
 _PIXELS = 4096  # of each
-_BINS = 50
 _SHOWN = 20  # samples from which on a bar is shown
 _WHOLE = 2**30  # bytes up to which a sample that could be read in parts is read at once
 
@@ -117,7 +107,7 @@ class Found:
     @property
     def left_out(self) -> str:
         """The end of a decision."""
-        return f"{self.empty:,} empty ones are left out: {_RULE}" if self.empty else "none is empty"
+        return f"{self.empty:,} empty ones are left out: {RULE}" if self.empty else "none is empty"
 
 
 def reads_parts(source: Source) -> bool:
@@ -190,7 +180,7 @@ def find_parts(
                 empty += 1
     if not of:
         raise DataError(
-            f"{whole.name} has nothing on it: of all its {empty:,} parts, {_RULE}. "
+            f"{whole.name} has nothing on it: of all its {empty:,} parts, {RULE}. "
             "`domainjepa inspect` shows the values."
         )
     found = Found(
@@ -247,48 +237,6 @@ def _holding(read: Callable[[Region], Image], parts: list[Region]) -> str:
         pixels.append(part[np.linspace(0, len(part) - 1, _PIXELS).astype(np.int64)])
     low, high = background(np.concatenate(pixels))
     return "".join(str(int(holds_something(read(part), low, high))) for part in parts)
-
-
-def background(pixels: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The values that are background, from low to high, by channel; NaN where there is none.
-
-    The most frequent of 50 levels between the 1st and the 99th percentile, if it lies within a
-    tenth of one end: all values beyond it on that side, and those within a tenth on the other.
-
-    Args:
-        pixels: (n, C).
-
-    Returns:
-        Two arrays (C,).
-    """
-    low, high = np.full((2, pixels.shape[1]), np.nan)
-    for channel, values in enumerate(pixels.T.astype(np.float64)):
-        values = values[np.isfinite(values)]
-        if not len(values):
-            continue
-        first, last = np.percentile(values, (1, 99))
-        reach = TOLERANCE * (last - first)
-        if reach == 0:
-            low[channel] = high[channel] = first
-            continue
-        counts, edges = np.histogram(values, bins=_BINS, range=(first, last))
-        level = edges[counts.argmax() : counts.argmax() + 2].mean()
-        if level - first <= reach:
-            low[channel], high[channel] = -np.inf, level + reach
-        elif last - level <= reach:
-            low[channel], high[channel] = level - reach, np.inf
-    return low, high
-
-
-def holds_something(part: Image, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
-    """Whether a part (…, C) is more than background and more than one value."""
-    pixels = part.reshape(-1, part.shape[-1])
-    nothing = (pixels >= low) & (pixels <= high)
-    if pixels.dtype.kind == "f":
-        nothing |= np.isnan(pixels)
-    if (~nothing.all(axis=1)).mean() < SMALLEST_SHARE:
-        return False
-    return bool((np.fmin.reduce(pixels) < np.fmax.reduce(pixels)).any())
 
 
 def _place(whole: Source, kind: str) -> Path:
