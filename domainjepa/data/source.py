@@ -116,6 +116,11 @@ class Source(ABC):
         return self[index].shape[:-1]
 
     @property
+    def reads_parts(self) -> bool:
+        """Whether `region` reads a part of a sample without the rest of it."""
+        return type(self).region is not Source.region
+
+    @property
     def channels(self) -> int:
         return self.shape[-1]
 
