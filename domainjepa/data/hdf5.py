@@ -1,7 +1,8 @@
 """HDF5: images in one data set, labels and the rest beside it.
 
 Samples are read one at a time into one buffer, in the order in which they lie in the file: fancy
-indexing is 20 to 300 times slower, and the low-level read twice as fast as `read_direct`.
+indexing is 20 to 300 times slower, the low-level read twice as fast as `read_direct`, and a whole
+chunk as it lies in the file twice as fast again.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data import prepared
 from domainjepa.data.columns import USUAL_NAMES, find_columns
 from domainjepa.data.damage import unreadable
 from domainjepa.data.hdf5_tree import Place, Tree, look, open_dataset
 from domainjepa.data.layout import USUAL_NAMES as IMAGE_NAMES
-from domainjepa.data.layout import Layout, layout_of, leaf, pick_images
+from domainjepa.data.layout import Layout, dimensions_of, layout_of, leaf, pick_images
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest
+from domainjepa.data.storage import Storage, in_bytes
 from domainjepa.errors import DataError, MissingExtra
 
 UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
 """What h5py raises on damaged files."""
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-MOST_PACKED = 10_000
-"""A file that claims more bytes of images than this many times its size is refused."""
 
 
 @dataclass(kw_only=True)
@@ -42,7 +43,7 @@ class HDF5Source(Source):
     layout: Layout
     stored_shape: tuple[int, ...]
     places: dict[str, Place] = field(repr=False)
-    _opened: tuple[int, h5py.File, h5py.Dataset] | None = field(
+    _opened: tuple[int, h5py.File, h5py.Dataset, bool] | None = field(
         default=None, init=False, repr=False, compare=False
     )
 
@@ -52,8 +53,11 @@ class HDF5Source(Source):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
 
-    def _dataset(self) -> h5py.Dataset:
-        """The open data set of this process: a handle must not be shared with a forked worker."""
+    def _dataset(self) -> tuple[h5py.Dataset, bool]:
+        """The open data set of this process: a handle must not be shared with a forked worker.
+
+        And whether each sample lies in the file as one chunk, just as it is in memory.
+        """
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = None
             file = h5py.File(self.place.file, "r")
@@ -61,8 +65,10 @@ class HDF5Source(Source):
             if dataset.shape != self.stored_shape:
                 raise DataError(f"{self.path.name} has changed since it was opened.")
             _require_filters(dataset)
-            self._opened = (os.getpid(), file, dataset)
-        return self._opened[2]
+            plain = dataset.dtype == self.dtype and not dataset.id.get_create_plist().get_nfilters()
+            one_chunk = dataset.chunks == (1, *self.stored_shape[1:])
+            self._opened = (os.getpid(), file, dataset, plain and one_chunk)
+        return self._opened[2:]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Image]:
         rows, position = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
@@ -82,7 +88,10 @@ class HDF5Source(Source):
         what = f"sample {first} of {self.place.path.strip('/')!r} in {self.path.name}"
         try:
             with unreadable(UNREADABLE, what):
-                stored = self._dataset().id
+                dataset, as_it_lies = self._dataset()
+                stored = dataset.id
+                if as_it_lies and _read_chunks(stored, first, buffer):
+                    return
                 space = stored.get_space()
                 space.select_hyperslab((first, *(0,) * (buffer.ndim - 1)), buffer.shape)
                 stored.read(h5py.h5s.create_simple(buffer.shape), space, buffer)
@@ -91,6 +100,13 @@ class HDF5Source(Source):
                 raise
             for offset in range(len(buffer)):  # find the one that cannot be read
                 self._read(first + offset, buffer[offset : offset + 1])
+
+    def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
+        sides = map(slice, start, stop)
+        with unreadable(UNREADABLE, f"sample {index} of {self.path.name}"):
+            dataset, _ = self._dataset()
+            stored: Image = dataset[(int(index), *self.layout.within(*sides))]
+        return self.layout.images(stored[None].astype(self.dtype, copy=False))[0]
 
     def column(self, name: str) -> NDArray[Any]:
         if name not in self.places:
@@ -119,24 +135,31 @@ class HDF5Loader(Loader):
 
     def _open(self, path: Path, where: str, options: OpenOptions) -> Source:
         tree = look(path, options.follow_links)
-        _refuse(tree, options, where)
-        name, layout = pick_images(tree.arrays, options.images, where)
-        place = tree.places[name]
-        with h5py.File(place.file, "r") as file:
-            dataset = open_dataset(file, place.path)
-            _check_size(dataset, name, path, options.max_sample_bytes)
-            _require_filters(dataset)
-            advice = _chunk_advice(dataset, name)
 
         def read(column: str) -> NDArray[Any]:
             return _read_column(tree.places[column], path)
 
-        columns = find_columns(tree.arrays, read, name, options, where)
-        columns.warnings += advice
+        told = _told(path)
+        layout = prepared.layout_in(tree.arrays, options) if told else None
+        if told and layout:
+            name, fields = "images", prepared.restored(told, tree.arrays, read, where)
+        else:
+            _refuse(tree, options, where)
+            dimensions = dimensions_of(tree.arrays, options.images, options.dimensions)
+            name, layout = pick_images(tree.arrays, options.images, where, dimensions)
+            fields = vars(find_columns(tree.arrays, read, name, options, where, layout))
+        place = tree.places[name]
+        with h5py.File(place.file, "r") as file:
+            dataset = open_dataset(file, place.path)
+            storage = _storage(dataset, name, where)
+            storage.check(options)
+            if not (dataset.is_virtual or dataset.external):
+                storage.check_claim(path.stat().st_size)
+            _require_filters(dataset)
         if tree.refused:
             names = ", ".join(sorted(tree.refused)[:10])
-            columns.decisions.append(f"left out, since they lead to other files: {names}")
-        return HDF5Source(
+            fields["decisions"].append(f"left out, since they lead to other files: {names}")
+        source = HDF5Source(
             name=path.stem,
             loader=self.name,
             shape=layout.shape,
@@ -147,8 +170,36 @@ class HDF5Loader(Loader):
             layout=layout,
             stored_shape=tree.arrays[name].shape,
             places=tree.places,
-            **vars(columns),
+            **fields,
         )
+        source.warnings += storage.advice()
+        if source.volumetric and options.dimensions == 2 and not told:
+            from domainjepa.data.volumes import slices
+
+            return slices(source, options)
+        return source
+
+
+def _told(path: Path) -> dict[str, Any] | None:
+    """What `domainjepa prepare` wrote about the file; None where it did not make it."""
+    with h5py.File(path, "r") as file:
+        if prepared.ATTRIBUTE not in file.attrs:
+            return None
+        kind = file.attrs.get_id(prepared.ATTRIBUTE)
+        if kind.dtype.kind != "S" or kind.shape:
+            return None
+        return prepared.about(bytes(file.attrs[prepared.ATTRIBUTE]))
+
+
+def _read_chunks(stored: h5py.h5d.DatasetID, first: int, buffer: NDArray[Any]) -> bool:
+    """Whole chunks of one sample each into a buffer (n, …); False where one was never written."""
+    origin = (0,) * (buffer.ndim - 1)
+    try:
+        for offset, sample in enumerate(buffer):
+            stored.read_direct_chunk((first + offset, *origin), out=sample.reshape(-1).view("u1"))
+    except (OSError, RuntimeError, ValueError):
+        return False  # the ordinary read gives the fill value, or says what is wrong
+    return True
 
 
 def _refuse(tree: Tree, options: OpenOptions, where: str) -> None:
@@ -168,29 +219,8 @@ def _refuse(tree: Tree, options: OpenOptions, where: str) -> None:
         )
 
 
-def _check_size(dataset: h5py.Dataset, name: str, path: Path, most: int) -> None:
-    """Raises DataError before anything is allocated that only the header asks for."""
-    where = path.name
-    if 0 in dataset.shape:
-        raise DataError(f"{name!r} in {where} is empty: its shape is {dataset.shape}.")
-    sample = int(np.prod(dataset.shape[1:], dtype=object)) * dataset.dtype.itemsize
-    for what, size in (("one sample", sample), ("one chunk", _chunk_bytes(dataset))):
-        if size > most:
-            raise DataError(
-                f"{what} of {name!r} in {where} would take {_bytes(size)}, more than "
-                f"{_bytes(most)}. If that is meant: --set data.max_sample_bytes={size}"
-            )
-    claimed, stored = sample * dataset.shape[0], path.stat().st_size
-    whole = not (dataset.is_virtual or dataset.external)
-    if whole and claimed > max(2**30, MOST_PACKED * stored):
-        raise DataError(
-            f"{name!r} claims {_bytes(claimed)} of images in a file of {_bytes(stored)}: "
-            f"{where} is damaged, unfinished, or made to exhaust memory."
-        )
-
-
-def _chunk_bytes(dataset: h5py.Dataset) -> int:
-    return int(np.prod(dataset.chunks or (0,), dtype=object)) * int(dataset.dtype.itemsize)
+def _storage(dataset: h5py.Dataset, name: str, where: str) -> Storage:
+    return Storage(name, where, dataset.shape, dataset.chunks, dataset.dtype.itemsize)
 
 
 def _require_filters(dataset: h5py.Dataset) -> None:
@@ -209,41 +239,17 @@ def _require_filters(dataset: h5py.Dataset) -> None:
             raise DataError(f"the HDF5 filter {code} is neither in h5py nor in hdf5plugin.")
 
 
-def _chunk_advice(dataset: h5py.Dataset, name: str) -> list[str]:
-    """A warning where one sample costs far more to read than it holds."""
-    if dataset.chunks is None:
-        return []
-    sides = zip(dataset.shape[1:], dataset.chunks[1:], strict=True)
-    pieces = int(np.prod([-(-side // chunk) for side, chunk in sides]))
-    sample = int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize
-    touched = pieces * _chunk_bytes(dataset)
-    if touched < max(4 * sample, 2**16):
-        return []
-    one = ", ".join(map(str, (1, *dataset.shape[1:])))
-    return [
-        f"{name!r} is stored in chunks of {'x'.join(map(str, dataset.chunks))}: one sample of "
-        f"{_bytes(sample)} takes {_bytes(touched)} to read, so training will wait for data. "
-        f"Rewrite it once with h5py: create_dataset({name!r}, shape, dtype, chunks=({one}))"
-    ]
-
-
 def _read_column(place: Place, path: Path, most: int = 2**30) -> NDArray[Any]:
     """A whole small data set, in native byte order."""
     what = f"{place.path.strip('/')!r} in {path.name}"
     with unreadable(UNREADABLE, what), h5py.File(place.file, "r") as file:
         dataset = open_dataset(file, place.path)
         size = int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize
-        size = max(size, _chunk_bytes(dataset))
+        size = max(size, _storage(dataset, place.path, path.name).chunk_bytes)
         if size > most:
-            raise DataError(f"{what} would take {_bytes(size)} to read; it is no column of labels.")
+            raise DataError(
+                f"{what} would take {in_bytes(size)} to read; it is no column of labels."
+            )
         _require_filters(dataset)
         values: NDArray[Any] = dataset[()]
     return values.astype(values.dtype.newbyteorder("="), copy=False)
-
-
-def _bytes(size: int) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}" if unit != "bytes" else f"{size} bytes"
-        size //= 1000
-    return f"{size:,} TB"

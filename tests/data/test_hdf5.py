@@ -297,7 +297,7 @@ def test_bad_chunking_warns_with_its_remedy(
         if storage.get("chunks") is True:  # h5py's own choice cuts samples into pieces
             assert chunks[0] > 1
     warnings = open_source(path).warnings
-    assert any("chunks=(1, 64, 64, 3)" in warning for warning in warnings) == warns
+    assert any("prepare --data set.h5" in warning for warning in warnings) == warns
 
 
 def test_a_missing_filter_names_its_extra(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
