@@ -105,20 +105,41 @@ def save_encoder(path: Path, backbone: Backbone, card: EncoderCard) -> None:
 
 
 def load_encoder(path: Path) -> tuple[EncoderCard, dict[str, Tensor]]:
-    """The card and the weights.
+    """The card and the weights of a run folder or a file.
 
     Raises:
         UserError: no such file, no encoder of this project, or bytes that are not those saved.
     """
+    return parse_encoder(read_encoder(path), path.name)
+
+
+def read_encoder(path: Path) -> bytes:
+    """The bytes of the artefact in a run folder or a file.
+
+    Raises:
+        UserError: there is none.
+    """
     if path.is_dir():
         path = path / FILE_NAME
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise UserError(
             f"no encoder at {path.parent.name}/{path.name}: {error.strerror}. Give a run folder or "
             f"an {FILE_NAME}."
         ) from error
+
+
+def parse_encoder(data: bytes, name: str) -> tuple[EncoderCard, dict[str, Tensor]]:
+    """The card and the weights in the bytes of an artefact.
+
+    Args:
+        data: a whole file.
+        name: what to call it in a message.
+
+    Raises:
+        UserError: no encoder of this project, or bytes that are not those saved.
+    """
     try:
         card = EncoderCard.model_validate_json(_metadata(data)["domainjepa"])
         weights = safetensors.torch.load(data)
@@ -132,11 +153,11 @@ def load_encoder(path: Path) -> tuple[EncoderCard, dict[str, Tensor]]:
     ) as error:
         reason = "its card is not valid" if isinstance(error, ValidationError) else str(error)
         raise UserError(
-            f"{path.name} is no encoder of domainjepa, or a damaged one ({reason})."
+            f"{name} is no encoder of domainjepa, or a damaged one ({reason})."
         ) from error
     if seal(card, weights) != card.sha256:
         raise UserError(
-            f"{path.name} is damaged: its SHA-256 is not {card.sha256[:12]}…, with which it was "
+            f"{name} is damaged: its SHA-256 is not {card.sha256[:12]}…, with which it was "
             "saved. Copy it anew from where it was made."
         )
     return card, weights

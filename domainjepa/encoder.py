@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from domainjepa.artefact import FILE_NAME, EncoderCard, load_encoder, weights_digest
+from domainjepa.artefact import FILE_NAME, EncoderCard, parse_encoder, read_encoder, weights_digest
 from domainjepa.backbones import Backbone
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
@@ -56,6 +56,8 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         weights: `untrained` draws fresh weights for the same network, keyed by the run's seed: the
             twin that pretraining has to beat.
     """
+
+    _carried: tuple[str, bytes] | None = None  # name and artefact of a copy without its file
 
     def __init__(
         self,
@@ -104,9 +106,9 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def untrained(self) -> FrozenEncoder:
         """The same network, sizes and standardisation with fresh weights."""
-        return FrozenEncoder(
-            self.encoder, batch_size=self.batch_size, device=self.device, weights="untrained"
-        )
+        twin = self.__sklearn_clone__()
+        twin.weights = "untrained"
+        return twin
 
     @property
     def card(self) -> EncoderCard:
@@ -115,13 +117,24 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self._card
 
     @property
+    def network(self) -> tuple[Backbone, Standardise]:
+        """The backbone and the standardisation before it, in evaluation mode."""
+        self._load()
+        return self._network_
+
+    @property
     def name(self) -> str:
         """A short name for tables."""
+        return self._folder if self.weights == "trained" else f"{self._folder} untrained"
+
+    @property
+    def _folder(self) -> str:
+        if self._carried and self._carried[0] == self.encoder:
+            return str(self.encoder)
         path = Path(self.encoder).resolve()
         if path.name == FILE_NAME:
             path = path.parent
-        name = path.name.removesuffix(".safetensors")
-        return name if self.weights == "trained" else f"{name} untrained"
+        return path.name.removesuffix(".safetensors")
 
     @property
     def sha256(self) -> str:
@@ -146,11 +159,23 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        # A pickle has to work where the file is not: take the weights along, on the CPU.
-        self._load()
-        for part in self._network_:
-            part.cpu()
-        return cast(dict[str, Any], super().__getstate__())
+        # A pickle or a skops file has to work where the artefact is not: it takes the bytes along,
+        # and the folder's name for tables, but no path.
+        name = self._folder
+        return {**self.get_params(), "encoder": name, "_carried": (name, self._bytes())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def __sklearn_clone__(self) -> FrozenEncoder:
+        copy = FrozenEncoder(**self.get_params())
+        copy._carried = self._carried
+        return copy
+
+    def _bytes(self) -> bytes:
+        if self._carried and self._carried[0] == self.encoder:
+            return self._carried[1]
+        return read_encoder(Path(self.encoder))
 
     def _load(self) -> None:
         wanted = (str(self.encoder), self.weights)
@@ -158,7 +183,7 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             return
         if self.weights not in ("trained", "untrained"):
             raise UserError(f"weights={self.weights!r}: choose trained or untrained")
-        card, weights = load_encoder(Path(self.encoder))
+        card, weights = parse_encoder(self._bytes(), Path(self.encoder).name)
         with torch.random.fork_rng():
             torch.manual_seed(key(card.config.get("seed", 0), "weights"))
             backbone = Backbone(card.backbone, card.channels, card.size)

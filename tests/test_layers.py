@@ -26,7 +26,7 @@ LAYERS = [
     {"checkpoint", "objective", "network", "views", "artefact", "encoder"},
     {"machine", "plan", "evaluation", "inspect"},
     {"progress", "report", "run_folder", "batches", "state", "monitor", "pretraining"},
-    {"embed", "demo", "selection"},
+    {"embed", "demo", "selection", "export"},
     {"cli"},
     {"__main__", "__init__"},
 ]

@@ -97,3 +97,23 @@ def select(
     console.print(selection.render(found))
     for warning in found.warnings:
         console.print(f"[yellow]warning[/yellow] {warning}", highlight=False)
+
+
+@app.command()
+def export(
+    encoder: Annotated[str, typer.Argument(help="A run folder or encoder.safetensors.")],
+    to: Annotated[str, typer.Option(help="sklearn, onnx or timm.")],
+    out: Annotated[Path, typer.Option(help="FILE.skops, FILE.onnx, or a folder for timm.")],
+    data: Annotated[
+        str | None, typer.Option(help="Labelled data: the pipeline ends in a classifier.")
+    ] = None,
+    loader: Loader = None,
+    set_: Set = None,
+) -> None:
+    """Write an encoder for scikit-learn, ONNX or timm."""
+    from domainjepa.encoder import FrozenEncoder
+    from domainjepa.export import export as write
+
+    source = opened(data, loader, set_) if data else None
+    usage = write(FrozenEncoder(encoder), to, out, source)
+    typer.echo(f"{out}\n{usage}")

@@ -1,0 +1,180 @@
+"""An encoder for other software: a scikit-learn pipeline, an ONNX graph, a timm model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from domainjepa.data.source import Source
+from domainjepa.encoder import FrozenEncoder
+from domainjepa.errors import MissingExtra, UserError, did_you_mean
+from domainjepa.writing import write_atomically
+
+
+def export(encoder: FrozenEncoder, to: str, out: Path, source: Source | None = None) -> str:
+    """Write an encoder for other software.
+
+    Args:
+        encoder: a trained one.
+        to: sklearn, onnx or timm.
+        out: the file, or for timm the folder, to write.
+        source: labelled data, for sklearn alone: the pipeline then ends in a classifier.
+
+    Returns:
+        How to use it, for a person.
+
+    Raises:
+        UserError: no such target, a target that cannot hold this encoder, or a file that is there.
+        MissingExtra: the package that writes it is not installed.
+    """
+    if to not in TARGETS:
+        raise UserError(f"export --to {to!r} is not known.{did_you_mean(to, TARGETS)}")
+    if out.exists():
+        raise UserError(f"{out.name} exists already: choose another --out, or remove it.")
+    if source is not None and to != "sklearn":
+        raise UserError(f"--data trains a classifier, which {to} does not take: leave it out.")
+    return TARGETS[to](encoder, out, source)
+
+
+class Features(nn.Module):
+    """(N, C, S, S) after the intensity, on the 0..1 scale -> (N, D) features."""
+
+    def __init__(self, encoder: FrozenEncoder) -> None:
+        super().__init__()
+        self.backbone, self.standardise = encoder.network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.backbone.probe_features(self.standardise(images))
+
+
+def to_sklearn(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
+    """A skops file with a pipeline: the encoder, and with labels LayerNorm and a classifier.
+
+    skops loads no type that the reader does not name, so opening such a file runs no code of it.
+    """
+    try:
+        import skops.io
+    except ImportError as error:
+        raise MissingExtra("skops", "export", "export --to sklearn") from error
+    from sklearn.pipeline import make_pipeline
+
+    steps: list[Any] = [encoder]
+    if source is not None:
+        steps.append(_classifier(encoder, source))
+    data = skops.io.dumps(make_pipeline(*steps))
+    trusted = skops.io.get_untrusted_types(data=data)
+    _write(out, lambda file: file.write(data))
+    return (
+        f"pipeline = skops.io.load({out.name!r}, trusted={trusted})\n"
+        f"pipeline.{'predict' if source is not None else 'transform'}(images)"
+    )
+
+
+def _classifier(encoder: FrozenEncoder, source: Source) -> Any:
+    """The linear probe of the evaluation, fitted on the training labels."""
+    from domainjepa.evaluation.features import features_of
+    from domainjepa.evaluation.protocol import read_protocol
+    from domainjepa.evaluation.splits import train_test
+    from domainjepa.evaluation.suite import fit_probe
+
+    protocol = read_protocol("linear")
+    train = train_test(source, protocol.seed).train
+    assert source.labels is not None  # train_test refuses a source without
+    labels = source.labels[train]
+    groups = None if source.groups is None else source.groups[train]
+    probe, _ = fit_probe(protocol, features_of(encoder, source, train), labels, groups)
+    return probe
+
+
+def to_onnx(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
+    """An ONNX graph from standardisation to features; its metadata hold the intensity."""
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  (the exporter of torch writes through it)
+    except ImportError as error:
+        raise MissingExtra("onnx", "export", "export --to onnx") from error
+    card = encoder.card
+    module = Features(encoder).eval()
+    sides = [card.size] * (3 if getattr(card, "dimensions", 2) == 3 else 2)
+    example = torch.zeros(2, card.channels, *sides)
+    program = torch.onnx.export(
+        module,
+        (example,),
+        dynamo=True,
+        verbose=False,
+        input_names=["images"],
+        output_names=["features"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+    )
+    assert program is not None
+    model = program.model_proto
+    model.doc_string = (
+        f"{card.backbone.name} pretrained by domainjepa. Input: (N, C, H, W) float32 of "
+        f"{card.size} px after the intensity of the metadata, 8-bit values divided by 255."
+    )
+    onnx.helper.set_model_props(
+        model,
+        {
+            "intensity": json.dumps(card.intensity),
+            "size": str(card.size),
+            "channels": str(card.channels),
+            "domain": card.domain,
+            "encoder_sha256": card.sha256,
+        },
+    )
+    onnx.checker.check_model(model)
+    _write(out, lambda file: file.write(model.SerializeToString()))
+    return model.doc_string
+
+
+def to_timm(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
+    """A folder with weights and `config.json` for `timm.create_model("local-dir:FOLDER")`."""
+    from timm.models import save_for_hf
+
+    card = encoder.card
+    backbone, _ = encoder.network
+    if card.backbone.name.startswith("monai:"):
+        raise UserError(f"{card.backbone.name} is no timm model: export --to onnx holds it.")
+    if card.backbone.stem_reduction != 1:
+        raise UserError(
+            f"the stride of this {card.backbone.name}'s stem was divided by "
+            f"{card.backbone.stem_reduction} for small images, which timm cannot build: export "
+            "--to onnx holds it as it is."
+        )
+    built: dict[str, Any] = {"in_chans": card.channels}
+    if backbone.reads_layers:  # a plain ViT, whose position embedding has the size of the images
+        built |= {"img_size": card.size, "dynamic_img_size": True}
+    seen = {
+        "mean": list(card.mean),
+        "std": list(card.std),
+        "input_size": [card.channels, card.size, card.size],
+    }
+    save_for_hf(
+        backbone.net,
+        str(out),
+        model_config={"pretrained_cfg": seen},
+        model_args=built,
+        safe_serialization=True,
+    )
+    return (
+        f'model = timm.create_model("local-dir:{out.name}", pretrained=True, num_classes=0)\n'
+        "Its mean and std are of images after the intensity: "
+        f"{json.dumps(card.intensity)}"
+    )
+
+
+TARGETS: dict[str, Callable[[FrozenEncoder, Path, Source | None], str]] = {
+    "sklearn": to_sklearn,
+    "onnx": to_onnx,
+    "timm": to_timm,
+}
+
+
+def _write(out: Path, write: Callable[[Any], object]) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, write)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from rich.console import Console
+
+from domainjepa.data.source import open_source
+from domainjepa.encoder import FrozenEncoder
+from domainjepa.errors import UserError
+from domainjepa.export import export
+from domainjepa.pretraining import pretrain
+
+from .conftest import tiny
+
+IMAGES = np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3), dtype=np.uint8)
+
+
+def test_a_pipeline_without_its_run(run: Path, tmp_path: Path) -> None:
+    skops = pytest.importorskip("skops.io")
+    expected = FrozenEncoder(run).transform(IMAGES)
+    out = tmp_path / "encoder.skops"
+    usage = export(FrozenEncoder(run), "sklearn", out)
+    types = skops.get_untrusted_types(file=out)
+    assert set(types) == {"domainjepa.encoder.FrozenEncoder"}
+    assert str(types) in usage
+    pipeline = skops.load(out, trusted=types)
+    np.testing.assert_array_equal(pipeline.transform(IMAGES), expected)
+    assert str(run.parent).encode() not in out.read_bytes()
+
+
+def test_a_pipeline_that_ends_in_a_classifier(run: Path, blobs: Path, tmp_path: Path) -> None:
+    skops = pytest.importorskip("skops.io")
+    source = open_source(blobs)
+    out = tmp_path / "classifier.skops"
+    export(FrozenEncoder(run), "sklearn", out, source)
+    pipeline = skops.load(out, trusted=skops.get_untrusted_types(file=out))
+    predicted = pipeline.predict(source)
+    assert predicted.shape == (len(source),)
+    assert source.labels is not None
+    train = source.rows("train")
+    assert (predicted == source.labels)[train].mean() > 0.6
+
+
+def test_an_onnx_graph_gives_the_same_features(run: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    from onnx.reference import ReferenceEvaluator
+
+    encoder = FrozenEncoder(run)
+    out = tmp_path / "encoder.onnx"
+    export(encoder, "onnx", out)
+    model = onnx.load(out)
+    scaled = (IMAGES / np.float32(255)).transpose(0, 3, 1, 2).astype(np.float32)
+    (features,) = ReferenceEvaluator(model).run(None, {"images": scaled})
+    np.testing.assert_allclose(features, encoder.transform(IMAGES), atol=1e-4, rtol=1e-4)
+    told = {prop.key: prop.value for prop in model.metadata_props}
+    assert json.loads(told["intensity"]) == encoder.card.intensity
+    assert told["encoder_sha256"] == encoder.card.sha256
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit"])
+def test_a_timm_model_gives_the_same_features(
+    backbone: str, run: Path, blobs: Path, tmp_path: Path
+) -> None:
+    if backbone == "test_vit":
+        run = tmp_path / "vit"
+        config = tiny(blobs, backbone__name=backbone, steps=1, views__num_local=0)
+        pretrain(config, run, console=Console(quiet=True))
+    encoder = FrozenEncoder(run)
+    out = tmp_path / "timm"
+    export(encoder, "timm", out)
+    model = timm.create_model(f"local-dir:{out}", pretrained=True, num_classes=0).eval()
+    shape = (-1, 1, 1)
+    mean, std = (torch.tensor(model.pretrained_cfg[name]).view(shape) for name in ("mean", "std"))
+    scaled = torch.from_numpy(IMAGES).permute(0, 3, 1, 2) / 255
+    with torch.inference_mode():
+        theirs = model((scaled - mean) / std)
+        ours = encoder.network[0](encoder.network[1](scaled))
+    torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
+
+
+def test_what_cannot_be_exported_is_told(run: Path, blobs: Path, tmp_path: Path) -> None:
+    encoder = FrozenEncoder(run)
+    with pytest.raises(UserError, match="Did you mean onnx"):
+        export(encoder, "onyx", tmp_path / "a")
+    (tmp_path / "there").touch()
+    with pytest.raises(UserError, match="exists already"):
+        export(encoder, "onnx", tmp_path / "there")
+    with pytest.raises(UserError, match="--data trains a classifier"):
+        export(encoder, "timm", tmp_path / "b", open_source(blobs))
