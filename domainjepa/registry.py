@@ -82,7 +82,9 @@ LOADERS = Registry(
         "cifar": "domainjepa.data.cifar:CifarLoader",
         "fits": "domainjepa.data.fits:FITSLoader",
         "images": "domainjepa.data.images:ImagesLoader",
+        "table": "domainjepa.data.table:TableLoader",
         "nifti": "domainjepa.data.nifti:NIfTILoader",
+        "dicom": "domainjepa.data.dicom:DicomLoader",
     },
 )
 

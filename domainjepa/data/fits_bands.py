@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from domainjepa.data.fits_headers import ImageHDU
+from domainjepa.data.fits_images import ImageHDU
 from domainjepa.data.layout import MOST_CHANNELS, SMALLEST_SIDE, leaf
 from domainjepa.data.layout import USUAL_NAMES as IMAGE_NAMES
 from domainjepa.errors import DataError, did_you_mean
@@ -44,6 +44,11 @@ class Stack:
         channels = len(self.planes) if self.planes is not None else of.get("C", 1)
         sides = tuple(of[axis] for axis in "DHW" if axis in of)
         return (*sides, channels * len(self.hdus))
+
+    @property
+    def make(self) -> tuple[str, int]:
+        """What all samples of a source share: how the axes lie, and how many channels there are."""
+        return self.axes, self.shape[-1]
 
 
 def choose(hdus: Sequence[ImageHDU], hdu: str | None, options: OpenOptions) -> Stack:
@@ -173,7 +178,9 @@ def _stacked(hdus: Sequence[ImageHDU], options: OpenOptions) -> Stack:
     found = [find(hdus, band, "bands") for band in options.bands]
     check_sides(found, options.bands)
     axes = axes_of(found[0], replace(options, bands=()))
-    names = ", ".join(f"{band} is HDU {hdu}" for band, hdu in zip(options.bands, found, strict=True))
+    names = ", ".join(
+        f"{band} is HDU {hdu}" for band, hdu in zip(options.bands, found, strict=True)
+    )
     return Stack(tuple(found), axes, None, (f"bands: {names}", *values(found[0])))
 
 

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.fits_headers import ImageHDU, offset_binary, unpacked
+from domainjepa.data.fits_headers import unpacked
+from domainjepa.data.fits_images import ImageHDU, offset_binary
+from domainjepa.data.recent import Recent
 from domainjepa.errors import DataError
 
 
@@ -21,6 +23,7 @@ def pixels(
     axes: str,
     where: Mapping[str, slice | int],
     planes: Sequence[int] | None = None,
+    recent: Recent | None = None,
 ) -> NDArray[Any]:
     """A part of an image as values, in native byte order and `hdu.dtype`.
 
@@ -32,6 +35,7 @@ def pixels(
         axes: a letter for each axis of `hdu.shape`: N sample, C band, D, H, W.
         where: letter -> what to read of that axis; C is read whole.
         planes: bands to keep, or None for all.
+        recent: keeps what was unpacked from a gzip for further parts of it.
 
     Returns:
         (H, W, C) or (D, H, W, C), C-contiguous; C is 1 where there is no such axis.
@@ -40,7 +44,7 @@ def pixels(
         DataError, and what astropy, gzip and numpy raise on damaged files.
     """
     index = tuple(where.get(axis, slice(None)) for axis in axes)
-    stored = _stored(path, hdu, index)
+    stored = _stored(path, hdu, index, recent)
     left = [axis for axis, part in zip(axes, index, strict=True) if isinstance(part, slice)]
     stored = np.moveaxis(stored, left.index("C"), -1) if "C" in left else stored[..., None]
     if planes is None:
@@ -56,7 +60,7 @@ def physical(stored: NDArray[Any], hdu: ImageHDU) -> NDArray[Any]:
     """BZERO + BSCALE * stored, and NaN where BLANK (FITS standard 4.0, section 4.4.2.5).
 
     Args:
-        stored: in native byte order.
+        stored: in native byte order; may be changed.
 
     Returns:
         In `hdu.dtype`; the same array where nothing is to be done.
@@ -65,9 +69,10 @@ def physical(stored: NDArray[Any], hdu: ImageHDU) -> NDArray[Any]:
         if not offset_binary(hdu.bitpix, hdu.scale, hdu.zero):
             return stored
         # Adding half the range is flipping the highest bit.
-        unsigned = stored.view(f"u{stored.itemsize}")
-        return (unsigned ^ unsigned.dtype.type(1 << (hdu.bitpix - 1))).view(hdu.dtype)
-    values = stored.astype(hdu.dtype, copy=False)
+        unsigned: NDArray[Any] = stored.view(f"u{stored.itemsize}")
+        unsigned ^= unsigned.dtype.type(1 << (hdu.bitpix - 1))
+        return unsigned.view(hdu.dtype)
+    values: NDArray[Any] = stored.astype(hdu.dtype, copy=False)
     if hdu.scale != 1:
         values = values * hdu.dtype.type(hdu.scale)
     if hdu.zero != 0:
@@ -77,18 +82,25 @@ def physical(stored: NDArray[Any], hdu: ImageHDU) -> NDArray[Any]:
     return values
 
 
-def _stored(path: Path, hdu: ImageHDU, index: tuple[slice | int, ...]) -> NDArray[Any]:
+def _stored(
+    path: Path, hdu: ImageHDU, index: tuple[slice | int, ...], recent: Recent | None
+) -> NDArray[Any]:
     """A part of the image as it is stored, in any byte order; what is not copied lies in a map."""
     if hdu.storage == "tiles":
         return _from_tiles(path, hdu, index)
     if hdu.storage == "gzip":
-        with unpacked(path) as file:
-            content = file.read(hdu.offset + hdu.nbytes)
-        count = math.prod(hdu.shape)
-        return np.frombuffer(content, hdu.stored, count, hdu.offset).reshape(hdu.shape)[index]
+        if recent is None or all(part == slice(None) for part in index):
+            return _from_gzip(path, hdu)[index]
+        return recent.get((path, hdu.number), lambda: _from_gzip(path, hdu))[index]
     if path.stat().st_size < hdu.offset + hdu.nbytes:
         raise DataError("it is shorter than when it was opened")
     return np.memmap(path, hdu.stored, "r", hdu.offset, hdu.shape)[index]
+
+
+def _from_gzip(path: Path, hdu: ImageHDU) -> NDArray[Any]:
+    with unpacked(path) as file:
+        content = file.read(hdu.offset + hdu.nbytes)
+    return np.frombuffer(content, hdu.stored, math.prod(hdu.shape), hdu.offset).reshape(hdu.shape)
 
 
 def _from_tiles(path: Path, hdu: ImageHDU, index: tuple[slice | int, ...]) -> NDArray[Any]:

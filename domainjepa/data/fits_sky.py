@@ -1,4 +1,4 @@
-"""Where the pixels of a FITS image lie on the sky, by its header (Calabretta & Greisen 2002; SIP)."""
+"""Where the pixels of a FITS image lie on the sky: its header's WCS, with SIP distortion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.fits_headers import ImageHDU
+from domainjepa.data.fits_images import ImageHDU
 from domainjepa.errors import DataError
 
 SAME_GRID = 0.5
@@ -53,8 +53,8 @@ def check_grids(parts: list[tuple[Path, ImageHDU]], bands: tuple[str, ...]) -> N
         apart = float(np.abs(to_pixels(path, hdu, there) - corners).max())
         if not apart <= SAME_GRID:
             raise DataError(
-                f"the bands {first} and {band} lie on different grids of the sky: their corners are "
-                f"{apart:.3g} pixels apart; bring them to one grid (astropy's reproject does)"
+                f"the bands {first} and {band} lie on different grids of the sky: their corners "
+                f"are {apart:.3g} pixels apart; bring them to one grid (astropy's reproject does)"
             )
 
 

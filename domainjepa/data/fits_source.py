@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data import fits_pixels
 from domainjepa.data.damage import reason
-from domainjepa.data.fits_headers import ImageHDU
-from domainjepa.data.fits_pixels import pixels
+from domainjepa.data.fits_images import ImageHDU
 from domainjepa.data.folder import MOST_TIMES
+from domainjepa.data.recent import Recent
 from domainjepa.data.source import Image, Source, content_digest, spread
 from domainjepa.errors import DataError, UserError
 
@@ -33,14 +35,16 @@ class FITSSource(Source):
         objects: one for each sample, or the one cube whose planes are the samples.
         axes: of every image, a letter each, as in `fits_bands`.
         planes: of a cube, those that are kept; None for all.
+        columns: values of header keywords, one for each sample.
     """
 
     root: Path = field(repr=False)
     objects: list[Object] = field(repr=False)
     axes: str
     planes: tuple[int, ...] | None = None
-    cards: dict[str, list[Any]] = field(default_factory=dict, repr=False)
     max_sample_bytes: int
+    columns: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    _recent: Recent = field(default_factory=Recent, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         first = self.objects[0]
@@ -54,20 +58,30 @@ class FITSSource(Source):
     def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
         return self._read(index, [slice(*ends) for ends in zip(start, stop, strict=True)])
 
-    def _read(self, index: int, window: Sequence[slice] = ()) -> Image:
-        """A sample, or the window along (H, W) or (D, H, W) of it."""
+    def parts(self, index: int) -> tuple[Part, ...]:
+        """The images of a sample."""
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {self.name}, which has {len(self)}")
         parts = self.objects[0 if "N" in self.axes else index]
         if isinstance(parts, DataError):
             raise DataError(f"sample {index}: {parts}")
+        return parts
+
+    def _read(self, index: int, window: Sequence[slice] = ()) -> Image:
+        """A sample, or the window along (H, W) or (D, H, W) of it."""
+        self.check_size(index, window)
+        return self.pixels(index, window)
+
+    def pixels(self, index: int, window: Sequence[slice]) -> Image:
+        """A window along (H, W) or (D, H, W) of the images of a sample, all where it is empty."""
         where: dict[str, slice | int] = {"N": index}
         where |= zip([axis for axis in self.axes if axis in "DHW"], window, strict=False)
         images = []
-        for name, hdu in parts:
+        for name, hdu in self.parts(index):
             try:
-                self._check_size(hdu, where)
-                image = pixels(self.root / name, hdu, self.axes, where, self.planes)
+                image = fits_pixels.pixels(
+                    self.root / name, hdu, self.axes, where, self.planes, recent=self._recent
+                )
             except Exception as error:  # damaged tiles and gzips raise whatever comes to hand
                 said = str(error) if isinstance(error, UserError) else reason(error)
                 raise DataError(
@@ -77,30 +91,32 @@ class FITSSource(Source):
         image = images[0] if len(images) == 1 else np.concatenate(images, axis=-1)
         return image.astype(self.dtype, copy=False)
 
-    def _check_size(self, hdu: ImageHDU, where: dict[str, slice | int]) -> None:
+    def sides(self, index: int) -> tuple[int, ...]:
+        _, hdu = self.parts(index)[0]
+        return tuple(side for axis, side in zip(self.axes, hdu.shape, strict=True) if axis in "DHW")
+
+    def check_size(self, index: int, window: Sequence[slice] = ()) -> None:
         """Raises DataError before anything is allocated that only a header asks for."""
-        size = hdu.dtype.itemsize
-        for axis, side in zip(self.axes, hdu.shape, strict=True):
-            part = where.get(axis, slice(None))
-            size *= len(range(side)[part]) if isinstance(part, slice) else 1
+        parts, sides = self.parts(index), self.sides(index)
+        window = window or [slice(None)] * len(sides)
+        size = math.prod(len(range(side)[one]) for side, one in zip(sides, window, strict=True))
+        size *= self.channels * max(self.dtype.itemsize, parts[0][1].stored.itemsize)
         if size > self.max_sample_bytes:
             raise DataError(
-                f"it would take {size:,} bytes, more than {self.max_sample_bytes:,}. Cut it into "
-                "tiles: --set data.tile=256; or, if it is meant whole: "
-                f"--set data.max_sample_bytes={size}"
+                f"sample {index} of {self.name} would take {size:,} bytes, more than "
+                f"{self.max_sample_bytes:,}. Cut it into tiles: --set data.tile=256; or, if it is "
+                f"meant whole: --set data.max_sample_bytes={size}"
             )
 
     def column(self, name: str) -> NDArray[Any]:
-        """A header keyword of each sample's first file, in lower case.
+        """A header keyword in lower case, (N,).
 
-        Numbers are float64, NaN where a file has none; RA and DEC are degrees.
+        Numbers are float64, NaN where a file has none, or int64; RA and DEC are degrees.
         """
-        if name not in self.cards:
-            return super().column(name)
-        return as_column(name, self.cards[name])
+        return self.columns[name] if name in self.columns else super().column(name)
 
     def content_key(self) -> str:
-        """One file's content, or all names and size and time of at most 10,000; and what is read."""
+        """The one file's content, or names, sizes and times of at most 10,000; and what is read."""
         parts = [part for one in self.objects if not isinstance(one, DataError) for part in one]
         names = list(dict.fromkeys(name for name, _ in parts))
         chosen = f"{self.axes} {self.planes} {[hdu.number for _, hdu in parts[:16]]}"
@@ -113,12 +129,14 @@ class FITSSource(Source):
         return digest.hexdigest()
 
 
-def as_column(name: str, cards: list[Any]) -> NDArray[Any]:
-    """Values of one keyword -> float64, or strings where one of them is no number."""
-    numbers = [card for card in cards if card is not None]
-    if all(isinstance(card, int | float) for card in numbers):
+def as_column(name: str, cards: Sequence[Any]) -> NDArray[Any]:
+    """Values of one keyword, None where there is none -> int64, float64, or strings."""
+    told = [card for card in cards if card is not None]
+    if all(isinstance(card, int | float) for card in told):
+        if len(told) == len(cards) and all(isinstance(card, int) for card in told):
+            return np.array(cards, np.int64)
         return np.array([np.nan if card is None else card for card in cards], np.float64)
-    if name in ("ra", "dec"):
+    if name in ("RA", "DEC"):
         return np.array([_degrees(name, card) for card in cards], np.float64)
     return np.array(["" if card is None else str(card) for card in cards])
 
@@ -130,6 +148,6 @@ def _degrees(name: str, card: Any) -> float:
     if card is None or isinstance(card, int | float):
         return np.nan if card is None else float(card)
     try:
-        return float(Angle(card, unit="hourangle" if name == "ra" else "deg").deg)
+        return float(Angle(card, unit="hourangle" if name == "RA" else "deg").deg)
     except ValueError:
-        return float("nan")
+        return np.nan

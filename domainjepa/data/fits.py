@@ -1,0 +1,219 @@
+"""FITS: images of telescopes, by HDU, cube, file and band, compressed (`.fz`, `.gz`) or not."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from domainjepa.data.columns import find_columns
+from domainjepa.data.damage import unreadable
+from domainjepa.data.fits_bands import choose
+from domainjepa.data.fits_folder import Objects, look, one_a_band, one_a_file, stem
+from domainjepa.data.fits_headers import GZIP
+from domainjepa.data.fits_images import Contents, contents, value_dtype
+from domainjepa.data.fits_sky import check_grids
+from domainjepa.data.fits_source import FITSSource, as_column
+from domainjepa.data.folder import read_folders, warn_of_links
+from domainjepa.data.layout import Array
+from domainjepa.data.listing import ends_in, list_files
+from domainjepa.data.source import Loader, OpenOptions, Source
+from domainjepa.errors import DataError
+
+KEYWORDS = ("RA", "DEC", "OBJECT")
+"""Header keywords that `column` reads, beside those that the user names."""
+
+
+class FITSLoader(Loader):
+    """Opens FITS files and folders of them."""
+
+    name = "fits"
+    title = "FITS"
+    suffixes = (".fits", ".fit", ".fts", ".fz", ".fits.gz", ".fit.gz", ".fts.gz")
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        if head.startswith(GZIP):
+            try:
+                head = zlib.decompressobj(wbits=31).decompress(head, 80)
+            except zlib.error:
+                return False
+        return head.startswith(b"SIMPLE  =")
+
+    def sniff_folder(self, path: Path, names: Sequence[str]) -> bool:
+        return any(ends_in(name, self.suffixes) for name in names)
+
+    def open(self, path: Path, options: OpenOptions) -> Source:
+        if not path.is_dir():
+            return _one_file(path, options)
+        pattern, hdu = _apart(options.images)
+        found = list_files(path, self.suffixes, replace(options, images=pattern))
+        source = _many_files(found.root, found.files, hdu, options, strict=False)
+        warn_of_links(source, found.links)
+        return source
+
+    def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:
+        hdu = _apart(options.images)[1]
+        return _many_files(root, files, hdu, replace(options, bands=()), strict=True)
+
+
+def _apart(images: str | None) -> tuple[str | None, str | None]:
+    """`data.images` of a folder -> a pattern of names and an HDU: `*_g.fits`, `SCI`, `*.fits[SCI]`.
+
+    The brackets are those of CFITSIO's extended file names.
+    """
+    if not images:
+        return None, None
+    match = re.fullmatch(r"(.*?)(?:\[([\w ,-]+)\])?", images)
+    pattern, hdu = match.groups() if match else (images, None)
+    if hdu is None and not re.search(r"[*?.\[]", images):
+        return None, images
+    return pattern or None, hdu
+
+
+def _one_file(path: Path, options: OpenOptions) -> Source:
+    """One file: an image, a cube, HDUs as bands, or HDUs as samples."""
+    with unreadable((OSError, EOFError, ValueError, zlib.error), path.name):
+        found = contents(path, options.max_sample_bytes, _keywords(options))
+    try:
+        if options.axis == "hdus":
+            return _hdus(path, found, options)
+        stack = choose(found.hdus, options.images, options)
+        parts = tuple((path.name, hdu) for hdu in stack.hdus)
+        if len(parts) > 1:
+            check_grids([(path, hdu) for hdu in stack.hdus], options.bands)
+    except DataError as error:
+        raise DataError(f"{path.name}: {error}") from error
+    objects = Objects(stack, [parts], [0], [], list(stack.decisions))
+    source = _source(stem(path.name), path.parent, objects, options)
+    _add_columns(source, [found.cards] if len(source) == 1 else [], options)
+    return source
+
+
+def _hdus(path: Path, found: Contents, options: OpenOptions) -> Source:
+    """Each HDU that is like the first is a sample."""
+    alone = replace(options, axis=None)
+    stacks = [choose([hdu], None, alone) for hdu in found.hdus]
+    if not stacks or "N" in stacks[0].axes:
+        raise DataError("data.axis=hdus: the first HDU is no image of few bands")
+    alike = [stack for stack in stacks if stack.make == stacks[0].make]
+    objects = Objects(
+        stacks[0], [((path.name, stack.hdus[0]),) for stack in alike], [0] * len(alike), []
+    )
+    objects.decisions.append(f"samples: {len(alike):,} HDUs, from {stacks[0].hdus[0]} on")
+    if len(alike) < len(stacks):
+        objects.warnings.append(
+            f"{len(stacks) - len(alike):,} HDUs are left out: they have not the bands of the first"
+        )
+    return _source(stem(path.name), path.parent, objects, options)
+
+
+def _many_files(
+    root: Path, files: Sequence[str], hdu: str | None, options: OpenOptions, *, strict: bool
+) -> Source:
+    opened = look(root, files, _keywords(options), options)
+    if options.bands and not _holds_bands(opened, hdu, options):
+        objects = one_a_band(root, files, opened, hdu, options)
+    else:
+        objects = one_a_file(root, files, opened, hdu, options, strict=strict)
+        objects.decisions += objects.stack.decisions
+    objects.decisions.insert(0, f"images: {len(objects.objects):,} samples of {len(files):,} files")
+    source = _source(root.name, root, objects, options)
+    source.ids = np.array(objects.ids)
+    if not strict and options.labels is None:
+        read_folders(source, [files[place] for place in objects.places])
+    chosen = [opened[place] for place in objects.places]
+    _add_columns(
+        source, [{} if isinstance(one, DataError) else one.cards for one in chosen], options
+    )
+    return source
+
+
+def _holds_bands(
+    opened: Sequence[Contents | DataError], hdu: str | None, options: OpenOptions
+) -> bool:
+    """Whether the bands are HDUs or planes of the first file that can be read."""
+    for one in opened:
+        if not isinstance(one, DataError):
+            try:
+                choose(one.hdus, hdu, options)
+            except DataError:
+                return False
+            return True
+    return False
+
+
+def _source(
+    name: str,
+    root: Path,
+    found: Objects,
+    options: OpenOptions,
+) -> FITSSource:
+    """The source of these objects."""
+    good = [one for one in found.objects if not isinstance(one, DataError)]
+    if not good:
+        raise next(one for one in found.objects if isinstance(one, DataError))
+    dtypes = {value_dtype(*hdu.make) for parts in good for _, hdu in parts}
+    source = FITSSource(
+        name=name,
+        loader="fits",
+        shape=replace(found.stack, hdus=tuple(hdu for _, hdu in good[0])).shape,
+        dtype=np.result_type(*dtypes),
+        root=root,
+        objects=found.objects,
+        axes=found.stack.axes,
+        planes=found.stack.planes,
+        max_sample_bytes=options.max_sample_bytes,
+        decisions=found.decisions,
+        warnings=found.warnings,
+    )
+    if len(dtypes) > 1:
+        told = ", ".join(sorted(dtype.name for dtype in dtypes))
+        source.decisions.append(f"values: {told} are mixed, and all become {source.dtype}")
+    sizes = len({parts[0][1].shape for parts in good})
+    if sizes > 1:
+        source.decisions.append(f"sizes differ: {sizes:,} of them; the shape is the first's")
+    bad = [one for one in found.objects if isinstance(one, DataError)]
+    if bad:
+        source.warnings.append(f"{len(bad):,} samples cannot be read, the first: {bad[0]}")
+    if not options.tile:
+        source.check_size(found.objects.index(good[0]))
+    return source
+
+
+def _add_columns(source: FITSSource, cards: Sequence[dict[str, Any]], options: OpenOptions) -> None:
+    """Header keywords as columns, in lower case; labels, groups and split among those asked for."""
+    names = {name for one in cards for name in one}
+    source.columns = {
+        name.lower(): as_column(name, [one.get(name) for one in cards]) for name in sorted(names)
+    }
+    source.keys = tuple(source.columns)
+    arrays = {name: Array(values.shape, values.dtype) for name, values in source.columns.items()}
+    arrays["images"] = Array((len(source), *source.shape), source.dtype)
+    asked: dict[str, Any] = {role: name.lower() for role, name in _asked(options).items()}
+    found = find_columns(
+        arrays,
+        source.columns.__getitem__,
+        "images",
+        replace(options, **asked),
+        f"the headers of {source.name}",
+    )
+    source.decisions += found.decisions[1:]  # the first tells of the images
+    source.warnings += found.warnings
+    for role in ("labels", "classes", "groups", "split"):
+        if getattr(found, role) is not None:
+            setattr(source, role, getattr(found, role))
+
+
+def _asked(options: OpenOptions) -> dict[str, str]:
+    """Role -> name, of the columns that the user names."""
+    roles = {role: getattr(options, role) for role in ("labels", "groups", "split")}
+    return {role: name for role, name in roles.items() if name is not None}
+
+
+def _keywords(options: OpenOptions) -> tuple[str, ...]:
+    return (*KEYWORDS, *(name.upper() for name in _asked(options).values()))
