@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.domains.bands import Background, Gain, Grey
-from domainjepa.domains.domain import Domain, ViewSpec, ViewTransform, mentioned
-from domainjepa.domains.intensity import Intensity, fit_asinh, fit_scale
+from domainjepa.domains.domain import (
+    MEDICAL_FORMATS,
+    Domain,
+    Evidence,
+    ViewSpec,
+    ViewTransform,
+    named,
+)
+from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.sky import PSFBlur, SkyCrop, SkyNoise
+from domainjepa.domains.stretches import fit_stretch
 
 Image = NDArray[Any]
 
 WORDS = (
     "astro", "galax", "sky", "sdss", "decals", "legacysurvey", "panstarrs", "hsc", "hst", "jwst",
     "euclid", "rubin", "lsst", "gaia", "redshift", "elliptical", "edge on", "merger", "quasar",
-    "supernova", "nebula", "telescope", "cosmos", "objid", "pxscale", "frdeep",
+    "supernova", "nebula", "telescope", "cosmos", "objid", "pxscale",
 )  # fmt: skip
 
 
@@ -33,20 +40,25 @@ class Astronomy(Domain):
     summary = "galaxies and other objects of the sky; renderings and float multi-band data"
 
     @classmethod
-    def suits(cls, dtype: np.dtype[Any], channels: int, words: str) -> tuple[float, str]:
-        found = mentioned(WORDS, words)
-        if found:
-            return 0.9, f"the names that came with the data say {found}"
-        if dtype.kind == "f" and channels not in (1, 3):
-            return 0.6, f"{channels} bands of floating-point values"
-        if dtype.kind == "f":
+    def suits(cls, evidence: Evidence) -> tuple[float, str]:
+        told = named(evidence, (), WORDS)
+        if told:
+            return told
+        if evidence.loader == "fits":
+            return 0.8, "FITS files, the format of astronomy"
+        if evidence.loader in MEDICAL_FORMATS:
+            return 0.0, f"{evidence.loader} is no format of astronomy"
+        if evidence.dtype.kind == "f" and evidence.channels not in (1, 3):
+            return 0.6, f"{evidence.channels} bands of floating-point values"
+        if evidence.dtype.kind == "f":
             return 0.4, "floating-point values"
         return 0.05, "nothing in the data speaks of the sky"
 
     def fit_intensity(self, samples: Iterable[Image]) -> Intensity:
         """Identity for uint8 (rendered already), asinh for floats, linear for other integers."""
         images = list(samples)
-        return fit_asinh(images) if images[0].dtype.kind == "f" else fit_scale(images)
+        auto = "asinh" if images[0].dtype.kind == "f" else "percentile"
+        return fit_stretch(images, self.settings, auto)
 
     def transforms(self, spec: ViewSpec) -> list[ViewTransform]:
         colour = "exposure" if self.keep_colour else "calibration, extinction, redshift"
@@ -60,22 +72,37 @@ class Astronomy(Domain):
                 "seeing",
                 "width of the point-spread function: atmosphere, telescope, band",
                 PSFBlur(fwhm=(0.5, max(2.0, spec.size / 24)), p=0.5),
+                removes=("blur", "noise"),
             ),
             ViewTransform(
-                "sky noise", "photons of the sky, read-out, depth of the survey", SkyNoise(p=0.5)
+                "sky noise",
+                "photons of the sky, read-out, depth of the survey",
+                SkyNoise(p=0.5),
+                removes=("noise",),
             ),
-            ViewTransform("gain", colour, Gain((0.4, 1.6), common=self.keep_colour)),
+            ViewTransform(
+                "gain",
+                colour,
+                Gain((0.4, 1.6), common=self.keep_colour),
+                removes=("brightness", "contrast") + (() if self.keep_colour else ("colour",)),
+            ),
             ViewTransform(
                 "background",
                 "sky subtraction, scattered light",
                 Background(0.03, common=self.keep_colour),
+                removes=("background",),
             ),
             ViewTransform(
                 "exposure",
                 "exposure time, transparency, contrast of the rendering",
                 Gain((0.8, 1.25), common=True),
+                removes=("brightness", "contrast"),
             ),
         ]
         if spec.channels > 1 and not self.keep_colour:
-            steps.append(ViewTransform("grey", "one stacked broad-band image", Grey(p=0.3)))
+            steps.append(
+                ViewTransform(
+                    "grey", "one stacked broad-band image", Grey(p=0.3), removes=("colour",)
+                )
+            )
         return steps

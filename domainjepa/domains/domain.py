@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 from domainjepa.config import IntensityConfig
 from domainjepa.domains.bands import fuse
 from domainjepa.domains.intensity import Intensity
+from domainjepa.domains.volumes import VolumeTransform, volume_transforms
 from domainjepa.errors import ConfigError, did_you_mean
 
 Image = NDArray[Any]
+
+
+MEDICAL_FORMATS = ("dicom", "nifti")
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,40 @@ class ViewTransform:
         name: a word or two.
         nuisance: the physical reason: what varies in the world while the object stays the same.
         transform: the albumentations transform.
+        removes: what could tell samples apart and no longer can, as `domainjepa.shortcuts` measures
+            it: brightness, contrast, colour, background, noise, blur.
     """
 
     name: str
     nuisance: str
     transform: A.BasicTransform
+    removes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a data set says of itself, for domains to judge by.
+
+    Attributes:
+        dtype: of the source.
+        channels: of the source.
+        words: names that came with the data (file, keys, classes); see `mentioned`.
+        loader: the format's name, such as fits.
+        modality: DICOM's word for what made the images, such as CT, where the format tells.
+        low, high: least and greatest value of a few samples; 0 where none was looked at.
+        zeros: share of their values that is exactly zero.
+        volumetric: whether the samples are volumes.
+    """
+
+    dtype: np.dtype[Any]
+    channels: int
+    words: str = ""
+    loader: str = ""
+    modality: str | None = None
+    low: float = 0.0
+    high: float = 0.0
+    zeros: float = 0.0
+    volumetric: bool = False
 
 
 class Domain(ABC):
@@ -83,13 +116,10 @@ class Domain(ABC):
 
     @classmethod
     @abstractmethod
-    def suits(cls, dtype: np.dtype[Any], channels: int, words: str) -> tuple[float, str]:
+    def suits(cls, evidence: Evidence) -> tuple[float, str]:
         """How well this domain suits the data, 0 to 1, and the reason in a phrase.
 
-        Args:
-            dtype: of the source.
-            channels: of the source.
-            words: names that came with the data (file, keys, classes); see `mentioned`.
+        The format's own word for the modality gives 1, names give 0.9, values less.
         """
 
     @abstractmethod
@@ -107,14 +137,26 @@ class Domain(ABC):
             ConfigError: there is none of that name, or it is the crop.
         """
         steps = self.transforms(spec)
-        names = [step.name for step in steps[1:]]
+        self._check_without([step.name for step in steps[1:]])
+        return [step for step in steps if step.name not in self.without]
+
+    def volume_transforms(self, spec: ViewSpec) -> list[VolumeTransform]:
+        """The changes that make a view of a volume, in order; the first one is the crop."""
+        return volume_transforms(self.name, spec)
+
+    def kept_of_volumes(self, spec: ViewSpec) -> list[VolumeTransform]:
+        """`kept`, of the transforms of volumes."""
+        steps = self.volume_transforms(spec)
+        self._check_without([step.name for step in steps[1:]])
+        return [step for step in steps if step.name not in self.without]
+
+    def _check_without(self, names: list[str]) -> None:
         for name in self.without:
             if name not in names:
                 raise ConfigError(
                     f"views.without: the domain {self.name} has no transform {name!r} to leave out."
                     f"{did_you_mean(name, names)}"
                 )
-        return [step for step in steps if step.name not in self.without]
 
     def chain(self, spec: ViewSpec) -> A.Compose:
         """The transforms as one pipeline; give it its randomness with `set_random_state`."""
@@ -122,12 +164,29 @@ class Domain(ABC):
         return A.Compose(steps, is_check_shapes=False)
 
 
+def named(
+    evidence: Evidence, modalities: Sequence[str], stems: Iterable[str]
+) -> tuple[float, str] | None:
+    """The judgement where the format, or a name that came with the data, says what it is.
+
+    Args:
+        evidence: of the data.
+        modalities: DICOM's words (PS3.3 C.7.3.1.1.1) for this kind of image.
+        stems: see `mentioned`.
+    """
+    if evidence.modality in modalities:
+        return 1.0, f"the data gives its modality as {evidence.modality}"
+    found = mentioned(stems, evidence.words)
+    return (0.9, f"the names that came with the data say {found}") if found else None
+
+
 def mentioned(stems: Iterable[str], words: str) -> str:
     """Those of the stems with which a word begins, for a reason; at most four.
 
     Args:
         stems: of letters, lower case; a space stands for whatever separates two words.
+            A stem that ends in a space is a whole word.
         words: of any spelling: `Galaxy10_DECaLS.h5` has the words galaxy, decals and h.
     """
-    text = " " + re.sub(r"[^a-z]+", " ", words.lower())
-    return ", ".join([stem for stem in stems if f" {stem}" in text][:4])
+    text = " " + re.sub(r"[^a-z]+", " ", words.lower()) + " "
+    return ", ".join([stem for stem in stems if f" {stem}" in text][:4]).strip()

@@ -1,22 +1,25 @@
 """Intensity: the deterministic map from stored values to what the views see.
 
 All numbers are statistics of the data set, never of the single image: what one image's own
-statistics remove (its brightness, its contrast) is gone for good, and what they add is noise.
+statistics remove (its brightness, its contrast) is gone for good, and what they add is noise. The
+one exception is `OwnScale`, for scanners whose units change from scan to scan.
 The model is stored as JSON in the encoder file: a frozen encoder sees what it was taught on.
+How the numbers are found: `domainjepa.domains.stretches`.
 """
 
 from __future__ import annotations
 
-import warnings
+import math
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from domainjepa.errors import DataError
+from domainjepa.errors import ConfigError, DataError
 
 Image = NDArray[Any]
 Bands = tuple[float, ...]
@@ -29,11 +32,20 @@ class Intensity(BaseModel, ABC):
 
     @abstractmethod
     def __call__(self, image: Image) -> Image:
-        """(H, W, C) in the source's dtype -> (H, W, C), uint8 in 0..255 or float32 around 0..1."""
+        """(H, W, C) or (D, H, W, C) in the source's dtype -> the same with C channels, or as many
+        as `describe` says; uint8 in 0..255 or float32 around 0..1, finite."""
 
     @abstractmethod
     def describe(self) -> str:
         """A phrase for the printed plan."""
+
+    def of(self, sample: Callable[[], Image]) -> Intensity:
+        """The intensity of one sample, for its parts: itself, unless each sample has its own scale.
+
+        Args:
+            sample: gives the sample, or enough of it; called only where it is needed.
+        """
+        return self
 
 
 class Identity(Intensity):
@@ -58,9 +70,7 @@ class Linear(Intensity):
     def __call__(self, image: Image) -> Image:
         low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
         scaled = (image.astype(np.float32) - low) / (high - low)
-        scaled = np.clip(scaled, -1.0, 2.0)
-        scaled[np.isnan(scaled)] = 0.0
-        return scaled
+        return _cut(scaled)
 
     def describe(self) -> str:
         return f"linear, from {_numbers(self.low)} to {_numbers(self.high)}"
@@ -87,10 +97,11 @@ class Asinh(Intensity):
         flux: Image = (image.astype(np.float32) - sky) / scale
         known = np.isfinite(flux)
         if known.all():
-            mean = flux.mean(axis=2, keepdims=True)
+            mean = flux.mean(axis=-1, keepdims=True)
         else:
             flux[~known] = 0.0
-            mean = flux.sum(axis=2, keepdims=True) / np.maximum(known.sum(axis=2, keepdims=True), 1)
+            count = known.sum(axis=-1, keepdims=True)
+            mean = flux.sum(axis=-1, keepdims=True) / np.maximum(count, 1)
         mean = np.abs(mean) / np.float32(self.softening)
         # asinh(x) / x, which is 1 - x^2 / 6 near zero.
         factor = np.where(mean > 1e-3, np.arcsinh(mean) / np.maximum(mean, 1e-3), 1.0)
@@ -105,7 +116,98 @@ class Asinh(Intensity):
         )
 
 
-AnyIntensity = Annotated[Identity | Linear | Asinh, Field(discriminator="kind")]
+WINDOWS = {
+    "brain": (40.0, 80.0),
+    "subdural": (80.0, 200.0),
+    "stroke": (40.0, 40.0),
+    "lung": (-600.0, 1500.0),
+    "mediastinum": (50.0, 350.0),
+    "bone": (400.0, 1800.0),
+    "liver": (30.0, 150.0),
+    "soft": (50.0, 400.0),
+}
+"""Level and width in Hounsfield units, as radiologists set them (radiopaedia.org, windowing)."""
+
+
+class Windows(Intensity):
+    """CT windows as channels: DICOM's linear VOI function (PS3.3 C.11.2.1.2.1) onto 0..1.
+
+    0 up to level - 0.5 - (width - 1) / 2, 1 beyond level - 0.5 + (width - 1) / 2, and a line
+    between. C channels of Hounsfield units become C * len(levels): all windows of the first, then
+    of the next. NaN gives 0, as air does.
+    """
+
+    kind: Literal["windows"] = "windows"
+    levels: Bands = Field(min_length=1)
+    widths: Bands
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Windows:
+        if len(self.levels) != len(self.widths) or min(self.widths) < 1:
+            raise ValueError("every window has a level and a width of at least 1")
+        return self
+
+    def __call__(self, image: Image) -> Image:
+        # Where the function is 0, and over how many units it rises; a width of 1 is a step.
+        rise = np.maximum(np.asarray(self.widths) - 1, 1e-6)
+        foot = np.asarray(self.levels) - 0.5 - rise / 2
+        slope = (1 / rise).astype(np.float32)
+        shift = (-foot / rise).astype(np.float32)
+        shown = image.astype(np.float32)[..., None] * slope + shift
+        shown = shown.reshape(*image.shape[:-1], -1)
+        shown[np.isnan(shown)] = 0.0
+        windowed: Image = shown.clip(0.0, 1.0, out=shown)
+        return windowed
+
+    def describe(self) -> str:
+        pairs = zip(self.levels, self.widths, strict=True)
+        shown = ", ".join(f"{level:g}/{width:g}" for level, width in pairs)
+        return f"windows {shown} HU (level/width), each a channel"
+
+
+class OwnScale(Intensity):
+    """Every image, or volume, from 0 or its own low percentile to its own high one.
+
+    For MR, whose units are arbitrary from scan to scan: receiver gain, coil and sequence set them,
+    so that no number of the data set fits a single scan. Percentiles, for a mean or a maximum
+    follows one bright vessel (Nyul, Udupa and Zhang 2000, IEEE TMI 19, 143). Zero stays zero
+    unless the data set is `signed`: no signal is no signal, whatever the units. An image of far
+    less signal than the others, such as a slice above the head, is scaled by `floor` instead, or
+    its noise would be raised to the level of tissue. NaN gives 0; cut one range from either end.
+    """
+
+    kind: Literal["own scale"] = "own scale"
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    signed: bool = False
+    floor: Bands
+
+    def __call__(self, image: Image) -> Image:
+        return self.of(lambda: image)(image)
+
+    def of(self, sample: Callable[[], Image]) -> Linear:
+        """The line from low to high of this sample."""
+        pixels = thinned(sample().astype(np.float32), 100_000)
+        if not np.isfinite(pixels).all():
+            pixels = np.where(np.isfinite(pixels), pixels, np.nan)
+            pixels = pixels[~np.isnan(pixels).all(axis=1)]
+        if not len(pixels):
+            return Linear(low=(0.0,) * pixels.shape[1], high=self.floor)
+        low, high = np.nanpercentile(pixels, self.percentiles, axis=0).astype(np.float32)
+        if not self.signed:
+            low = np.zeros_like(low)
+        low, high = np.nan_to_num(low), np.nan_to_num(high)
+        high = low + np.maximum(high - low, np.asarray(self.floor, np.float32))
+        return Linear(low=tuple(low.tolist()), high=tuple(high.tolist()))
+
+    def describe(self) -> str:
+        low, high = self.percentiles
+        foot = f"its {low:g}" if self.signed else "0"
+        return f"each image from {foot} to its {high:g} percentile (arbitrary units of each scan)"
+
+
+AnyIntensity = Annotated[
+    Identity | Linear | Asinh | Windows | OwnScale, Field(discriminator="kind")
+]
 
 
 def load_intensity(data: dict[str, Any] | str) -> Intensity:
@@ -114,71 +216,51 @@ def load_intensity(data: dict[str, Any] | str) -> Intensity:
     Raises:
         DataError: no known kind, or numbers missing.
     """
-    adapter: TypeAdapter[Identity | Linear | Asinh] = TypeAdapter(AnyIntensity)
+    adapter: TypeAdapter[Any] = TypeAdapter(AnyIntensity)
     try:
-        if isinstance(data, str):
-            return adapter.validate_json(data)
-        return adapter.validate_python(data)
+        loaded = adapter.validate_json(data) if isinstance(data, str) else None
+        intensity: Intensity = loaded or adapter.validate_python(data)
     except ValidationError as error:
         raise DataError(
             f"the stored intensity cannot be read: {error.errors()[0]['msg']}"
         ) from None
+    return intensity
 
 
-def fit_scale(images: Sequence[Image]) -> Intensity:
-    """Identity for uint8, else linear between the 0.1 and 99.9 percentiles of each band."""
-    if images[0].dtype == np.uint8:
-        return Identity()
-    pixels = _pooled(images)
-    low, high = np.nanpercentile(pixels, (0.1, 99.9), axis=0)
-    return Linear(low=tuple(low.tolist()), high=tuple(np.where(high > low, high, low + 1).tolist()))
-
-
-def fit_asinh(images: Sequence[Image]) -> Intensity:
-    """Sky and noise from the borders of the images, scale from their bright pixels.
-
-    The sky is the median over images of the median along the border, where a cutout shows most of
-    it; its noise likewise, from the median absolute deviation. A band's scale takes the 99.5
-    percentile of all pixels to 1; the softening is three times the noise of a band.
+def named_windows(names: Sequence[str]) -> Windows:
+    """Windows from names of `WINDOWS` or LEVEL/WIDTH, such as `lung` and `-600/1500`.
 
     Raises:
-        DataError: a band holds no finite number in any of the images.
+        ConfigError: neither a name nor two numbers, or a width below 1.
     """
-    borders, pixels = np.stack([_border(image) for image in images]), _pooled(images)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of borders that are masked all along
-        levels = np.nanmedian(borders, axis=1, keepdims=True)
-        sky = np.nanmedian(levels, axis=(0, 1))
-        noise = 1.4826 * np.nanmedian(np.nanmedian(np.abs(borders - levels), axis=1), axis=0)
-        bright, brightest = np.nanpercentile(pixels, (99.5, 100), axis=0)
-    empty = np.flatnonzero(~np.isfinite(sky + brightest))
-    if empty.size:
-        raise DataError(
-            f"band {empty[0]} holds no finite number in the {len(images)} samples that were "
-            "looked at: leave the band out, or choose other rows."
-        )
-    scale = np.where(bright > sky, bright - sky, brightest - sky)
-    scale = np.where(scale > 0, scale, 1.0)
-    softening = 3 * float(np.sqrt(np.mean((noise / scale) ** 2)))
-    return Asinh(
-        sky=tuple(sky.tolist()),
-        scale=tuple(scale.tolist()),
-        softening=float(np.clip(softening, 1e-3, 1.0)),
-    )
+    pairs = []
+    for name in names:
+        numbers = re.fullmatch(r"(-?\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", name.strip())
+        pair = WINDOWS.get(name.strip().lower())
+        if numbers:
+            pair = (float(numbers[1]), float(numbers[2]))
+        if pair is None or pair[1] < 1:
+            raise ConfigError(
+                f"intensity.windows: {name!r} is no window. Choose from {', '.join(WINDOWS)}, or "
+                "write LEVEL/WIDTH in Hounsfield units, such as 40/80; a width is 1 or more."
+            )
+        pairs.append(pair)
+    levels, widths = zip(*pairs, strict=True)
+    return Windows(levels=levels, widths=widths)
 
 
 def channel_statistics(samples: Iterable[Image]) -> tuple[Bands, Bands]:
     """Mean and standard deviation of each channel, on the 0..1 scale: the standardisation.
 
     Args:
-        samples: images after the intensity, (H, W, C) uint8 or float32, of any sizes.
+        samples: images after the intensity, (..., C) uint8 or float32, of any sizes.
 
     Returns:
         (mean, std), C numbers each; a constant channel has std 1.
     """
     count, total, squares = 0, np.zeros(1), np.zeros(1)
     for image in samples:
-        pixels = image.reshape(-1, image.shape[2]).astype(np.float64)
+        pixels = image.reshape(-1, image.shape[-1]).astype(np.float64)
         if image.dtype == np.uint8:
             pixels /= 255
         count += len(pixels)
@@ -191,22 +273,22 @@ def channel_statistics(samples: Iterable[Image]) -> tuple[Bands, Bands]:
     return tuple(mean.tolist()), tuple(np.where(std > 1e-6, std, 1.0).tolist())
 
 
-def _border(image: Image) -> NDArray[np.float64]:
-    """(400, C): pixels evenly along the outermost rows and columns."""
-    rim = np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
-    even = np.linspace(0, len(rim) - 1, 400).astype(int)
-    border: NDArray[np.float64] = rim[even].astype(np.float64)
-    border[~np.isfinite(border)] = np.nan
-    return border
+def thinned(image: Image, most: int) -> Image:
+    """(M, C): at least `most` pixels of an image or a volume, or all, evenly spaced.
+
+    The step shares no factor with the sides, or every pixel might come from one column.
+    """
+    pixels = image.reshape(-1, image.shape[-1])
+    step = max(1, len(pixels) // most)
+    while math.gcd(step, math.prod(image.shape[-3:-1])) > 1:
+        step -= 1
+    return pixels[::step]
 
 
-def _pooled(images: Sequence[Image]) -> NDArray[np.float64]:
-    """(M, C): evenly spaced pixels of all images, about two million at most."""
-    flat = [image.reshape(-1, image.shape[2]) for image in images]
-    step = max(1, sum(len(pixels) for pixels in flat) // 2_000_000)
-    pooled = np.concatenate([pixels[::step] for pixels in flat]).astype(np.float64)
-    pooled[~np.isfinite(pooled)] = np.nan
-    return pooled
+def _cut(scaled: Image) -> Image:
+    """One range away from 0..1 at the most; 0 where there is no number."""
+    scaled[np.isnan(scaled)] = 0.0
+    return scaled.clip(-1.0, 2.0, out=scaled)
 
 
 def _numbers(values: Bands) -> str:

@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.domains.bands import Background, Gain
-from domainjepa.domains.domain import Domain, ViewSpec, ViewTransform, mentioned
-from domainjepa.domains.intensity import Intensity, fit_scale
+from domainjepa.domains.domain import Domain, Evidence, ViewSpec, ViewTransform, named
+from domainjepa.domains.intensity import Intensity
+from domainjepa.domains.stretches import fit_stretch
 
 Image = NDArray[Any]
 
 WORDS = ("imagenet", "imagenette", "cifar", "stl", "photograph", "places", "coco", "flowers")
+MODALITIES = ("XC", "OP", "ES")
+"""External camera, ophthalmic photography, endoscopy."""
 
 
 class Natural(Domain):
@@ -28,16 +31,16 @@ class Natural(Domain):
     summary = "photographs, and images of which nothing more is known"
 
     @classmethod
-    def suits(cls, dtype: np.dtype[Any], channels: int, words: str) -> tuple[float, str]:
-        found = mentioned(WORDS, words)
-        if found:
-            return 0.9, f"the names that came with the data say {found}"
-        if dtype == np.uint8 and channels == 3:
+    def suits(cls, evidence: Evidence) -> tuple[float, str]:
+        told = named(evidence, MODALITIES, WORDS)
+        if told:
+            return told
+        if evidence.dtype == np.uint8 and evidence.channels == 3:
             return 0.3, "8-bit RGB, and no name that says more"
         return 0.1, "no domain knows this kind of image: set `domain` if one should"
 
     def fit_intensity(self, samples: Iterable[Image]) -> Intensity:
-        return fit_scale(list(samples))
+        return fit_stretch(list(samples), self.settings, "percentile")
 
     def transforms(self, spec: ViewSpec) -> list[ViewTransform]:
         steps = [
@@ -50,7 +53,8 @@ class Natural(Domain):
             ),
             ViewTransform("mirror", "the other side", A.HorizontalFlip(p=0.5)),
         ]
-        if spec.channels == 3 and not self.keep_colour:
+        # Colour jitter and grey are of red, green and blue between 0 and 1; all else is gains.
+        if spec.channels == 3 and spec.dtype == np.uint8 and not self.keep_colour:
             steps += [
                 ViewTransform(
                     "colour",
@@ -62,14 +66,28 @@ class Natural(Domain):
                         hue=(-0.1, 0.1),
                         p=0.8,
                     ),
+                    removes=("brightness", "contrast", "colour", "background"),
                 ),
-                ViewTransform("grey", "a film without colour", A.ToGray(p=0.2)),
+                ViewTransform(
+                    "grey", "a film without colour", A.ToGray(p=0.2), removes=("colour",)
+                ),
             ]
         else:
             common = self.keep_colour
+            ratio = () if common else ("colour",)
             steps += [
-                ViewTransform("gain", "light, exposure", Gain((0.6, 1.4), common=common, p=0.8)),
-                ViewTransform("offset", "black level", Background(0.1, common=common, p=0.8)),
+                ViewTransform(
+                    "gain",
+                    "light, exposure",
+                    Gain((0.6, 1.4), common=common, p=0.8),
+                    removes=("brightness", "contrast", *ratio),
+                ),
+                ViewTransform(
+                    "offset",
+                    "black level",
+                    Background(0.1, common=common, p=0.8),
+                    removes=("background",),
+                ),
             ]
         steps.append(
             ViewTransform(
@@ -77,6 +95,7 @@ class Natural(Domain):
                 "focus",
                 # 2 px at 224 px, as is usual; as much of the picture in smaller ones.
                 A.GaussianBlur(blur_limit=0, sigma_limit=(0.1, max(0.5, spec.size / 112)), p=0.5),
+                removes=("blur", "noise"),
             )
         )
         return steps

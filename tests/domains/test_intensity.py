@@ -10,17 +10,21 @@ from domainjepa.domains.intensity import (
     Identity,
     Intensity,
     Linear,
+    OwnScale,
+    Windows,
     channel_statistics,
-    fit_asinh,
-    fit_scale,
     load_intensity,
+    named_windows,
+    thinned,
 )
-from domainjepa.errors import DataError
+from domainjepa.errors import ConfigError, DataError
 
 EVERY = [
     Identity(),
     Linear(low=(-1.5, 0.1), high=(2.0, 1e4)),
     Asinh(sky=(0.1, 3.0), scale=(1 / 3, 7.0), softening=0.02),
+    Windows(levels=(40.0, -600.0), widths=(80.0, 1500.0)),
+    OwnScale(floor=(0.1, 0.2)),
 ]
 
 
@@ -38,13 +42,6 @@ def test_an_unknown_intensity_is_refused(stored: dict[str, object] | str) -> Non
         load_intensity(stored)
 
 
-def test_a_rendering_is_never_stretched_again() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
-    intensity = fit_scale([image])
-    assert intensity == Identity()
-    np.testing.assert_array_equal(intensity(image), image)
-
-
 def test_linear_takes_low_to_0_and_high_to_1() -> None:
     linear = Linear(low=(-100.0, 0.0), high=(300.0, 10.0))
     image = np.array([[[-100, 0], [300, 10], [100, 5], [-32768, 32767]]], dtype=np.int16)
@@ -56,20 +53,6 @@ def test_linear_takes_low_to_0_and_high_to_1() -> None:
 def test_linear_fills_what_is_not_a_number() -> None:
     image = np.array([[[np.nan], [np.inf], [1.0]]])
     np.testing.assert_array_equal(Linear(low=(0.0,), high=(1.0,))(image).ravel(), [0, 2, 1])
-
-
-def test_fit_scale_is_robust_and_of_the_whole_data_set() -> None:
-    ramp = np.linspace(0, 60000, 10_000).round().astype(np.uint16)
-    first, second = ramp[:5000].reshape(50, 100, 1), ramp[5000:].reshape(50, 100, 1)
-    intensity = fit_scale([first, second])
-    assert isinstance(intensity, Linear)
-    assert intensity.low[0] == pytest.approx(60, abs=6)
-    assert intensity.high[0] == pytest.approx(59940, abs=6)
-
-
-def test_fit_scale_of_constant_images_divides_by_no_zero() -> None:
-    intensity = fit_scale([np.full((4, 4, 2), 7, np.int32)])
-    np.testing.assert_array_equal(intensity(np.full((4, 4, 2), 7, np.int32)), 0)
 
 
 def test_asinh_of_one_band_is_the_inverse_hyperbolic_sine() -> None:
@@ -103,50 +86,6 @@ def test_asinh_takes_every_float_and_fills_masked_pixels_with_sky(dtype: str) ->
     np.testing.assert_array_equal(stretched[1, 1], 0)
 
 
-def galaxies(sky: float, noise: float, peak: float, count: int = 20) -> list[np.ndarray]:
-    rng = np.random.default_rng(2)
-    y, x = np.mgrid[-24:25, -24:25]
-    source = peak * np.exp(-(x**2 + y**2) / (2 * 6.0**2))[..., None]
-    return [rng.normal(sky, noise, (49, 49, 1)) + source for _ in range(count)]
-
-
-def test_fit_asinh_finds_sky_noise_and_scale() -> None:
-    fitted = fit_asinh(galaxies(sky=100, noise=5, peak=1000))
-    assert fitted.sky[0] == pytest.approx(100, abs=0.5)
-    # Above 0.995 of the pixels lies a disc of 0.005 * 49^2 px; the profile at its rim:
-    rim = 1000 * np.exp(-0.005 * 49**2 / np.pi / (2 * 6.0**2))
-    assert fitted.scale[0] == pytest.approx(rim, rel=0.03)
-    assert fitted.softening == pytest.approx(3 * 5 / fitted.scale[0], rel=0.05)
-
-
-def test_fit_asinh_sees_past_masks() -> None:
-    images = galaxies(sky=100, noise=5, peak=1000)
-    whole = fit_asinh(images)
-    for image in images[::2]:
-        image[:, :3] = np.nan
-        image[0] = np.inf
-    images[0][[0, -1]] = np.nan
-    images[0][:, [0, -1]] = np.nan
-    masked = fit_asinh(images)
-    assert masked.sky[0] == pytest.approx(whole.sky[0], abs=0.5)
-    assert masked.softening == pytest.approx(whole.softening, rel=0.1)
-
-
-def test_fit_asinh_of_sparse_maps_scales_by_what_is_there() -> None:
-    image = np.zeros((50, 50, 1), np.float32)
-    image[20, 20:24] = 8.0
-    fitted = fit_asinh([image])
-    assert fitted.sky == (0.0,)
-    assert fitted.scale == (8.0,)
-
-
-def test_a_band_without_numbers_is_named() -> None:
-    image = np.ones((8, 8, 3))
-    image[..., 1] = np.nan
-    with pytest.raises(DataError, match="band 1"):
-        fit_asinh([image, image])
-
-
 def test_channel_statistics_are_those_of_all_pixels() -> None:
     rng = np.random.default_rng(3)
     images = [rng.integers(0, 256, (side, 5, 3), dtype=np.uint8) for side in (4, 9, 6)]
@@ -165,3 +104,93 @@ def test_channel_statistics_of_floats_and_of_a_constant_channel() -> None:
 def test_channel_statistics_of_nothing_are_refused() -> None:
     with pytest.raises(DataError, match="no samples"):
         channel_statistics([])
+
+
+HU = np.arange(-1100, 3100, 0.5, dtype=np.float64).reshape(80, 105, 1)
+
+
+@pytest.mark.parametrize(("level", "width"), [(40, 80), (-600, 1500), (400, 1), (32.5, 8)])
+def test_windows_are_dicoms_linear_function(level: float, width: float) -> None:
+    """PS3.3 C.11.2.1.2.1, pseudo-code, with y from 0 to 1."""
+    image = HU.astype(np.float32)
+    expected = np.empty(HU.shape)
+    for index, x in np.ndenumerate(image):
+        if x <= level - 0.5 - (width - 1) / 2:
+            expected[index] = 0
+        elif x > level - 0.5 + (width - 1) / 2:
+            expected[index] = 1
+        else:
+            expected[index] = (x - (level - 0.5)) / (width - 1) + 0.5
+    shown = Windows(levels=(level,), widths=(width,))(image)
+    assert shown.dtype == np.float32
+    np.testing.assert_allclose(shown, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(("level", "width"), [(40, 80), (-600, 1500), (50, 400)])
+def test_windows_are_those_of_pydicom(level: float, width: float) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    pixels = pytest.importorskip("pydicom.pixels")
+    header = pydicom.Dataset()
+    header.WindowCenter, header.WindowWidth = level, width
+    header.PhotometricInterpretation = "MONOCHROME2"
+    header.BitsStored, header.PixelRepresentation = 16, 1
+    stored = np.arange(-1100, 3100, dtype=np.int16).reshape(60, 70)
+    expected = (pixels.apply_voi_lut(stored, header) + 2**15) / (2**16 - 1)
+    shown = Windows(levels=(level,), widths=(width,))(stored[..., None])
+    np.testing.assert_allclose(shown[..., 0], expected, atol=2e-6)
+
+
+def test_windows_are_channels_slice_by_slice() -> None:
+    windows = named_windows(("brain", "-600/1500"))
+    assert windows == Windows(levels=(40.0, -600.0), widths=(80.0, 1500.0))
+    image = np.stack([HU[..., 0], HU[..., 0] + 20], axis=2).astype(np.int16)
+    image = image[:, :, :]
+    both = windows(image)
+    assert both.shape == (80, 105, 4)
+    for channel in range(2):
+        np.testing.assert_array_equal(
+            both[..., 2 * channel : 2 * channel + 2], windows(image[..., channel : channel + 1])
+        )
+    assert windows(np.full((2, 3, 3, 1), np.nan)).max() == 0
+
+
+@pytest.mark.parametrize("name", ["brian", "40/0.5", "40", "40/-80", "a/b"])
+def test_what_is_no_window_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="LEVEL/WIDTH"):
+        named_windows((name,))
+
+
+def test_own_scale_gives_one_scan_in_any_unit_the_same_values() -> None:
+    scan = np.random.default_rng(0).gamma(2, 50, (64, 64, 2))
+    own = OwnScale(floor=(1e-3, 1e-3))
+    np.testing.assert_allclose(own(scan), own(7.5 * scan), rtol=1e-5)
+    assert np.mean(own(scan) > 1) == pytest.approx(0.005, abs=1e-3)
+    # No signal is no signal.
+    assert own(np.where(scan > 60, scan, 0)).min() == 0
+    signed = OwnScale(floor=(1e-3, 1e-3), signed=True)
+    np.testing.assert_allclose(signed(scan), signed(7.5 * scan - 1000), atol=1e-4)
+
+
+def test_own_scale_leaves_a_slice_without_tissue_dark() -> None:
+    noise = np.random.default_rng(0).rayleigh(2, (64, 64, 1))
+    assert OwnScale(floor=(100.0,))(noise).max() < 0.15
+
+
+def test_own_scale_sees_past_masks() -> None:
+    scan = np.random.default_rng(0).gamma(2, 50, (64, 64, 1))
+    own = OwnScale(floor=(1e-3,))
+    masked = scan.copy()
+    masked[:, ::2] = np.nan
+    assert np.isfinite(own(masked)).all()
+    np.testing.assert_array_equal(own(masked)[:, ::2], 0)
+    np.testing.assert_allclose(own(masked)[:, 1::2], own(scan)[:, 1::2], rtol=0.2)
+    np.testing.assert_array_equal(own(np.full((8, 8, 1), np.nan)), 0)
+
+
+@pytest.mark.parametrize("shape", [(1024, 1024, 1), (64, 256, 256, 2), (700, 333, 3), (5, 5, 1)])
+def test_thinned_pixels_come_from_every_column(shape: tuple[int, ...]) -> None:
+    columns = np.broadcast_to(np.arange(shape[-2])[:, None], shape)
+    pixels = thinned(columns, 4096)
+    assert pixels.shape[1] == shape[-1]
+    assert min(4096, columns[..., 0].size) <= len(pixels) <= 3 * 4096
+    assert len(np.unique(pixels)) == shape[-2]

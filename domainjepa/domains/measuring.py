@@ -1,0 +1,54 @@
+"""What is measured on the data before a run: the intensity and the standardisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domainjepa.data.regions import RegionsSource, spread_slices
+from domainjepa.data.sampling import key
+from domainjepa.data.source import Source
+from domainjepa.domains.domain import Domain
+from domainjepa.domains.intensity import Intensity, channel_statistics
+
+SAMPLES = 1024
+"""Training samples that the intensity and the standardisation are measured on, at most."""
+BYTES = 2**29
+"""Bytes that they may take."""
+_VOLUMES = 128
+
+
+def measure_channels(
+    source: Source, rows: NDArray[np.int64], domain: Domain, seed: int
+) -> tuple[Intensity, tuple[float, ...], tuple[float, ...]]:
+    """Intensity, channel means and standard deviations from a keyed selection of the rows."""
+    draw = np.random.default_rng(key(seed, "statistics"))
+    samples = measured_on(source, rows, draw, SAMPLES)
+    intensity = domain.fit_intensity(samples)
+    mean, std = channel_statistics(intensity(sample) for sample in samples)
+    return intensity, mean, std
+
+
+def measured_on(
+    source: Source, rows: NDArray[np.int64], draw: np.random.Generator, most: int
+) -> list[NDArray[Any]]:
+    """A selection of samples that fits into memory, in the source's dtype.
+
+    Returns:
+        (H, W, C) images, or (n, H, W, C): of each of some volumes n slices, evenly spread.
+    """
+    sample_bytes = int(np.prod(source.shape)) * source.dtype.itemsize
+    if not source.volumetric:
+        count = min(most, max(BYTES // sample_bytes, 8))
+        chosen = np.sort(draw.permutation(rows)[:count])
+        return source.__getitems__(chosen.tolist())
+    if isinstance(source, RegionsSource):
+        source, rows = source.volumes, np.unique(rows // source.regions)
+    volumes = np.sort(draw.permutation(rows)[: min(most, _VOLUMES)])
+    slices = BYTES // len(volumes) // (sample_bytes // source.shape[0])
+    return [
+        spread_slices(source, row, int(np.clip(slices, 1, most // len(volumes))))
+        for row in volumes.tolist()
+    ]
