@@ -82,6 +82,7 @@ LOADERS = Registry(
         "cifar": "domainjepa.data.cifar:CifarLoader",
         "fits": "domainjepa.data.fits:FITSLoader",
         "images": "domainjepa.data.images:ImagesLoader",
+        "zarr": "domainjepa.data.zarr:ZarrLoader",
         "table": "domainjepa.data.table:TableLoader",
         "nifti": "domainjepa.data.nifti:NIfTILoader",
         "dicom": "domainjepa.data.dicom:DicomLoader",

@@ -105,8 +105,9 @@ class HDF5Source(Source):
         sides = map(slice, start, stop)
         with unreadable(UNREADABLE, f"sample {index} of {self.path.name}"):
             dataset, _ = self._dataset()
-            stored: Image = dataset[(int(index), *self.layout.within(*sides))]
-        return self.layout.images(stored[None].astype(self.dtype, copy=False))[0]
+            stored = dataset[(int(index), *self.layout.within(*sides))]
+        image: Image = self.layout.images(stored[None].astype(self.dtype, copy=False))[0]
+        return image
 
     def column(self, name: str) -> NDArray[Any]:
         if name not in self.places:
@@ -173,10 +174,6 @@ class HDF5Loader(Loader):
             **fields,
         )
         source.warnings += storage.advice()
-        if source.volumetric and options.dimensions == 2 and not told:
-            from domainjepa.data.volumes import slices
-
-            return slices(source, options)
         return source
 
 

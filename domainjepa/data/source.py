@@ -234,6 +234,14 @@ class Loader(ABC):
         """
         raise DataError(f"{self.title} cannot be read from a list of files.")
 
+    def open_url(self, url: str, options: OpenOptions) -> Source:
+        """The source behind a URL such as s3://bucket/set.zarr.
+
+        Raises:
+            DataError: as `open`; this default where the format is not read over a network.
+        """
+        raise DataError(f"{self.title} is not read over a network: download it, give its path.")
+
 
 def open_source(
     data: str | os.PathLike[str],
@@ -245,7 +253,7 @@ def open_source(
     """Opens a file, a folder, or a data set by the name of its card.
 
     Args:
-        data: a path, or the name of a dataset card.
+        data: a path, the URL of a Zarr store, or the name of a dataset card.
         loader: a loader's name or `module:attribute`; by default the content decides.
         options: where to find what is not found by itself.
         settings: single options, such as `labels="morphology"`.
@@ -275,6 +283,9 @@ def open_source(
 
 def _opened(data: str | os.PathLike[str], loader: str | None, options: OpenOptions) -> Source:
     """The source behind a path, completed by its card where there is one."""
+    if "://" in os.fspath(data):
+        remote: Loader = LOADERS.load(loader or "zarr")()
+        return remote.open_url(os.fspath(data), options)
     path, card = Path(data), None
     if path.suffix == ".toml" or not path.exists():
         card = cards.named(os.fspath(data))
@@ -284,7 +295,7 @@ def _opened(data: str | os.PathLike[str], loader: str | None, options: OpenOptio
     source = opener(path, options)
     file_name = path.resolve().name
     if card is None:
-        card = cards.matching(source, file_name)
+        card = None if source.card else cards.matching(source, file_name)
         if card is None:
             return source
         options = cards.reading(card, options)

@@ -1,0 +1,199 @@
+"""Zarr v2 and v3: an array, a group of arrays, OME-Zarr images and plates, folders of stores.
+
+Local folders, `.zarr.zip` files and URLs (s3://, https://, …) are read through zarr itself.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from domainjepa.data.folder import read_folders, warn_of_links
+from domainjepa.data.index import facts
+from domainjepa.data.listing import Listing
+from domainjepa.data.source import Loader, OpenOptions, Source
+from domainjepa.data.zarr_source import Part, ZarrSource
+from domainjepa.errors import DataError, MissingExtra
+
+if TYPE_CHECKING:
+    pass
+
+METADATA = ("zarr.json", ".zarray", ".zgroup")
+"""One of them lies in every array and every group."""
+
+
+class ZarrLoader(Loader):
+    """Opens Zarr stores: folders, zip files, URLs, and folders of stores."""
+
+    name = "zarr"
+    title = "Zarr"
+    suffixes = (".zarr.zip",)
+    whole_folder = True
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        if not head.startswith(b"PK\x03\x04"):
+            return False
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()[:10_000]
+        except (OSError, ValueError, zipfile.BadZipFile):
+            return False
+        return any(name.rpartition("/")[2] in METADATA for name in names)
+
+    def sniff_folder(self, path: Path, names: Sequence[str]) -> bool:
+        inside = {str(one) for name in names for one in PurePosixPath(name).parents}
+        return any(_metadata_of(path / name) for name in inside | {"."})
+
+    def open(self, path: Path, options: OpenOptions) -> Source:
+        _require_zarr()
+        if path.is_dir() and not _metadata_of(path):
+            return _open_folder(path.resolve(), options)
+        return _open_store(os.fspath(path.resolve()), options)
+
+    def open_url(self, url: str, options: OpenOptions) -> Source:
+        """The store behind a URL, through fsspec.
+
+        Raises:
+            DataError: as `open`.
+            UserError: a package that speaks the protocol is missing.
+        """
+        _require_zarr()
+        return _open_store(url, options)
+
+
+def _require_zarr() -> None:
+    try:
+        import zarr  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("zarr", "zarr", "reading Zarr") from error
+
+
+def _metadata_of(folder: Path) -> Path | None:
+    """The file that makes a folder a Zarr array or group."""
+    return next((folder / name for name in METADATA if (folder / name).is_file()), None)
+
+
+def _open_store(place: str, options: OpenOptions) -> Source:
+    from domainjepa.data import zarr_parts, zarr_store
+
+    where = zarr_store.public(place)
+    root = zarr_store.node(zarr_store.connect(place, options.follow_links), "", where)
+    parts, groups = zarr_parts.ome_parts(root, place, where, options)
+    fields: dict[str, Any] = {}
+    if parts:
+        fields["decisions"] = [f"images: OME-Zarr, {len(parts)} of axes {parts[0].axes}"]
+        if len(groups) > 1 and len(set(groups)) < sum(part.side("t") for part in parts):
+            fields["groups"] = np.repeat(groups, [part.side("t") for part in parts])
+    else:
+        part, fields = zarr_parts.plain_part(root, place, where, options)
+        parts = [part]
+    return _source(place, where, parts, options, fields)
+
+
+def _open_folder(folder: Path, options: OpenOptions) -> Source:
+    """Stores below a folder, each one sample or several; sub-folders are classes or a split."""
+    from domainjepa.data import zarr_parts
+
+    found = _list_stores(folder, options)
+
+    def look(file: Path) -> list[dict[str, Any]]:
+        return [
+            asdict(part) for part in zarr_parts.any_parts(os.fspath(file.parent), file, options)
+        ]
+
+    asked = (options.images, options.dimensions, options.tile, options.max_sample_bytes)
+    parts: list[Part] = []
+    names: list[str] = []
+    groups: list[int] = []
+    looked = facts(folder, found.files, f"zarr 1 {asked}", look)
+    for number, (file, fact) in enumerate(zip(found.files, looked, strict=True)):
+        if isinstance(fact, DataError):
+            raise fact
+        store = file.rpartition("/")[0]
+        for plain in fact:
+            tuples = {
+                name: tuple(plain[name]) for name in ("shape", "chunks", "spacing") if plain[name]
+            }
+            part = replace(Part(**(plain | tuples)), store=store)
+            parts.append(part)
+            names += [store] * part.side("t")
+            groups += [number] * part.side("t")
+    fields: dict[str, Any] = {"decisions": [f"images: {len(found.files):,} Zarr stores"]}
+    if len(names) > len(found.files):
+        fields["groups"] = np.array(groups, dtype=np.int64)
+        fields["decisions"].append("groups: samples of one store belong together")
+    source = _source(os.fspath(folder), folder.name, parts, options, fields, names)
+    warn_of_links(source, found.links)
+    return source
+
+
+def _list_stores(folder: Path, options: OpenOptions) -> Listing:
+    """The metadata file of each store below a folder; `options.images` may be a pattern of names.
+
+    Raises:
+        DataError: there is none.
+    """
+    files: list[str] = []
+    links = 0
+    for inside, names, _ in os.walk(folder):
+        here = Path(inside)
+        links += sum((here / name).is_symlink() for name in names)
+        found = _metadata_of(here)
+        names[:] = [] if found else sorted(name for name in names if not name.startswith("."))
+        pattern = options.images if "*" in (options.images or "") else None
+        if found and (pattern is None or fnmatch.fnmatch(here.name, pattern)):
+            files.append(found.relative_to(folder).as_posix())
+    if not files:
+        raise DataError(f"{folder.name} holds no Zarr store that fits.")
+    return Listing(folder, files, links)
+
+
+def _source(
+    place: str,
+    where: str,
+    parts: list[Part],
+    options: OpenOptions,
+    fields: dict[str, Any],
+    names: list[str] | None = None,
+) -> Source:
+    """The source of these parts; of volumes where one of them is deep."""
+    first = parts[0]
+    for part in parts:
+        if (part.dtype, part.side("c")) != (first.dtype, first.side("c")):
+            raise DataError(
+                f"the images of {where} differ: {first.store or first.path} has "
+                f"{first.side('c')} channels of {first.dtype}, {part.store or part.path} "
+                f"{part.side('c')} of {part.dtype}. Put them into folders of their own."
+            )
+    volumetric = options.dimensions == 3 or any(part.side("z") > 1 for part in parts)
+    letters = "zyxc" if volumetric else "yxc"
+    source = ZarrSource(
+        name=where.removesuffix(".zip").removesuffix(".zarr"),
+        loader="zarr",
+        shape=tuple(first.side(letter) for letter in letters),
+        dtype=np.dtype(first.dtype).newbyteorder("="),
+        root=place,
+        parts=parts,
+        follow_links=options.follow_links,
+        **fields,
+    )
+    if all(part.spacing and len(part.spacing) >= len(letters) - 1 for part in parts):
+        lengths = [(part.spacing or ())[1 - len(letters) :] for part in parts]
+        source.spacings = np.repeat(lengths, [part.side("t") for part in parts], axis=0)
+    missing = sum(part.missing for part in parts)
+    if missing:
+        source.warnings.append(
+            f"{missing:,} chunk files are not there and read as the fill value: they were blank "
+            "when written, or are lost"
+        )
+    source.warnings += first.storage(where).advice()
+    if names:
+        read_folders(source, names)
+    return source

@@ -1,0 +1,148 @@
+"""Which arrays of a Zarr store hold samples, and how."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import zarr
+from numpy.typing import NDArray
+
+from domainjepa.data import ome, prepared, zarr_store
+from domainjepa.data.columns import find_columns
+from domainjepa.data.damage import unreadable
+from domainjepa.data.layout import Array, dimensions_of, layout_of, leaf, pick_images
+from domainjepa.data.source import OpenOptions
+from domainjepa.data.zarr_source import Part
+from domainjepa.errors import DataError
+
+AXES = {
+    (2, "last"): "tyxc",
+    (2, "first"): "tcyx",
+    (2, "none"): "tyx",
+    (3, "last"): "tzyxc",
+    (3, "first"): "tczyx",
+    (3, "none"): "tzyx",
+}
+"""(dimensions, where the channels are) -> axes of a stored array."""
+
+
+def any_parts(place: str, file: Path, options: OpenOptions) -> list[Part]:
+    """The samples of one store among others."""
+    where = file.parent.name
+    root = zarr_store.node(zarr_store.connect(place, options.follow_links), "", where)
+    if "*" in (options.images or ""):
+        options = replace(options, images=None)
+    parts, _ = ome_parts(root, place, where, options)
+    if parts:
+        return parts
+    found = {"": root} if isinstance(root, zarr.Array) else zarr_store.members(root, where)[0]
+    # A small store of its own is one image rather than a stack of them.
+    whole = {
+        name: Array((1, *array.shape), array.dtype)
+        for name, array in found.items()
+        if layout_of(Array((1, *array.shape), array.dtype), dimensions=options.dimensions)
+    }
+    if len(whole) != 1 and options.images is None:
+        return [plain_part(root, place, where, options)[0]]
+    name, layout = pick_images(whole, options.images, where, options.dimensions)
+    axes = AXES[options.dimensions, layout.channels].removeprefix("t")
+    return [_part(found[name], axes, None, place, where, options)]
+
+
+def plain_part(
+    root: zarr.Array[Any] | zarr.Group, place: str, where: str, options: OpenOptions
+) -> tuple[Part, dict[str, Any]]:
+    """The array of images of a store that is no OME-Zarr, and what lies beside it."""
+    found: dict[str, zarr.Array[Any]] = {}
+    refused: dict[str, str] = {}
+    if isinstance(root, zarr.Group):
+        found, refused = zarr_store.members(root, where)
+    elif why := zarr_store.unsafe(root):
+        refused["images"] = why
+    else:
+        found["images"] = root
+    for name, why in refused.items():
+        named = options.images and options.images.strip("/") in (name, leaf(name))
+        if named or not any(layout_of(zarr_store.as_array(one)) for one in found.values()):
+            raise DataError(f"{name!r} in {where} {why}.")
+    arrays = {name: zarr_store.as_array(array) for name, array in found.items()}
+
+    def read(name: str) -> NDArray[Any]:
+        return zarr_store.read_column(found[name], where)
+
+    told = prepared.about(root.attrs.get(prepared.ATTRIBUTE))
+    layout = prepared.layout_in(arrays, options) if told else None
+    if told and layout:
+        name, fields = "images", prepared.restored(told, arrays, read, where)
+    else:
+        dimensions = dimensions_of(arrays, options.images, options.dimensions)
+        name, layout = pick_images(arrays, options.images, where, dimensions)
+        fields = vars(find_columns(arrays, read, name, options, where, layout))
+    fields["keys"] = tuple(sorted(arrays))
+    if refused:
+        names = ", ".join(f"{name} ({why})" for name, why in sorted(refused.items())[:10])
+        fields["decisions"].append(f"left out: {names}")
+    axes = AXES[3 if layout.volumetric else 2, layout.channels]
+    part = _part(found[name], axes, None, place, where, options)
+    if told and part.missing:
+        raise DataError(f"{where} is damaged: {part.missing} of its files are gone.")
+    return part, fields
+
+
+def ome_parts(
+    root: zarr.Array[Any] | zarr.Group, place: str, where: str, options: OpenOptions
+) -> tuple[list[Part], list[int]]:
+    """The images of an OME-Zarr store, and a number for each that images of one well share."""
+    if isinstance(root, zarr.Array):
+        return [], []
+    with unreadable((Exception,), f"the OME metadata of {where}"):
+        wells = ome.wells(root.attrs)
+        images: list[tuple[int, str]] = [(0, "")]
+        if wells is not None:
+            images = []
+            for number, well in enumerate(wells):
+                fields = ome.fields(zarr_store.node(root.store, well, where).attrs)
+                images += [(number, f"{well}/{field}") for field in fields]
+        elif ome.is_series(root.attrs):
+            names = sorted((name for name in root.group_keys() if name.isdigit()), key=int)
+            images = [(number, name) for number, name in enumerate(names)]
+        parts, groups = [], []
+        for number, path in images:
+            group = root if not path else zarr_store.node(root.store, path, where)
+            level = ome.level(group.attrs, options.images, where)
+            if level is None:
+                continue
+            array = zarr_store.array_at(root.store, f"{path}/{level.path}".strip("/"), where)
+            if array.ndim != len(level.axes):
+                raise DataError(
+                    f"{level.path!r} in {where} has {array.ndim} axes, its metadata "
+                    f"{len(level.axes)}."
+                )
+            if options.dimensions == 3 and "z" not in level.axes:
+                raise DataError(f"{where} has no z axis: --set data.dimensions=2 reads its images.")
+            parts.append(_part(array, level.axes, level.spacing, place, where, options))
+            groups.append(number)
+    return parts, groups
+
+
+def _part(
+    array: zarr.Array[Any],
+    axes: str,
+    spacing: tuple[float, ...] | None,
+    place: str,
+    where: str,
+    options: OpenOptions,
+) -> Part:
+    """An array of images, its cost compared with what is allowed."""
+    part = Part("", array.path, axes, array.shape, array.chunks, array.dtype.str, spacing)
+    stored = part.storage(where)
+    stored.check(options)
+    if Path(place).is_dir():
+        missing, expected = zarr_store.missing_chunks(array, Path(place))
+        stored.check_claim((expected - missing) * max(stored.chunk_bytes, 1))
+        if missing == expected:
+            raise DataError(f"{stored.name!r} in {where} holds no data: no chunk of it is there.")
+        part = replace(part, missing=missing)
+    return part
