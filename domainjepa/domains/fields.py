@@ -20,12 +20,16 @@ def _powers(side: int, order: int) -> Floats:
 
 
 @functools.lru_cache(maxsize=64)
-def _cosines(side: int) -> Floats:
-    """(k, side): the first cosines of the orthonormal cosine transform; those beyond leave 1e-4."""
+def _scattering(side: int) -> Floats:
+    """(k, side) W, with W' W the blur of a line of this length, reflected at its ends.
+
+    A Gaussian blur weakens the cosines of the orthonormal cosine transform; so wide a one leaves
+    the first few, and 1e-4 of what lies beyond.
+    """
     k, i = np.ogrid[: min(side, 8), :side]
-    waves = np.cos(np.pi * k * (i + 0.5) / side) * np.sqrt(2 / side)
+    waves: Floats = np.cos(np.pi * k * (i + 0.5) / side) * np.sqrt(2 / side)
     waves[0] /= np.sqrt(2)
-    return waves.astype(np.float32)
+    return (waves * np.exp(-((np.pi * WIDTH * k) ** 2) / 4)).astype(np.float32)
 
 
 class BiasField(UnitTransform):
@@ -90,11 +94,8 @@ class Scatter(UnitTransform):
         return {"share": self.py_random.uniform(*self.share)}
 
     def change(self, image: Floats, share: float, **params: Any) -> Floats:
-        down, across = _cosines(image.shape[0]), _cosines(image.shape[1])
-        # So wide a blur leaves a few cosines; their transforms are two thin matrix products.
+        down, across = _scattering(image.shape[0]), _scattering(image.shape[1])
         waves = np.einsum("kh,hwc,lw->klc", down, image, across, optimize=True)
-        falloff = np.exp(-((np.pi * WIDTH * np.arange(len(down))) ** 2) / 2).astype(np.float32)
-        waves *= (falloff[:, None] * falloff)[..., None]
         haze = np.einsum("kh,klc,lw->hwc", down, waves, across, optimize=True)
         mixed: Floats = np.float32(1 - share) * image + np.float32(share) * haze
         return mixed

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from domainjepa.domains.domain import ViewSpec
+from domainjepa.domains.intensity import Windows
+from domainjepa.domains.masks import masked_view, missing_pixels
+from domainjepa.registry import DOMAINS
+from tests.domains.seeding import seeded
+
+FLOAT32 = np.dtype(np.float32)
+
+
+def test_missing_is_what_is_not_finite() -> None:
+    image = np.ones((3, 3, 2), np.float32)
+    assert missing_pixels(image) is None
+    assert missing_pixels(image.astype(np.int16)) is None
+    image[0, 1, 1], image[2, 2, 0] = np.nan, np.inf
+    missing = missing_pixels(image)
+    assert missing is not None
+    assert missing.sum() == 2
+    assert missing[0, 1, 1] == missing[2, 2, 0] == 1
+
+
+@pytest.mark.parametrize("name", DOMAINS.builtin)
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_missing_pixels_stay_0_through_every_domain(name: str, channels: int) -> None:
+    """Half of the image is missing: no blur, noise or background makes data of it."""
+    image = np.random.default_rng(0).uniform(0.3, 0.7, (48, 48, channels)).astype(np.float32)
+    image[:, :24] = np.nan
+    missing = missing_pixels(image)
+    filled = np.nan_to_num(image, nan=0.0)
+    chain = DOMAINS.load(name)().chain(ViewSpec(32, (0.8, 1.0), channels, FLOAT32))
+    zeros = 0
+    for seed in range(10):
+        view = masked_view(seeded(chain, seed), filled, missing)
+        assert view.shape == (32, 32, channels)
+        assert np.isfinite(view).all()
+        zeros += np.mean(view == 0)
+    assert zeros / 10 > 0.35
+
+
+def test_a_view_without_missing_pixels_is_the_chains_own() -> None:
+    image = np.random.default_rng(0).uniform(0, 1, (40, 40, 3)).astype(np.float32)
+    chain = DOMAINS.load("astronomy")().chain(ViewSpec(32, (0.5, 1.0), 3, FLOAT32))
+    np.testing.assert_array_equal(
+        masked_view(seeded(chain), image, missing_pixels(image)),
+        seeded(chain)(image=image)["image"],
+    )
+
+
+def test_a_mask_of_one_channel_covers_all_windows_made_of_it() -> None:
+    image = np.full((40, 40, 1), 40.0, np.float32)
+    image[:20] = np.nan
+    shown = Windows(levels=(40.0, 50.0), widths=(80.0, 400.0))(image)
+    chain = DOMAINS.load("radiography")().chain(ViewSpec(24, (0.9, 1.0), 2, FLOAT32))
+    view = masked_view(seeded(chain), shown, missing_pixels(image))
+    np.testing.assert_array_equal(view[..., 0] == 0, view[..., 1] == 0)
+    assert 0.3 < np.mean(view == 0) < 0.7
