@@ -6,7 +6,6 @@ stored, so axial slices look as in DICOM. Plain files are read in parts; gzipped
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import math
 from collections import Counter
@@ -32,6 +31,7 @@ from domainjepa.data.nifti_header import (
     require_nibabel,
     size_of_header,
 )
+from domainjepa.data.nifti_values import as_image, as_stored, unpacked
 from domainjepa.data.recent import MOST_BYTES, Recent
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, spread
 from domainjepa.errors import DataError, UserError
@@ -72,12 +72,12 @@ class NIfTISource(Source):
         header = self._header(index)
         number = int(self.file_of[index])
         try:
-            stored = self._stored(number, header, _as_stored(header, start, stop), index)
+            stored = self._stored(number, header, as_stored(header, start, stop), index)
         except Exception as error:  # decoders raise whatever comes to hand on damaged files
             said = str(error) if isinstance(error, UserError) else reason(error)
             name = data_file(Path(self.files[number])).name
             raise DataError(f"sample {index}, {name}, cannot be read: {said}") from error
-        return _as_image(stored, header, self.dtype)
+        return as_image(stored, header, self.dtype)
 
     def _header(self, index: int) -> Header:
         if not 0 <= index < len(self):
@@ -97,7 +97,7 @@ class NIfTISource(Source):
             moments = np.unravel_index(self.volume_of[index], header.shape[3:], order="F")
             moments = tuple(int(place) for place in moments)
         if header.packed:
-            part = self._recent.get(number, lambda: _unpacked(path, header))[(*where, *moments)]
+            part = self._recent.get(number, lambda: unpacked(path, header))[(*where, *moments)]
         else:
             read = require_nibabel().fileslice.fileslice
             place = (header.shape, header.stored, header.offset)
@@ -114,46 +114,6 @@ class NIfTISource(Source):
                 status = one.stat()
                 digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
         return digest.hexdigest()
-
-
-def _as_stored(
-    header: Header, start: Sequence[int], stop: Sequence[int]
-) -> tuple[slice, slice, slice]:
-    """Start and stop along D, H, W -> the part of the stored axes."""
-    where = [slice(None)] * 3
-    for axis, flipped, first, last in zip(header.order, header.flipped, start, stop, strict=True):
-        side = header.shape[axis]
-        first, last, _ = slice(first, last).indices(side)
-        where[axis] = slice(side - last, side - first) if flipped else slice(first, last)
-    return where[0], where[1], where[2]
-
-
-def _as_image(stored: NDArray[Any], header: Header, dtype: np.dtype[Any]) -> Image:
-    """(x, y, z, moments) as stored -> (D, H, W, C), scaled."""
-    if header.colour:
-        stored = np.concatenate([stored[band] for band in "RGB"], axis=-1)
-    image = np.transpose(stored, (*header.order, 3))
-    image = np.flip(image, tuple(axis for axis, turned in enumerate(header.flipped) if turned))
-    with np.errstate(over="ignore", invalid="ignore"):
-        if (header.slope, header.inter) != (1, 0):
-            image = image * np.float64(header.slope) + np.float64(header.inter)
-        return np.ascontiguousarray(image, dtype=dtype)
-
-
-def _unpacked(path: Path, header: Header) -> NDArray[Any]:
-    """All values of a gzipped file, in the file's own type and axes."""
-    values = np.empty(math.prod(header.shape), header.stored)
-    buffer = memoryview(values.view(np.uint8).data)
-    with gzip.open(path) as file:
-        file.seek(header.offset)
-        filled = 0
-        while filled < len(buffer):
-            count = file.readinto(buffer[filled:])
-            if not count:
-                raise DataError(f"it ends after {filled:,} of {len(buffer):,} bytes of values")
-            filled += count
-        file.read(1)  # the end, where the checksum is
-    return values.reshape(header.shape, order="F")
 
 
 class NIfTILoader(Loader):
@@ -188,52 +148,64 @@ class NIfTILoader(Loader):
                 )
         if not path.is_dir():
             header = path.with_suffix(".hdr") if path.suffix.lower() == ".img" else path
-            source = self.open_files(header.parent.resolve(), [header.name], options)
+            source = _volumes(header.parent.resolve(), [header.name], options)
             source.name = path.name.split(".")[0]
             return source
         found = list_files(path, SUFFIXES, options)
-        source = self.open_files(found.root, found.files, options)
+        source = _volumes(found.root, found.files, options)
         warn_of_links(source, found.links)
         read_names(source, found.files, source.file_of)
         return source
 
-    def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> NIfTISource:
-        require_nibabel()
-        most = options.max_sample_bytes
-
-        def look(path: Path) -> dict[str, Any]:
-            return asdict(read_header(path, most))
-
-        headers = [
-            fact if isinstance(fact, DataError) else Header.from_fact(fact)
-            for fact in facts(root, files, f"nifti 1 {most}", look)
-        ]
-        readable = [header for header in headers if isinstance(header, Header)]
-        if not readable:
-            raise next(header for header in headers if isinstance(header, DataError))
-        _require_one_kind(readable)
-        counts = [header.volumes if isinstance(header, Header) else 1 for header in headers]
-        oriented = all(header.oriented for header in readable)
-        file_of = np.repeat(np.arange(len(files)), counts)
-        source = NIfTISource(
-            name=root.name,
-            loader=self.name,
-            shape=(*readable[0].sides, readable[0].channels),
-            dtype=_common_dtype(readable),
-            root=root,
-            files=list(files),
-            headers=headers,
-            file_of=file_of,
-            volume_of=np.concatenate([np.arange(count) for count in counts]),
-            axes=("axial", "coronal", "sagittal") if oriented else None,
-            directions=("S", "P", "L") if oriented else None,
-        )
-        if len(source) > len(files):
-            source.groups = file_of
-        if len(readable) == len(headers) and all(header.spacing for header in readable):
-            source.spacings = np.array([header.spacing for header in readable])[file_of]
-        _tell(source, readable)
+    def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:
+        headers = [f"{name[:-4]}.hdr" if ends_in(name, (".img",)) else name for name in files]
+        source = _volumes(root, headers, options)
+        if len(source) != len(files):
+            raise DataError(
+                f"{source.name} holds series of over {MOST_CHANNELS} volumes a file, for which "
+                "a list of files has no place. Give the folder, or split them into volumes."
+            )
         return source
+
+
+def _volumes(root: Path, files: Sequence[str], options: OpenOptions) -> NIfTISource:
+    """The volumes of these files, series as one sample a volume."""
+    require_nibabel()
+    most = options.max_sample_bytes
+
+    def look(path: Path) -> dict[str, Any]:
+        return asdict(read_header(path, most))
+
+    headers = [
+        fact if isinstance(fact, DataError) else Header.from_fact(fact)
+        for fact in facts(root, files, f"nifti 1 {most}", look)
+    ]
+    readable = [header for header in headers if isinstance(header, Header)]
+    if not readable:
+        raise next(header for header in headers if isinstance(header, DataError))
+    _require_one_kind(readable)
+    counts = [header.volumes if isinstance(header, Header) else 1 for header in headers]
+    oriented = all(header.oriented for header in readable)
+    file_of = np.repeat(np.arange(len(files)), counts)
+    source = NIfTISource(
+        name=root.name,
+        loader=NIfTILoader.name,
+        shape=(*readable[0].sides, readable[0].channels),
+        dtype=_common_dtype(readable),
+        root=root,
+        files=list(files),
+        headers=headers,
+        file_of=file_of,
+        volume_of=np.concatenate([np.arange(count) for count in counts]),
+        axes=("axial", "coronal", "sagittal") if oriented else None,
+        directions=("S", "P", "L") if oriented else None,
+    )
+    if len(source) > len(files):
+        source.groups = file_of
+    if len(readable) == len(headers) and all(header.spacing for header in readable):
+        source.spacings = np.array([header.spacing for header in readable])[file_of]
+    _tell(source, readable)
+    return source
 
 
 def _common_dtype(headers: list[Header]) -> np.dtype[Any]:

@@ -112,7 +112,7 @@ class Found:
 
 def reads_parts(source: Source) -> bool:
     """Whether a source reads a part of a sample without the rest of it."""
-    return type(source).region is not Source.region
+    return source.reads_parts
 
 
 def inherited(whole: Source, found: Found, names: Sequence[str]) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def find_parts(
         divide: sides of a sample -> its parts, in order.
 
     Raises:
-        DataError: nothing is left.
+        DataError: nothing is left, or no sample can be read.
     """
     place = _place(whole, kind)
     known = _load(place)
@@ -196,8 +196,10 @@ def find_parts(
 
 
 def _look(whole: Source, divide: Callable[[tuple[int, ...]], list[Region]]) -> Known:
+    """Looks at every sample; raises the first one's DataError where none can be read."""
     console = Console(stderr=True)
     known: Known = []
+    errors: list[DataError] = []
     for sample in track(
         range(len(whole)),
         "looking for empty parts",
@@ -205,12 +207,14 @@ def _look(whole: Source, divide: Callable[[tuple[int, ...]], list[Region]]) -> K
         transient=True,
         disable=len(whole) < _SHOWN or not console.is_terminal,
     ):
-        sides = whole.shape[:-1]
         try:
             sides, read = _reader(whole, sample)
             known.append((sides, _holding(read, divide(sides))))
-        except DataError:
-            known.append((sides, None))
+        except DataError as error:
+            errors.append(error)
+            known.append((_sides_told(whole, sample), None))
+    if len(errors) == len(whole):
+        raise errors[0]
     return known
 
 
@@ -222,6 +226,14 @@ def _reader(whole: Source, sample: int) -> tuple[tuple[int, ...], Callable[[Regi
             return sides, lambda region: whole.region(sample, *region)
     image = whole[sample]
     return image.shape[:-1], lambda region: image[_where(*region)]
+
+
+def _sides_told(whole: Source, sample: int) -> tuple[int, ...]:
+    """The sides of a sample that cannot be read: as its header tells, else those of the first."""
+    if reads_parts(whole):
+        with contextlib.suppress(DataError):
+            return whole.sides(sample)
+    return whole.shape[:-1]
 
 
 def _where(start: Sequence[int], stop: Sequence[int]) -> tuple[slice, ...]:
