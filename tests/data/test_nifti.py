@@ -8,7 +8,6 @@ import pickle
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any, Literal
@@ -330,8 +329,9 @@ def test_one_bad_file_of_a_folder_fails_when_it_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("role", ["labels", "groups", "split"])
 def test_columns_are_none_of_nifti(tmp_path: Path, role: str) -> None:
     path = write(tmp_path / "a.nii", np.zeros((3, 4, 5), "f4"))
+    named: dict[str, Any] = {role: "x"}
     with pytest.raises(DataError, match=f"data.{role}"):
-        open_source(path, options=replace(OpenOptions(), **{role: "x"}))
+        open_source(path, options=OpenOptions(**named))
 
 
 def test_without_nibabel_the_extra_is_named(
