@@ -58,7 +58,12 @@ def plain_part(
     found: dict[str, zarr.Array[Any]] = {}
     refused: dict[str, str] = {}
     if isinstance(root, zarr.Group):
-        found, refused = zarr_store.members(root, where)
+        try:
+            found, refused = zarr_store.members(root, where)
+        except DataError as error:  # zarr gives up where it does not know one of the arrays
+            if options.images is None:
+                raise DataError(f"{error} To read one array alone: data.images=NAME.") from error
+            found = {options.images: zarr_store.array_at(root.store, options.images, where)}
     elif why := zarr_store.unsafe(root):
         refused["images"] = why
     else:

@@ -64,7 +64,7 @@ class Folder(LocalStore):
         path = os.path.join(root, key)  # noqa: PTH118  (this and the next: a third of the time)
         real = os.path.realpath(path)
         if real != path and not (self.follow_links and real.startswith(root + os.sep)):
-            raise DataError(f"{key!r} leads out of its place by a link or '..', and is not read.")
+            raise PermissionError(f"{key!r} leads out of its place by a link or '..'")
         try:
             with open(path, "rb") as file:  # noqa: PTH123
                 if isinstance(byte_range, RangeByteRequest):
@@ -140,7 +140,15 @@ def node(store: Store, path: str, where: str) -> zarr.Array[Any] | zarr.Group:
         try:
             return zarr.open_array(store, path=path, mode="r")
         except (zarr.errors.NodeTypeValidationError, FileNotFoundError):
+            pass
+        try:
             return zarr.open_group(store, path=path, mode="r", use_consolidated=consolidated)
+        except FileNotFoundError as error:
+            remote = isinstance(store, FsspecStore)
+            raise DataError(
+                f"{where} has no Zarr array or group {path!r}: no zarr.json, .zarray or .zgroup."
+                + (" Nothing else is read over a network: download it." if remote else "")
+            ) from error
 
 
 def array_at(store: Store, path: str, where: str) -> zarr.Array[Any]:
@@ -238,7 +246,7 @@ def read_column(array: zarr.Array[Any], where: str, most: int = 2**30) -> NDArra
     with unreadable((Exception,), what):
         found = np.asarray(array[...])
     if found.dtype.kind == "T":
-        return found.astype(np.str_)
+        return np.array(found.tolist(), dtype=np.str_)
     return found.astype(found.dtype.newbyteorder("="), copy=False)
 
 
