@@ -36,12 +36,13 @@ class EncoderCard(BaseModel):
 
     Attributes:
         backbone: as built: the stem's reduction is a number, never "auto".
-        channels: of the images.
-        size: pixels a side of the image that the backbone sees.
+        channels: of the stored images; the intensity may make several of one.
+        size: pixels a side of the image that the backbone sees, voxels of a volume.
+        spacing: millimetres from voxel to voxel of what the backbone sees; None for images.
         dtype: of the stored images, as numpy names it.
         domain: name of the domain.
         intensity: the domain's intensity with its numbers.
-        mean, std: C numbers each, on the 0..1 scale.
+        mean, std: a number for each channel after the intensity, on the 0..1 scale.
         data: the dataset card's name if there was one, the number of samples, the fingerprint.
         step: optimiser steps that the weights have seen.
         config: the settings of the run.
@@ -55,6 +56,7 @@ class EncoderCard(BaseModel):
     backbone: BackboneConfig
     channels: int = Field(ge=1, le=4096)
     size: int = Field(ge=8, le=8192)
+    spacing: float | None = Field(default=None, gt=0)
     dtype: str
     domain: str
     intensity: dict[str, Any]
@@ -66,17 +68,23 @@ class EncoderCard(BaseModel):
     versions: dict[str, str]
     sha256: str = ""
 
+    @property
+    def dimensions(self) -> int:
+        """2 for images, 3 for volumes."""
+        return 2 if self.spacing is None else 3
+
     @model_validator(mode="after")
     def _fits_together(self) -> EncoderCard:
-        if not len(self.mean) == len(self.std) == self.channels:
-            raise ValueError(f"mean and std need {self.channels} numbers each")
+        if len(self.mean) != len(self.std) or len(self.mean) % self.channels:
+            raise ValueError(f"mean and std need as many numbers as {self.channels} channels give")
         load_intensity(self.intensity)
         return self
 
 
-def package_versions() -> dict[str, str]:
+def package_versions(dimensions: int = 2) -> dict[str, str]:
     """Versions of what shapes the weights."""
-    return {name: version(name) for name in ("domainjepa", "torch", "timm", "albumentations")}
+    networks = ("timm", "albumentations") if dimensions == 2 else ("monai",)
+    return {name: version(name) for name in ("domainjepa", "torch", *networks)}
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
@@ -91,7 +99,10 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 
 def seal(card: EncoderCard, weights: Mapping[str, Tensor]) -> str:
     """SHA-256 over the weights and everything that the card says."""
-    words = json.dumps(card.model_dump(mode="json", exclude={"sha256"}), sort_keys=True)
+    said = card.model_dump(mode="json", exclude={"sha256"})
+    if card.spacing is None:
+        del said["spacing"]  # so that encoders of images keep the sum that they had without it
+    words = json.dumps(said, sort_keys=True)
     return hashlib.sha256(f"{weights_digest(weights)} {words}".encode()).hexdigest()
 
 

@@ -7,6 +7,7 @@ exactly what the backbone saw.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,8 @@ from domainjepa.data.source import Source
 from domainjepa.domains.intensity import load_intensity
 from domainjepa.errors import DataError, UserError
 from domainjepa.network import Standardise
+from domainjepa.resampling import Volume, own_scale
+from domainjepa.windows import window_batches, windows
 
 
 def framed(image: NDArray[Any], size: int) -> NDArray[Any]:
@@ -55,6 +58,8 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         device: `auto` takes CUDA where there is one.
         weights: `untrained` draws fresh weights for the same network, keyed by the run's seed: the
             twin that pretraining has to beat.
+        spacing: millimetres from voxel to voxel along D, H, W of volumes that come as arrays; 1
+            with a warning where it is not given. A source knows its own.
     """
 
     _carried: tuple[str, bytes] | None = None  # name and artefact of a copy without its file
@@ -66,25 +71,31 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         batch_size: int = 256,
         device: str = "auto",
         weights: Literal["trained", "untrained"] = "trained",
+        spacing: Sequence[float] | None = None,
     ) -> None:
         self.encoder = encoder
         self.batch_size = batch_size
         self.device = device
         self.weights = weights
+        self.spacing = spacing
 
     def fit(self, images: Any, labels: object = None) -> FrozenEncoder:
         """Check the images and load the weights; nothing is learned."""
         self._load()
         if not isinstance(images, Source):
-            _as_images(images, self.card.channels)
+            _as_images(images, self.card.channels, self.card.dimensions)
         return self
 
     def transform(self, images: Source | ArrayLike) -> NDArray[np.float32]:
-        """Features of images.
+        """Features of images, or of volumes where the encoder was pretrained on them.
+
+        A volume is resampled to the encoder's spacing, and windows that cover it are embedded and
+        their features averaged; see `domainjepa.windows`.
 
         Args:
             images: an opened source, or (N, H, W) or (N, H, W, C) of the dtype that the encoder was
-                pretrained on (its intensity is applied), or a list of (H, W[, C]).
+                pretrained on (its intensity is applied), or a list of (H, W[, C]); volumes have D
+                before H.
 
         Returns:
             (N, D) float32.
@@ -99,6 +110,15 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         standardise.to(device)
         features = []
         with torch.inference_mode():
+            if self._card.dimensions == 3:
+                for volume in self._volumes(images):
+                    cubes = windows(volume.extent, self._side, self._card.size)
+                    parts = [
+                        backbone.probe_features(standardise(batch.to(device))).float().cpu()
+                        for batch in window_batches(volume, cubes)
+                    ]
+                    features.append(torch.cat(parts).mean(0, keepdim=True).numpy())
+                return np.concatenate(features)
             for batch in self._batches(images):
                 stacked = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2)
                 features.append(backbone.probe_features(standardise(stacked)).float().cpu().numpy())
@@ -186,34 +206,31 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         card, weights = parse_encoder(self._bytes(), Path(self.encoder).name)
         with torch.random.fork_rng():
             torch.manual_seed(key(card.config.get("seed", 0), "weights"))
-            backbone = Backbone(card.backbone, card.channels, card.size)
+            backbone = Backbone(card.backbone, len(card.mean), card.size)
         digest = card.sha256
         if self.weights == "trained":
             try:
                 backbone.load_state_dict(weights)
             except RuntimeError as error:
+                library = "timm" if card.dimensions == 2 else "monai"
                 raise UserError(
-                    f"the weights do not fit {card.backbone.name}: made with timm "
-                    f"{card.versions.get('timm')}. Install that version."
+                    f"the weights do not fit {card.backbone.name}: made with {library} "
+                    f"{card.versions.get(library)}. Install that version."
                 ) from error
         else:
             fresh = weights_digest(backbone.state_dict())
             digest = hashlib.sha256(f"{card.sha256} {fresh}".encode()).hexdigest()
         backbone.eval().requires_grad_(False)
         self._card, self._sha256, self._loaded = card, digest, wanted
-        self._network_ = (backbone, Standardise(card.mean, card.std))
+        self._network_ = (backbone, Standardise(card.mean, card.std, card.dimensions))
         with torch.inference_mode():
-            probe = torch.zeros(1, card.channels, card.size, card.size)
+            probe = torch.zeros(1, len(card.mean), *[card.size] * card.dimensions)
             self._width = int(backbone.probe_features(probe).shape[1])
 
     def _batches(self, images: Source | ArrayLike) -> Iterator[NDArray[Any]]:
         card = self._card
         intensity = load_intensity(card.intensity)
-        found = images if isinstance(images, Source) else _as_images(images, card.channels)
-        if isinstance(found, Source) and found.channels != card.channels:
-            raise DataError(
-                f"the encoder takes {card.channels} channels; the images have {found.channels}"
-            )
+        found = self._found(images)
         for first in range(0, len(found), self.batch_size):
             last = min(first + self.batch_size, len(found))
             rows = range(first, last)
@@ -221,9 +238,53 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             stored = [as_stored(image, np.dtype(card.dtype)) for image in batch]
             yield np.stack([framed(intensity(image), card.size) for image in stored])
 
+    def _volumes(self, volumes: Source | ArrayLike) -> Iterator[Volume]:
+        intensity, dtype = load_intensity(self._card.intensity), np.dtype(self._card.dtype)
+        found = self._found(volumes)
+        if isinstance(found, Source):
+            for row in range(len(found)):
+                own = own_scale(found, row, intensity)
+                yield Volume.of_row(found, row, lambda part, own=own: own(as_stored(part, dtype)))
+            return
+        if self.spacing is None:
+            warnings.warn(
+                "the spacing of these volumes is not known: 1 mm is taken. Give "
+                "FrozenEncoder(…, spacing=(d, h, w)) in millimetres, or an opened source.",
+                stacklevel=3,
+            )
+        spacing = (1.0, 1.0, 1.0) if self.spacing is None else tuple(self.spacing)
+        if len(spacing) != 3 or min(spacing) <= 0:
+            raise UserError(f"spacing={self.spacing}: give three lengths in mm, along D, H and W")
+        for array in found:
+            stored = as_stored(array, dtype)
+            own = intensity.of(lambda stored=stored: stored)
+            yield Volume.of_array(stored, spacing, own)
 
-def _as_images(images: ArrayLike, channels: int) -> Sequence[NDArray[Any]]:
-    """Images as (H, W, C) arrays.
+    @property
+    def _side(self) -> float:
+        """Millimetres a side of what the network sees of a volume at once."""
+        return (self._card.spacing or 1.0) * self._card.size
+
+    def _found(self, images: Source | ArrayLike) -> Source | Sequence[NDArray[Any]]:
+        card = self._card
+        if not isinstance(images, Source):
+            return _as_images(images, card.channels, card.dimensions)
+        if images.channels != card.channels:
+            raise DataError(
+                f"the encoder takes {card.channels} channels; the images have {images.channels}"
+            )
+        if images.volumetric != (card.dimensions == 3):
+            wanted = "volumes" if card.dimensions == 3 else "images"
+            raise DataError(
+                f"the encoder was pretrained on {wanted}; a sample here is "
+                f"{'x'.join(map(str, images.shape))}. Open the data with --set "
+                f"data.dimensions={card.dimensions}."
+            )
+        return images
+
+
+def _as_images(images: ArrayLike, channels: int, dimensions: int = 2) -> Sequence[NDArray[Any]]:
+    """Images as (H, W, C) arrays, volumes as (D, H, W, C).
 
     Raises:
         DataError: not images, or not of this number of channels.
@@ -235,14 +296,15 @@ def _as_images(images: ArrayLike, channels: int) -> Sequence[NDArray[Any]]:
         found = [np.asarray(image) for image in images]  # type: ignore[union-attr]
     if not found:
         raise DataError("no images: 0 samples, where at least 1 is required")
-    found = [image[..., None] if image.ndim == 2 else image for image in found]
+    found = [image[..., None] if image.ndim == dimensions else image for image in found]
+    kind, sides = ("images", "H, W") if dimensions == 2 else ("volumes", "D, H, W")
     for image in found:
-        if image.ndim != 3 or image.dtype.kind not in "uif":
+        if image.ndim != dimensions + 1 or image.dtype.kind not in "uif":
             raise DataError(
-                "images are (N, H, W) or (N, H, W, C) numbers; found samples of shape "
+                f"{kind} are (N, {sides}) or (N, {sides}, C) numbers; found samples of shape "
                 f"{image.shape} and dtype {image.dtype}"
             )
-        if image.shape[2] != channels:
+        if image.shape[-1] != channels:
             raise DataError(
                 f"the encoder takes {channels} channels; found samples of shape {image.shape}"
                 + (

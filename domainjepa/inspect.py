@@ -18,8 +18,11 @@ from domainjepa.data.census import Band, Census, take_census
 from domainjepa.data.findings import class_counts, findings
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
-from domainjepa.pictures import MISSING, montage, to_rgb
+from domainjepa.domains.intensity import Intensity
+from domainjepa.domains.measuring import measured_on
+from domainjepa.pictures import MISSING, montage, planes, to_rgb
 from domainjepa.registry import DOMAINS
+from domainjepa.resampling import spacing_of
 
 _LISTED = 100  # rows, at most, in each list of an inspection
 _FITTED_ON = 256  # samples, at most, that the intensity of a picture is fitted on
@@ -31,7 +34,7 @@ class Inspection:
 
     Attributes:
         name, loader, samples, shape, dtype, channels: of the source.
-        sizes: how many different sizes (H, W) the samples have.
+        sizes: how many different sizes (H, W) or (D, H, W) the samples have.
         labels: class -> number of samples, or None without labels.
         groups: how many groups there are, or None without groups.
         splits: part -> number of samples, or None without a split.
@@ -162,10 +165,10 @@ def render(inspection: Inspection) -> RenderableType:
     def fact(name: str, text: str) -> None:
         facts.add_row(name, Text(text))
 
-    height, width, channels = one.shape
+    shape = "x".join(map(str, one.shape))
     sizes = "" if one.sizes <= 1 else f", the first of {one.sizes:,} sizes"
     fact("data", f"{one.name}, read by {one.loader}")
-    fact("samples", f"{one.samples:,} of {height}x{width}x{channels} {one.dtype}{sizes}")
+    fact("samples", f"{one.samples:,} of {shape} {one.dtype}{sizes}")
     fact("domain", f"{one.domain}: {one.domain_reason}")
     if one.labels is None:
         fact("labels", "none; they are not needed for pretraining")
@@ -229,9 +232,9 @@ def draw(
 
     random = np.random.default_rng(key("inspect", "draw", len(source)))
     training = source.rows("train", "val")
-    fitted_on = random.permutation(training if len(training) else source.rows())[:_FITTED_ON]
+    training = training if len(training) else source.rows()
     kind = DOMAINS.load(domain or propose_domain(source)[0])()
-    intensity = kind.fit_intensity(source.__getitems__(sorted(fitted_on.tolist())))
+    intensity = kind.fit_intensity(measured_on(source, training, random, _FITTED_ON))
 
     chosen: list[NDArray[np.int64]] = []
     titles: list[str] | None = None
@@ -246,17 +249,23 @@ def draw(
     else:
         rows = random.permutation(len(source))[: 6 * columns]
         chosen = [rows[start : start + columns] for start in range(0, len(rows), columns)]
-    height, width, channels = source.shape
+    shape = "x".join(map(str, source.shape))
     montage(
-        [
-            [_shown(image, intensity(image)) for image in source.__getitems__(rows.tolist())]
-            for rows in chosen
-        ],
+        [[_drawn(source, row, intensity) for row in rows.tolist()] for rows in chosen],
         path,
         row_titles=titles,
-        title=f"{source.public_name}: {len(source):,} samples, "
-        f"{height}x{width}x{channels} {source.dtype}",
+        title=f"{source.public_name}: {len(source):,} samples, {shape} {source.dtype}",
     )
+
+
+def _drawn(source: Source, row: int, intensity: Intensity) -> NDArray[np.uint8]:
+    """A sample as it is drawn; of a volume the three planes through its middle."""
+    stored = source[row]
+    if not source.volumetric:
+        return _shown(stored, intensity(stored))
+    spacing = spacing_of(source, row).tolist()
+    own = intensity.of(lambda: stored)
+    return _shown(planes(stored, spacing), own(planes(stored, spacing)))
 
 
 def _shown(stored: Image, image: Image) -> NDArray[np.uint8]:

@@ -58,7 +58,8 @@ class Network(nn.Module):
         self.probe = nn.Linear(backbone.dim, classes) if classes else None
 
     def forward(self, groups: Sequence[Tensor]) -> Outputs:
-        """Groups of views of one size each, (V_i, N, C, H_i, W_i), the global group first.
+        """Groups of views of one size each, (V_i, N, C, H_i, W_i) or (V_i, N, C, D_i, H_i, W_i),
+        the global group first.
 
         All views of a step share one batch of the projector's BatchNorm.
         """
@@ -92,17 +93,19 @@ class Standardise(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float], dimensions: int = 2) -> None:
         """
         Args:
             mean: C numbers on the 0..1 scale (uint8 is divided by 255 first).
             std: likewise.
+            dimensions: 2 for images, 3 for volumes.
         """
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+        shape = (-1, *[1] * dimensions)
+        self.register_buffer("mean", torch.tensor(mean).view(shape), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(shape), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(..., C, H, W) uint8 or float -> float32 of the same memory layout."""
+        """(..., C, H, W) or (..., C, D, H, W) uint8 or float -> float32, the same memory layout."""
         scale = 255.0 if images.dtype == torch.uint8 else 1.0
         return (images.float() - self.mean * scale) / (self.std * scale)

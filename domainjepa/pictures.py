@@ -68,6 +68,34 @@ def to_rgb(image: Image) -> NDArray[np.uint8]:
     return rgb
 
 
+def planes(volume: Image, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> Image:
+    """The three planes through the middle of a volume, in their true proportions, as one image.
+
+    The plane of H and W lies above that of D and W, with the plane of H and D beside it; what is
+    left empty holds the volume's first value.
+
+    Args:
+        volume: (D, H, W, C), any real dtype.
+        spacing: millimetres from voxel to voxel along D, H, W.
+
+    Returns:
+        (h + d, w + d, C) of the volume's dtype, with h, w, d in steps of the finest spacing.
+    """
+    finest = min(spacing)
+    at = [
+        ((np.arange(max(round(side * step / finest), 1)) + 0.5) * finest / step).astype(int)
+        for side, step in zip(volume.shape[:3], spacing, strict=True)
+    ]
+    d, h, w = (np.minimum(one, side - 1) for one, side in zip(at, volume.shape[:3], strict=True))
+    middle = [side // 2 for side in volume.shape[:3]]
+    sheet = np.empty((len(h) + len(d), len(w) + len(d), volume.shape[3]), volume.dtype)
+    sheet[:] = volume[0, 0, 0]
+    sheet[: len(h), : len(w)] = volume[middle[0]][h][:, w]
+    sheet[len(h) :, : len(w)] = volume[:, middle[1]][d][:, w]
+    sheet[: len(h), len(w) :] = volume[:, :, middle[2]][d][:, h].swapaxes(0, 1)
+    return sheet
+
+
 def montage(
     rows: Sequence[Sequence[Image | None]],
     path: str | os.PathLike[str],

@@ -15,7 +15,8 @@ from domainjepa.data.sampling import key
 from domainjepa.data.source import Source, open_configured
 from domainjepa.distributed import world_size
 from domainjepa.domains.domain import Domain
-from domainjepa.domains.intensity import Intensity, channel_statistics
+from domainjepa.domains.intensity import Intensity
+from domainjepa.domains.measuring import measure_channels
 from domainjepa.domains.proposal import propose_domain
 from domainjepa.errors import ConfigError
 from domainjepa.machine import (
@@ -28,11 +29,16 @@ from domainjepa.machine import (
 from domainjepa.objective import LeJEPALoss, SIGReg
 from domainjepa.registry import DOMAINS
 from domainjepa.views import resolve_sizes
+from domainjepa.volume_plan import (
+    LARGEST_VOLUME,
+    data_note,
+    fit_together,
+    opened_as,
+    plan_volumes,
+    spacing_warnings,
+    views_note,
+)
 
-STATISTICS_SAMPLES = 1024
-"""Training samples that the intensity and the standardisation are measured on, at most."""
-STATISTICS_BYTES = 2**29
-"""Bytes that they may take."""
 PROBE_HOLDOUT = 10
 """A tenth of the rows never trains the online probe: its accuracy is measured on those."""
 
@@ -96,12 +102,19 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         UserError: data, domain or backbone that cannot be used; says what to do.
     """
     lejepa = build_objective(config)
-    source = open_configured(config.data)
+    source = open_configured(config.opening())
+    nominal = traits(config.backbone.name)
+    fit_together(source, nominal, config)
+    views, shape, largest = config.views, source.shape, 224
+    if source.volumetric:
+        source, views, shape = plan_volumes(source, views, nominal, config.data.regions)
+        largest = LARGEST_VOLUME
     rows, rows_note = pretraining_rows(source, config)
     if batches and len(rows) < config.batch_size:
+        more = ", or draw more of each volume by --set data.regions=…" if source.volumetric else ""
         raise ConfigError(
             f"a global batch of {config.batch_size} needs as many samples; there are {len(rows)} "
-            f"to learn from. Set --batch-size {max(2, len(rows) // 2)} or lower."
+            f"to learn from. Set --batch-size {max(2, len(rows) // 2)} or lower{more}."
         )
     if config.batch_size < 2 * world_size():
         raise ConfigError(
@@ -118,20 +131,21 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         settings=config.intensity,
     )
     intensity, mean, std = measure_channels(source, rows, domain, config.seed)
-    nominal = traits(config.backbone.name)
-    height, width, channels = source.shape
+    channels = len(mean)  # the intensity may make several of one: the windows of a CT
     # First the global size, which the backbone is built for; then the local one, which it judges.
-    views = resolve_sizes(config.views, source.shape, nominal.stride, False, nominal.patch)
+    wanted = views
+    views = resolve_sizes(wanted, shape, nominal.stride, False, nominal.patch, largest)
     assert views.global_size is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(config.seed, "weights"))
         backbone = Backbone(config.backbone, channels, views.global_size)
     views = resolve_sizes(
-        config.views,
-        source.shape,
+        wanted,
+        shape,
         nominal.stride,
         fixed_size=backbone.multiple == 0,
         multiple=max(backbone.multiple, 1),
+        largest=largest,
     )
     device, precision = choose_device(config)
     if precision == "bfloat16" and device.type == "cpu":
@@ -153,7 +167,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
                 update={"stem_reduction": backbone.stem_reduction}
             ),
             "optimizer": config.optimizer.model_copy(update={"weight_decay": weight_decay}),
-            "data": config.data.model_copy(update={"workers": workers}),
+            "data": config.data.model_copy(update={"workers": workers, **opened_as(source)}),
             "log": config.log.model_copy(update={"every_steps": log_every}),
             "checkpoint": config.checkpoint.model_copy(update={"every_steps": save_every}),
             "precision": precision,
@@ -165,16 +179,15 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         labels = f"{len(np.unique(source.labels))} classes, used for monitoring only"
         if not config.log.probe:
             labels = "not used (log.probe is off)"
-    multi_crop = f" + {views.num_local} local of {views.local_size} px" if views.num_local else ""
     weights = sum(p.numel() for p in backbone.parameters())
     objective = config.objective
     notes = [
-        ("data", f"{len(source):,} images, {height}x{width}x{channels} {source.dtype}"),
+        ("data", data_note(source)),
         ("", "; ".join(source.decisions)),
         ("rows", rows_note),
         ("labels", labels),
         ("domain", f"{name} ({reason}); {intensity.describe()}"),
-        ("views", f"{views.num_global} global of {views.global_size} px{multi_crop}"),
+        ("views", views_note(views, source)),
         (
             "backbone",
             f"{backbone.name}, {weights / 1e6:.1f} M weights, {backbone.dim} features"
@@ -209,7 +222,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         log_every=log_every,
         save_every=save_every,
         notes=[note for note in notes if note[1]],
-        warnings=[*source.warnings, *rank_warnings(device)],
+        warnings=[*source.warnings, *spacing_warnings(source), *rank_warnings(device)],
     )
 
 
@@ -256,20 +269,6 @@ def hold_out(source: Source, seed: int) -> NDArray[np.bool_]:
     shuffled = np.random.default_rng(key(seed, "probe")).permutation(len(names))
     held: NDArray[np.bool_] = shuffled[unit_of_row] < len(names) / PROBE_HOLDOUT
     return held
-
-
-def measure_channels(
-    source: Source, rows: NDArray[np.int64], domain: Domain, seed: int
-) -> tuple[Intensity, tuple[float, ...], tuple[float, ...]]:
-    """Intensity, channel means and standard deviations from a keyed selection of the rows."""
-    draw = np.random.default_rng(key(seed, "statistics"))
-    sample_bytes = int(np.prod(source.shape)) * source.dtype.itemsize
-    count = min(STATISTICS_SAMPLES, max(STATISTICS_BYTES // sample_bytes, 8))
-    chosen = np.sort(draw.permutation(rows)[:count])
-    samples = source.__getitems__(chosen.tolist())
-    intensity = domain.fit_intensity(samples)
-    mean, std = channel_statistics(intensity(sample) for sample in samples)
-    return intensity, mean, std
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: float, final: float) -> float:

@@ -81,7 +81,7 @@ def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> Non
     """The training loop, from the step of `state` to the last."""
     config = plan.config
     network = parallel(state.network, plan)
-    standardise = Standardise(plan.mean, plan.std).to(plan.device)
+    standardise = Standardise(plan.mean, plan.std, plan.backbone.dimensions).to(plan.device)
     autocast = torch.autocast(
         plan.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
     )
@@ -194,6 +194,7 @@ def encoder_card(plan: Plan, step: int) -> EncoderCard:
         channels=plan.source.channels,
         dtype=plan.source.dtype.name,
         size=cast(int, config.views.global_size),
+        spacing=config.views.spacing if plan.source.volumetric else None,
         domain=cast(str, config.domain),
         intensity=plan.intensity.model_dump(),
         mean=plan.mean,
@@ -205,5 +206,5 @@ def encoder_card(plan: Plan, step: int) -> EncoderCard:
         },
         step=step,
         config=settings.without_paths(config),
-        versions=package_versions(),
+        versions=package_versions(plan.backbone.dimensions),
     )

@@ -52,7 +52,10 @@ class RunState:
                 predictor=config.objective.predictor,
                 classes=plan.classes,
             )
-        network.to(plan.device).to(memory_format=torch.channels_last)
+        network.to(plan.device)
+        if plan.backbone.dimensions == 2:
+            # Of volumes no layout was found to be faster than another.
+            network.to(memory_format=torch.channels_last)
         averaged = None
         if config.objective.average_weights:
             averaged = copy.deepcopy(network).requires_grad_(False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import albumentations as A
@@ -20,7 +20,9 @@ from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.domains.domain import Domain, ViewSpec, ViewTransform
 from domainjepa.domains.intensity import Intensity
+from domainjepa.domains.masks import masked_view, missing_pixels
 from domainjepa.errors import ConfigError
+from domainjepa.volume_views import VolumeViews, draw_volume_views
 
 Image = NDArray[Any]
 
@@ -31,23 +33,26 @@ def resolve_sizes(
     stride: int,
     fixed_size: bool,
     multiple: int = 1,
+    largest: int = 224,
 ) -> ViewsConfig:
     """The settings with both sizes as numbers.
 
     Args:
         views: sizes that are set stay as they are.
-        image_shape: (H, W, C) of a sample.
+        image_shape: (H, W, C) or (D, H, W, C) of a sample.
         stride: pixels of the image to one position of the backbone's last feature map.
         fixed_size: the backbone takes one size alone, so local views get the global size.
         multiple: the backbone takes only multiples of this; 1 where any size will do.
+        largest: global size by default.
 
     Raises:
         ConfigError: a size that was set is none that the backbone takes.
     """
     smallest = math.ceil(8 / multiple) * multiple
+    sides = image_shape[:-1]
     size = views.global_size
     if size is None:
-        size = max(min(*image_shape[:2], 224) // stride, 1) * stride
+        size = max(min(*sides, largest) // stride, 1) * stride
         size = max(size // multiple * multiple, smallest)
     local = views.local_size
     if local is None:
@@ -106,6 +111,7 @@ class ViewMaker:
         Returns:
             num_global (S, S, C) and num_local (s, s, C) arrays, uint8 or float32.
         """
+        missing = missing_pixels(image)
         image = self.intensity(image)
         made = []
         for view in range(self.views.num_global + self.views.num_local):
@@ -114,7 +120,7 @@ class ViewMaker:
             if chain is None:
                 chain = self._chains[spec] = self.domain.chain(spec)
             seed_randomness(chain, key(self.seed, "views", epoch, sample, view))
-            made.append(chain(image=image)["image"])
+            made.append(masked_view(chain, image, missing))
         return made
 
 
@@ -133,6 +139,7 @@ class ViewDataset(Dataset[dict[str, torch.Tensor]]):
     def __init__(self, source: Source, maker: ViewMaker) -> None:
         self.source = source
         self.maker = maker
+        self.volumes = VolumeViews(maker) if source.volumetric else None
 
     def __len__(self) -> int:
         return len(self.source)
@@ -144,9 +151,9 @@ class ViewDataset(Dataset[dict[str, torch.Tensor]]):
             draws: N pairs (epoch, row).
 
         Returns:
-            "global": (V_g, N, C, H, W) uint8 or float32, channels last in memory; "local": (V_l, N,
-            C, h, w), absent without local views; "labels": (N,) int64, absent where the source has
-            none; "rows": (N,) int64.
+            "global": (V_g, N, C, H, W) uint8 or float32, channels last in memory, or (V_g, N, C, D,
+            H, W) float32; "local": likewise with V_l smaller views, absent without local views;
+            "labels": (N,) int64, absent where the source has none; "rows": (N,) int64.
         """
         cv2.setNumThreads(0)  # workers run beside each other; a pool in each would only fight
         rows = [row for _, row in draws]
@@ -155,17 +162,26 @@ class ViewDataset(Dataset[dict[str, torch.Tensor]]):
         if self.source.labels is not None:
             batch["labels"] = torch.from_numpy(self.source.labels[rows])
         parts: dict[str, NDArray[Any]] = {}
-        images = self.source.__getitems__(rows)
-        for position, ((epoch, row), image) in enumerate(zip(draws, images, strict=True)):
-            made = self.maker(image, epoch=epoch, sample=row)
+        for position, made in enumerate(self._made(draws)):
             for name, views in (("global", made[:num_global]), ("local", made[num_global:])):
                 for number, view in enumerate(views):
                     if name not in parts:
                         parts[name] = np.empty((len(views), len(draws), *view.shape), view.dtype)
                     parts[name][number, position] = view
         for name, part in parts.items():
-            batch[name] = torch.from_numpy(part).permute(0, 1, 4, 2, 3)
+            views = torch.from_numpy(part)
+            batch[name] = views if self.volumes else views.permute(0, 1, 4, 2, 3)
         return batch
+
+    def _made(self, draws: Sequence[tuple[int, int]]) -> Iterator[list[Image]]:
+        """The views of each draw; of volumes only what a draw shows is read."""
+        if self.volumes is not None:
+            for epoch, row in draws:
+                yield self.volumes(self.volumes.volume(self.source, row), epoch=epoch, sample=row)
+            return
+        images = self.source.__getitems__([row for _, row in draws])
+        for (epoch, row), image in zip(draws, images, strict=True):
+            yield self.maker(image, epoch=epoch, sample=row)
 
 
 def whole(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -187,6 +203,9 @@ def draw_views(
     """
     from domainjepa.pictures import montage
 
+    if source.volumetric:
+        draw_volume_views(source, rows, VolumeViews(maker), path)
+        return
     pictures: list[list[Image | None]] = []
     titles: list[str] = []
     for row, original in zip(rows, source.__getitems__(list(rows)), strict=True):

@@ -56,7 +56,7 @@ class Backbone(nn.Module):
         self.dimensions = nominal.dimensions
         self.transformer = nominal.transformer
         # A stem with less stride than the rule asks for is thinned as far as it goes.
-        wanted = stem_reduction(config, nominal.stride, size)
+        wanted = stem_reduction(config, nominal.stride, size, nominal.dimensions)
         if config.stem_reduction == "auto":
             wanted = min(wanted, nominal.stem)
         fallbacks = [r for r in (4, 2, 1) if r < wanted and config.stem_reduction == "auto"]

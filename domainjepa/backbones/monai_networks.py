@@ -46,11 +46,15 @@ def build(config: BackboneConfig, channels: int, size: int, reduction: int) -> n
         MissingExtra: without MONAI.
         ConfigError: drop path for a network that has none.
     """
+    short = config.name.removeprefix(PREFIX)
     try:
         from monai.networks import nets
+
+        if short == "swinunetr":
+            import einops  # noqa: F401  (MONAI asks for it in the first forward pass alone)
     except ImportError as error:
-        raise MissingExtra("monai", "volumes", f"the backbone {config.name}") from error
-    short = config.name.removeprefix(PREFIX)
+        missing = (error.name or "monai").partition(".")[0]
+        raise MissingExtra(missing, "volumes", f"the backbone {config.name}") from error
     if config.drop_path and short != "swinunetr":
         raise ConfigError(
             f"backbone.drop_path = {config.drop_path}: {config.name} has none; of MONAI's networks "
@@ -71,9 +75,8 @@ def build(config: BackboneConfig, channels: int, size: int, reduction: int) -> n
             parts.features.pool0 = nn.Identity()
             thin_stem(net, reduction // 2)
     elif short == "swinunetr":
-        net = PooledSwin(
-            nets.swin_unetr.SwinTransformer, channels, 2 // reduction, config.drop_path
-        )
+        swin = nets.swin_unetr.SwinTransformer
+        net = PooledSwin(swin, channels, 2 // reduction, config.drop_path)
     else:
         net = PooledViT(nets.ViT, channels, size, 16 // reduction)
     return net

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 @app.command()
 def pretrain(
     data: Data = "",
-    backbone: Annotated[str | None, typer.Option(help="Any timm model.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Any timm model, or monai:NAME for volumes.")
+    ] = None,
     recipe: Recipe = None,
     domain: DomainName = None,
     out: Annotated[
@@ -90,8 +93,8 @@ def _run_folder(config: PretrainConfig) -> Path:
     """The default folder is named by card or fingerprint: a file's name may name a patient."""
     from domainjepa.data.source import open_configured
 
-    name = open_configured(config.data).public_name
-    return Path("runs") / f"{name}-{config.backbone.name}".replace("/", "-")
+    name = open_configured(config.opening()).public_name
+    return Path("runs") / re.sub("[/:]", "-", f"{name}-{config.backbone.name}")
 
 
 @app.command()

@@ -42,7 +42,9 @@ def inspect(
 def views(
     data: Data,
     out: Annotated[Path, typer.Option(help="The PNG to draw.")],
-    backbone: Annotated[str | None, typer.Option(help="Any timm model; decides the sizes.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Any timm model, or monai:NAME; decides the sizes.")
+    ] = None,
     recipe: Recipe = None,
     domain: DomainName = None,
     samples: Annotated[int, typer.Option(min=1, max=32)] = 6,
@@ -104,9 +106,9 @@ def _names(what: str) -> list[str]:
     from domainjepa import catalog, registry
 
     if what == "backbones":
-        import timm
+        from domainjepa.backbones import names
 
-        return list(timm.list_models())
+        return names()
     if what == "statistics":
         from domainjepa.objective.sigreg import NAMES
 

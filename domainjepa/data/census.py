@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,7 +52,7 @@ class Census:
     Attributes:
         bands: one for each channel.
         value_samples: how many samples, drawn by key, gave means and percentiles.
-        sizes: how many sizes (H, W) there are.
+        sizes: how many sizes (H, W) or (D, H, W) there are.
         blank: rows whose bands hold one value each, or none.
         unreadable: row -> why.
         duplicates: lists of rows with identical bytes, without blank ones; each list ascending.
@@ -81,15 +82,16 @@ class _Range:
 
     def add(self, image: Image) -> bool:
         """Counts a sample in; returns whether it is blank."""
+        sides = tuple(range(image.ndim - 1))
         if image.dtype.kind == "f":
             finite = np.isfinite(image)
-            low = image.min(axis=(0, 1), where=finite, initial=np.inf)
-            high = image.max(axis=(0, 1), where=finite, initial=-np.inf)
-            self.missing += (~finite).sum(axis=(0, 1))
+            low = image.min(axis=sides, where=finite, initial=np.inf)
+            high = image.max(axis=sides, where=finite, initial=-np.inf)
+            self.missing += (~finite).sum(axis=sides)
         else:
-            low, high = image.min(axis=(0, 1)), image.max(axis=(0, 1))
+            low, high = image.min(axis=sides), image.max(axis=sides)
         self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
-        self.pixels += image.shape[0] * image.shape[1]
+        self.pixels += math.prod(image.shape[:-1])
         return bool((high <= low).all())
 
 
@@ -106,7 +108,7 @@ def take_census(source: Source, progress: Callable[[int, int], None] | None = No
     near_wanted = samples <= MOST_FOR_NEAR
     thumbnails = np.zeros((samples if near_wanted else 0, _THUMBNAIL**2), np.float32)
     ranges, values = _Range(channels), []
-    sizes: set[tuple[int, int]] = set()
+    sizes: set[tuple[int, ...]] = set()
     blank: list[int] = []
     unreadable: dict[int, str] = {}
     rows_of: dict[bytes, list[int]] = {}
@@ -116,7 +118,7 @@ def take_census(source: Source, progress: Callable[[int, int], None] | None = No
     for start in range(0, samples, batch):
         rows = list(range(start, min(start + batch, samples)))
         for row, image in _read(source, rows, unreadable):
-            sizes.add((image.shape[0], image.shape[1]))
+            sizes.add(image.shape[:-1])
             if row in chosen:
                 pixels = image.reshape(-1, channels)
                 some = random.integers(0, len(pixels), min(len(pixels), _VALUE_PIXELS))
@@ -180,8 +182,10 @@ def _bands(ranges: _Range, values: list[NDArray[np.float64]]) -> list[Band]:
 def _thumbnail(image: Image) -> NDArray[np.float32]:
     """Mean of the bands in 8x8 blocks, centred and of unit length; zero for an image without shape.
 
-    A dot product of two thumbnails is their correlation.
+    A dot product of two thumbnails is their correlation. Of a volume, the plane in the middle.
     """
+    if image.ndim == 4:
+        image = image[len(image) // 2]
     grey = np.nan_to_num(image.astype(np.float32), posinf=0.0, neginf=0.0).mean(axis=2)
     for axis in (0, 1):
         edges = np.arange(_THUMBNAIL) * grey.shape[axis] // _THUMBNAIL

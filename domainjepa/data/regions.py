@@ -1,0 +1,78 @@
+"""Volumes as samples to learn from: several of each in an epoch, and slices to measure values on.
+
+A volume holds far more than one view shows, and a data set of volumes far less of them than a batch
+takes. So a sample of an epoch is a region of a volume, at a place drawn anew each time. This source
+only counts: it has every volume `regions` times, and the draw is `domainjepa.volume_views`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domainjepa.data.source import Image, Source
+
+
+@dataclass(kw_only=True)
+class RegionsSource(Source):
+    """Every volume `regions` times, in the order of the volumes.
+
+    Labels, groups, ids and split are the volume's; without groups each volume is one, for two
+    regions of it may show the same.
+    """
+
+    volumes: Source
+    regions: int
+
+    def __len__(self) -> int:
+        return len(self.volumes) * self.regions
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Image]:
+        return self.volumes.__getitems__([self.volume_of(index) for index in indices])
+
+    def volume_of(self, index: int) -> int:
+        """The row of the volume in `volumes`."""
+        return int(index) // self.regions
+
+    def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
+        return self.volumes.region(self.volume_of(index), start, stop)
+
+    def sides(self, index: int) -> tuple[int, ...]:
+        return self.volumes.sides(self.volume_of(index))
+
+    def content_key(self) -> str:
+        return self.volumes.content_key()
+
+    def column(self, name: str) -> NDArray[Any]:
+        return np.repeat(self.volumes.column(name), self.regions, axis=0)
+
+    def fingerprint(self) -> str:
+        """Of the volumes: how often they count is a setting of the run."""
+        return self.volumes.fingerprint()
+
+
+def in_regions(volumes: Source, regions: int) -> RegionsSource:
+    """The source with each volume so many times."""
+    facts = {one.name: getattr(volumes, one.name) for one in fields(Source)}
+    if facts["groups"] is None:
+        facts["groups"] = np.arange(len(volumes), dtype=np.int64)
+    for name in ("labels", "groups", "ids", "split", "spacings"):
+        if facts[name] is not None:
+            facts[name] = np.repeat(facts[name], regions, axis=0)
+    return RegionsSource(volumes=volumes, regions=regions, **facts)
+
+
+def spread_slices(volumes: Source, row: int, most: int) -> NDArray[Any]:
+    """(n, H, W, C): at most so many slices of one volume, evenly spread along D.
+
+    Beginning and end are left out: above a head there is air.
+    """
+    depth, height, width = volumes.sides(row)
+    at = np.unique(((np.arange(most) + 0.5) * depth / most).astype(int))
+    return np.concatenate(
+        [volumes.region(row, (z, 0, 0), (z + 1, height, width)) for z in at.tolist()]
+    )
