@@ -28,6 +28,7 @@ LAYERS = [
         "objective",
         "network",
         "views",
+        "shortcuts",
         "volume_views",
         "resampling",
         "windows",

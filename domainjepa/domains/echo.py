@@ -58,7 +58,8 @@ class Speckle(UnitTransform):
         real, imaginary = (
             cv2.sepFilter2D(part, -1, across, down, borderType=cv2.BORDER_REFLECT) for part in parts
         )
-        magnitude: Floats = np.hypot(real, imaginary) / np.float32(norm * math.sqrt(math.pi / 2))
+        magnitude: Floats = cv2.magnitude(real, imaginary)
+        magnitude *= np.float32(1 / (norm * math.sqrt(math.pi / 2)))
         return magnitude
 
     def change(

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import albumentations as A
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -96,5 +97,7 @@ class RicianNoise(UnitTransform):
         self, image: Floats, parts: tuple[Floats, Floats], sigma: float, **params: Any
     ) -> Floats:
         real = image + np.float32(sigma) * parts[0]
-        magnitude = np.hypot(real, np.float32(sigma) * parts[1])
-        return np.where(image < 0, real, magnitude)
+        imaginary = np.float32(sigma) * parts[1]
+        magnitude: Floats = cv2.magnitude(real.ravel(), imaginary.ravel()).reshape(image.shape)
+        np.copyto(magnitude, real, where=image < 0)
+        return magnitude
