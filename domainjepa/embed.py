@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from domainjepa.data.source import Source
-from domainjepa.encoder import FrozenEncoder
-from domainjepa.errors import UserError
+from domainjepa.errors import MissingExtra, UserError
+from domainjepa.evaluation.baselines import encoder as load
 from domainjepa.evaluation.features import features_of
 from domainjepa.writing import write_atomically
 
@@ -21,9 +21,9 @@ def embed(encoder: str | Path, source: Source, out: Path) -> tuple[int, int]:
     """Write `features` (N, D) float32, with `labels`, `split` and `ids` where the data has them.
 
     Args:
-        encoder: a run folder or an `encoder.safetensors`.
+        encoder: a run folder, an `encoder.safetensors`, or `timm:NAME[=WEIGHTS]`.
         source: the images.
-        out: a `.npz` or `.h5` file.
+        out: a `.npz`, `.h5` or `.parquet` file; in a table, features are lists of one length.
 
     Returns:
         The shape of the features.
@@ -31,14 +31,19 @@ def embed(encoder: str | Path, source: Source, out: Path) -> tuple[int, int]:
     Raises:
         UserError: another suffix, or an encoder or data that cannot be read.
     """
-    if out.suffix not in (".npz", ".h5", ".hdf5"):
-        raise UserError(f"--out {out.name!r}: features are written to .npz or .h5")
+    if out.suffix not in (".npz", ".h5", ".hdf5", ".parquet"):
+        raise UserError(f"--out {out.name!r}: features are written to .npz, .h5 or .parquet")
     everything = np.arange(len(source))
-    features = features_of(FrozenEncoder(encoder), source, everything, console=Console())
+    network = load(str(encoder))
+    if hasattr(network, "adapt"):
+        network.adapt(source, source.rows("train", "val"))
+    features = features_of(network, source, everything, console=Console())
     columns = {"features": features, **_columns(source)}
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".npz":
         write_atomically(out, lambda file: np.savez(file, **columns))  # type: ignore[arg-type]
+    elif out.suffix == ".parquet":
+        write_atomically(out, lambda file: _write_parquet(file, columns))
     else:
         write_atomically(out, lambda file: _write_hdf5(file, columns))
     return features.shape[0], features.shape[1]
@@ -52,6 +57,20 @@ def _columns(source: Source) -> dict[str, NDArray[Any]]:
         "ids": source.ids,
     }
     return {name: column for name, column in found.items() if column is not None}
+
+
+def _write_parquet(file: Any, columns: dict[str, NDArray[Any]]) -> None:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "tables", "writing Parquet") from error
+    features = columns["features"]
+    lists = pyarrow.FixedSizeListArray.from_arrays(
+        pyarrow.array(features.ravel()), features.shape[1]
+    )
+    rest = {name: pyarrow.array(of) for name, of in columns.items() if name != "features"}
+    parquet.write_table(pyarrow.table({**rest, "features": lists}), file)
 
 
 def _write_hdf5(file: Any, columns: dict[str, NDArray[Any]]) -> None:

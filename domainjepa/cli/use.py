@@ -14,36 +14,60 @@ from domainjepa.cli.options import Data, Json, Loader, Set, opened
 @app.command()
 def evaluate(
     encoders: Annotated[
-        list[str], typer.Argument(help="Run folders or encoder.safetensors files.")
+        list[str],
+        typer.Argument(help="Run folders, encoder.safetensors files, or timm:NAME[=WEIGHTS]."),
     ],
     data: Data,
     protocol: Annotated[
-        list[str] | None, typer.Option(help="Name or file of a protocol; default few-shot.")
+        list[str] | None,
+        typer.Option(
+            help="few-shot (default), linear, knn, finetune, few-shot-finetune, or a file."
+        ),
     ] = None,
     baseline: Annotated[
-        list[str] | None, typer.Option(help="untrained, pixels; default both.")
+        list[str] | None,
+        typer.Option(
+            help="untrained and pixels (default both), dinov2-small, timm:NAME, …: "
+            "`domainjepa list baselines`. NAME=WEIGHTS takes a file, NAME@224 another image size."
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="Column to tell instead of the labels: classes, numbers such as a redshift, or "
+            "several columns of 0 and 1 with commas between them."
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="What to measure; default all of the protocol.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for features; default OUT/features.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("evaluation"),
     loader: Loader = None,
     set_: Set = None,
     json_: Json = False,
 ) -> None:
-    """Compare encoders by few-shot probes; writes report.html, results.json, .csv, table.tex."""
+    """Compare encoders by probes or fine-tuning; writes report.html, results.json, .csv, .tex."""
     from rich.console import Console
 
-    from domainjepa.encoder import FrozenEncoder
     from domainjepa.evaluation import report, suite
-    from domainjepa.evaluation.baselines import baselines
+    from domainjepa.evaluation.baselines import baselines, encoder
+    from domainjepa.evaluation.protocol import measuring, read_protocol
 
     console = Console(stderr=json_)
     source = opened(data, loader, set_)
-    trained = [FrozenEncoder(path) for path in encoders]
+    protocols = [measuring(read_protocol(name), metric) for name in protocol or ["few-shot"]]
+    trained = [encoder(text) for text in encoders]
     names = ["untrained", "pixels"] if baseline is None else baseline
     results = suite.evaluate(
         [*trained, *baselines(names, trained)],
         source,
-        protocol or ["few-shot"],
+        protocols,
         out,
+        target=target,
+        cache=cache,
         console=console,
     )
     if json_:
@@ -55,9 +79,11 @@ def evaluate(
 
 @app.command()
 def embed(
-    encoder: Annotated[str, typer.Argument(help="A run folder or encoder.safetensors.")],
+    encoder: Annotated[
+        str, typer.Argument(help="A run folder, encoder.safetensors, or timm:NAME[=WEIGHTS].")
+    ],
     data: Data,
-    out: Annotated[Path, typer.Option(help="FILE.npz or FILE.h5")],
+    out: Annotated[Path, typer.Option(help="FILE.npz, FILE.h5 or FILE.parquet")],
     loader: Loader = None,
     set_: Set = None,
 ) -> None:
@@ -101,7 +127,9 @@ def select(
 
 @app.command()
 def export(
-    encoder: Annotated[str, typer.Argument(help="A run folder or encoder.safetensors.")],
+    encoder: Annotated[
+        str, typer.Argument(help="A run folder, encoder.safetensors, or timm:NAME[=WEIGHTS].")
+    ],
     to: Annotated[str, typer.Option(help="sklearn, onnx or timm.")],
     out: Annotated[Path, typer.Option(help="FILE.skops, FILE.onnx, or a folder for timm.")],
     data: Annotated[

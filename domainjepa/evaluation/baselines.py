@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.encoder import FrozenEncoder, framed
 from domainjepa.errors import UserError
 from domainjepa.evaluation.features import Encoder
+from domainjepa.evaluation.timm_baselines import PREFIX, PUBLISHED, sized, timm_encoder
 from domainjepa.registry import BASELINES
+
+
+def _top(dtype: np.dtype[Any]) -> float:
+    """The largest value of a type of integers, 1 of floats."""
+    return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
 
 
 class Pixels:
@@ -48,16 +56,85 @@ class Pixels:
 
     @staticmethod
     def _features(image: Image, size: int) -> NDArray[np.float32]:
-        top = np.iinfo(image.dtype).max if image.dtype.kind in "ui" else 1
-        pixels = image.astype(np.float32) / np.float32(top)
+        pixels = image.astype(np.float32) / np.float32(_top(image.dtype))
         return framed(pixels.reshape(*pixels.shape[:2], -1), size).ravel()
+
+
+class Histograms:
+    """How often each level of each band occurs; of three bands also each colour.
+
+    32 levels a band and 4 x 4 x 4 colours, as shares of the pixels, square roots taken (Hellinger),
+    without which empty sky is all that counts. 8-bit values run from 0 to 255; all others from the
+    0.1 to the 99.9 percentile of training images, band by band, the ends taking what is beyond.
+    """
+
+    LEVELS = 32
+    COLOURS = 4
+    FITTED_ON = 256
+
+    def __init__(self) -> None:
+        self._range: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+
+    @property
+    def name(self) -> str:
+        return "histograms"
+
+    @property
+    def sha256(self) -> str:
+        """Of all that the features depend on besides the images."""
+        numbers = [] if self._range is None else [of.tolist() for of in self._range]
+        return hashlib.sha256(
+            f"histograms {self.LEVELS} {self.COLOURS} {numbers}".encode()
+        ).hexdigest()
+
+    def adapt(self, source: Source, rows: NDArray[np.int64]) -> None:
+        """Take the ranges of the bands from some training images."""
+        self._range = None
+        if source.dtype == np.uint8:
+            return
+        draw = np.random.default_rng(key("baseline", "histograms", len(source)))
+        chosen = np.sort(draw.permutation(rows)[: self.FITTED_ON]).tolist()
+        flat = [image.reshape(-1, source.channels) for image in source.__getitems__(chosen)]
+        pixels = np.concatenate([one[:: 1 + len(one) // 4096] for one in flat]).astype(np.float64)
+        pixels[~np.isfinite(pixels)] = np.nan
+        low, high = np.nanpercentile(pixels, (0.1, 99.9), axis=0)
+        self._range = low, np.where(high > low, high, low + 1)
+
+    def transform(self, images: Source | Sequence[Image]) -> NDArray[np.float32]:
+        """(H, W, C) images -> (N, 32 C) float32, 64 more for three bands."""
+        found = images.__getitems__(range(len(images))) if isinstance(images, Source) else images
+        return np.stack([self._features(np.asarray(image)) for image in found])
+
+    def _features(self, image: Image) -> NDArray[np.float32]:
+        channels = image.shape[-1]
+        pixels = image.reshape(-1, channels).astype(np.float64)
+        low, high = self._range if self._range is not None else (0.0, _top(image.dtype))
+        share = np.clip((pixels - low) / (high - low), 0, 1 - 1e-9)
+        share = share[np.isfinite(share).all(axis=1)]
+        counts = [
+            np.bincount((band * self.LEVELS).astype(np.int64), minlength=self.LEVELS)
+            for band in share.T
+        ]
+        if channels == 3:
+            colour = (share * self.COLOURS).astype(np.int64) @ [self.COLOURS**2, self.COLOURS, 1]
+            counts.append(np.bincount(colour, minlength=self.COLOURS**3))
+        return np.sqrt(np.concatenate(counts) / max(len(share), 1)).astype(np.float32)
 
 
 def pixels(encoders: Sequence[Encoder], weights: str | None = None) -> list[Encoder]:
     """Raw pixels."""
+    return [_without_weights("pixels", Pixels(), weights)]
+
+
+def histograms(encoders: Sequence[Encoder], weights: str | None = None) -> list[Encoder]:
+    """Colour and intensity histograms."""
+    return [_without_weights("histograms", Histograms(), weights)]
+
+
+def _without_weights(name: str, made: Encoder, weights: str | None) -> Encoder:
     if weights is not None:
-        raise UserError(f"the baseline pixels has no weights: write pixels, not pixels={weights}")
-    return [Pixels()]
+        raise UserError(f"the baseline {name} has no weights: write {name}, not {name}=FILE")
+    return made
 
 
 def untrained(encoders: Sequence[Encoder], weights: str | None = None) -> list[Encoder]:
@@ -73,7 +150,9 @@ def untrained(encoders: Sequence[Encoder], weights: str | None = None) -> list[E
 
 
 def baselines(wanted: Sequence[str], encoders: Sequence[Encoder]) -> list[Encoder]:
-    """The baselines behind `NAME` or `NAME=WEIGHTS`.
+    """The baselines behind `NAME[@PIXELS]` or `NAME[@PIXELS]=WEIGHTS`, `timm:NAME` among them.
+
+    Published weights are asked for when they are needed, not here.
 
     Raises:
         UserError: an unknown name, or weights that the baseline cannot take.
@@ -81,5 +160,20 @@ def baselines(wanted: Sequence[str], encoders: Sequence[Encoder]) -> list[Encode
     made: list[Encoder] = []
     for text in wanted:
         name, _, weights = text.partition("=")
-        made += BASELINES.load(name)(encoders, weights or None)
+        if name.startswith(PREFIX) or sized(name)[0] in PUBLISHED:
+            made.append(timm_encoder(name, weights or None))
+        else:
+            made += BASELINES.load(name)(encoders, weights or None)
     return made
+
+
+def encoder(text: str) -> Encoder:
+    """The encoder behind a run folder, an `encoder.safetensors`, or `timm:NAME[=WEIGHTS]`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not text.startswith(PREFIX):
+        return FrozenEncoder(text)
+    name, _, weights = text.partition("=")
+    return timm_encoder(name, weights or None)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from domainjepa.data.source import Source
+from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError
 from domainjepa.evaluation.splits import Rows
 from domainjepa.writing import write_atomically
@@ -24,6 +26,7 @@ from domainjepa.writing import write_atomically
 Features = NDArray[np.float32]
 
 BATCH = 512
+BATCH_BYTES = 256 * 2**20
 
 
 class Encoder(Protocol):
@@ -35,6 +38,43 @@ class Encoder(Protocol):
 
     def transform(self, images: Any, /) -> Any:
         """A list of (H, W, C) images, or a source -> (N, D) float32."""
+
+
+@dataclass(kw_only=True)
+class SomeRows(Source):
+    """Some rows of another source."""
+
+    whole: Source
+    of: Rows
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Image]:
+        return self.whole.__getitems__(self.of[np.asarray(indices, dtype=np.int64)].tolist())
+
+    def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
+        return self.whole.region(int(self.of[index]), start, stop)
+
+    def content_key(self) -> str:
+        return f"{self.whole.content_key()} {self.of.tolist()}"
+
+
+def _some(source: Source, rows: Rows) -> Source | list[Image]:
+    """Images are read at once; volumes are left to the encoder, with the spacing that it needs."""
+    if not source.volumetric:
+        return source.__getitems__(rows.tolist())
+    spacings = None if source.spacings is None else source.spacings[rows]
+    return SomeRows(
+        name=source.name,
+        loader=source.loader,
+        shape=source.shape,
+        dtype=source.dtype,
+        spacings=spacings,
+        modality=source.modality,
+        whole=source,
+        of=rows,
+    )
 
 
 def _cache_name(encoder: Encoder, source: Source, rows: Rows, definition: str) -> str | None:
@@ -85,8 +125,10 @@ def features_of(
         *columns, TimeRemainingColumn(), console=console, transient=True, disable=console is None
     ) as progress:
         task = progress.add_task(f"features: {encoder.name}", total=len(rows))
-        for first in range(0, len(rows), BATCH):
-            batch = source.__getitems__(rows[first : first + BATCH].tolist())
+        sample_bytes = int(np.prod(source.shape)) * source.dtype.itemsize
+        size = int(np.clip(BATCH_BYTES // max(sample_bytes, 1), 1, BATCH))
+        for first in range(0, len(rows), size):
+            batch = _some(source, rows[first : first + size])
             parts.append(np.asarray(encoder.transform(batch), dtype=np.float32))
             if parts[-1].ndim != 2 or len(parts[-1]) != len(batch):
                 raise DataError(

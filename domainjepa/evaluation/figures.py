@@ -17,8 +17,9 @@ from domainjepa.data.source import Image
 from domainjepa.evaluation.features import Features
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.results import Results
-from domainjepa.evaluation.scores import Array, confusion
+from domainjepa.evaluation.scores import IN_PERCENT, Array, confusion
 from domainjepa.evaluation.splits import Rows
+from domainjepa.evaluation.targets import OF_EACH
 from domainjepa.pictures import montage, to_rgb
 
 if TYPE_CHECKING:
@@ -45,14 +46,15 @@ def _save(figure: Figure, path: Path) -> None:
 
 def accuracy_against_shots(results: Results, protocol: Protocol, path: Path) -> None:
     """The first metric of a protocol against labels a class, with intervals, a line an encoder."""
-    metric, shots = protocol.metrics[0], results.shots(protocol)
+    metric, shots = results.metrics(protocol)[0], results.shots(protocol)
+    encoders, scale = results.encoders_of(protocol), 100 if metric in IN_PERCENT else 1
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
-    spread = 0.06 * (np.arange(len(results.encoders)) - (len(results.encoders) - 1) / 2)
-    for number, encoder in enumerate(results.encoders):
+    spread = 0.06 * (np.arange(len(encoders)) - (len(encoders) - 1) / 2)
+    for number, encoder in enumerate(encoders):
         cells = [results.cells[protocol.name, count, encoder] for count in shots]
-        means = 100 * np.array([cell.values[metric].mean() for cell in cells])
-        bounds = 100 * np.array([cell.interval(metric)[:2] for cell in cells])
+        means = scale * np.array([cell.values[metric].mean() for cell in cells])
+        bounds = scale * np.array([cell.interval(metric)[:2] for cell in cells])
         axes.errorbar(
             np.arange(len(shots)) + spread[number],
             means,
@@ -67,8 +69,9 @@ def accuracy_against_shots(results: Results, protocol: Protocol, path: Path) -> 
         largest = 100 * np.bincount(truth).max() / len(truth)
         axes.axhline(largest, color="#888888", linestyle=":", label="largest class alone")
     axes.set_xticks(range(len(shots)), [str(count) for count in shots])
-    axes.set_xlabel("labels a class")
-    axes.set_ylabel(f"{metric.replace('_', ' ')} on the test set, %")
+    axes.set_xlabel(f"labels a {OF_EACH[results.target.kind]}")
+    words = metric.replace("_", " ")
+    axes.set_ylabel(f"{words} on the test set{', %' if metric in IN_PERCENT else ''}")
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)

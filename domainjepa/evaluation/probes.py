@@ -1,7 +1,7 @@
-"""Probes: what a small, plain classifier reads out of frozen features.
+"""Probes: what a small, plain model reads out of frozen features.
 
-A probe takes (N, D) features, (N,) labels and folds inside them, and returns a fitted scikit-learn
-pipeline. It never sees a test sample; adding a probe is one function and one line in `PROBES`.
+A probe takes (N, D) features, their training labels and folds inside them, and returns a fitted
+scikit-learn pipeline. It never sees a test sample; adding one is a function and a line in `PROBES`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from domainjepa.evaluation.device_logistic import DeviceLogisticRegression, device_for
 from domainjepa.evaluation.features import Features
-from domainjepa.evaluation.splits import Fold, Rows
+from domainjepa.evaluation.scores import Answer
+from domainjepa.evaluation.splits import Fold
+from domainjepa.evaluation.targets import Kind
 
 REGULARISATION = (0.001, 0.01, 0.1, 1.0)
 """Values of `C` to choose from, strongest penalty first."""
 UNTUNED = 0.1
 """`C` where there are too few labels to choose; with one label a class it hardly matters."""
+PENALTIES = (10_000.0, 1_000.0, 100.0, 10.0, 1.0)
+"""Values of ridge regression's `alpha` to choose from, strongest first."""
+UNTUNED_PENALTY = 100.0
 NEIGHBOURS = 20
 TEMPERATURE = 0.07
 
@@ -76,37 +83,70 @@ class CommonScale(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return (X - self.mean_) / X.dtype.type(self.scale_)
 
 
-def logistic_pipeline(c: float = UNTUNED) -> Pipeline:
-    """LayerNorm, then multinomial logistic regression.
+def linear_pipeline(model: Any) -> Pipeline:
+    """LayerNorm, one common scale, then a linear model."""
+    return Pipeline([("norm", LayerNorm()), ("scale", CommonScale()), ("predict", model)])
+
+
+def logistic_regression(c: float = UNTUNED) -> LogisticRegression:
+    """The linear model for classes.
 
     The tolerance bounds the gradient of the mean log-loss; a tenth of it takes twice as long and
     moves accuracies by about 0.2 points.
     """
-    return Pipeline(
-        [
-            ("norm", LayerNorm()),
-            ("scale", CommonScale()),
-            ("classify", LogisticRegression(C=c, tol=1e-3, max_iter=2000)),
-        ]
-    )
+    return LogisticRegression(C=c, tol=1e-3, max_iter=2000)
 
 
-def logistic(features: Features, labels: Rows, folds: Sequence[Fold] | None) -> Pipeline:
-    """The linear probe; `C` is the most accurate over the folds, `UNTUNED` where there are none.
+def logistic(features: Features, labels: NDArray[Any], folds: Sequence[Fold] | None) -> Pipeline:
+    """Multinomial logistic regression; `C` is the most accurate over the folds.
 
     Log-loss would choose too strong a penalty where features say little: it is up to nine points
-    less accurate then, and to the harm of weak encoders alone.
+    less accurate then, and to the harm of weak encoders alone. On a CUDA device, large fits run
+    there.
 
     Args:
         features: (N, D).
         labels: (N,).
-        folds: positions in `labels`, as `splits.tuning_folds` gives them.
+        folds: positions in `labels`, as `splits.tuning_folds` gives them; None where there are too
+            few labels to choose: then `C` is `UNTUNED`.
     """
-    pipeline = logistic_pipeline()
+    model = logistic_regression()
+    if device := device_for(features):
+        model = DeviceLogisticRegression(device=device, C=model.C, tol=model.tol, max_iter=2000)
+    return _chosen(linear_pipeline(model), "C", REGULARISATION, "accuracy", features, labels, folds)
+
+
+def ridge(features: Features, values: NDArray[Any], folds: Sequence[Fold] | None) -> Pipeline:
+    """Ridge regression; `alpha` has the best R2 over the folds. (N, D), (N,) numbers."""
+    pipeline = linear_pipeline(Ridge(alpha=UNTUNED_PENALTY))
+    return _chosen(pipeline, "alpha", PENALTIES, "r2", features, values, folds)
+
+
+def one_vs_rest(features: Features, marks: NDArray[Any], folds: Sequence[Fold] | None) -> Pipeline:
+    """A logistic regression a label, one `C` for all, by the mean average precision over the folds.
+
+    (N, D) and (N, L) zeros and ones. A label that is always or never set is answered so.
+    """
+    pipeline = linear_pipeline(OneVsRestClassifier(logistic_regression()))
+    return _chosen(
+        pipeline, "estimator__C", REGULARISATION, "average_precision", features, marks, folds
+    )
+
+
+def _chosen(
+    pipeline: Pipeline,
+    parameter: str,
+    values: Sequence[float],
+    scoring: str,
+    features: Features,
+    labels: NDArray[Any],
+    folds: Sequence[Fold] | None,
+) -> Pipeline:
+    """The pipeline with the value that is best over the folds, fitted on all training labels."""
     if folds is None:
         return pipeline.fit(features, labels)
     search = GridSearchCV(
-        pipeline, {"classify__C": REGULARISATION}, cv=list(folds), scoring="accuracy"
+        pipeline, {f"predict__{parameter}": list(values)}, cv=list(folds), scoring=scoring
     )
     return search.fit(features, labels).best_estimator_
 
@@ -116,15 +156,44 @@ def similarity_weights(distances: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.exp((1.0 - distances) / TEMPERATURE))
 
 
-def nearest(features: Features, labels: Rows, folds: Sequence[Fold] | None) -> Pipeline:
+def nearest(features: Features, labels: NDArray[Any], folds: Sequence[Fold] | None) -> Pipeline:
     """The vote of the 20 nearest by cosine: nothing is fitted and nothing chosen."""
-    vote = KNeighborsClassifier(
-        min(NEIGHBOURS, len(labels)), metric="cosine", weights=similarity_weights
-    )
-    return Pipeline([("classify", vote)]).fit(features, labels)
+    return _neighbours(KNeighborsClassifier, features, labels)
 
 
-PROBES: dict[str, Callable[[Features, Rows, Sequence[Fold] | None], Pipeline]] = {
-    "logistic": logistic,
-    "knn": nearest,
+def nearest_mean(
+    features: Features, values: NDArray[Any], folds: Sequence[Fold] | None
+) -> Pipeline:
+    """The weighted mean of the 20 nearest: numbers, or the share that has each label."""
+    return _neighbours(KNeighborsRegressor, features, values.astype(np.float64))
+
+
+def _neighbours(model: Any, features: Features, labels: NDArray[Any]) -> Pipeline:
+    number = min(NEIGHBOURS, len(labels))
+    vote = model(number, metric="cosine", weights=similarity_weights)
+    return Pipeline([("predict", vote)]).fit(features, labels)
+
+
+Probe = Callable[[Features, NDArray[Any], Sequence[Fold] | None], Pipeline]
+
+PROBES: dict[str, dict[Kind, Probe]] = {
+    "linear": {"classes": logistic, "numbers": ridge, "multi-label": one_vs_rest},
+    "knn": {"classes": nearest, "numbers": nearest_mean, "multi-label": nearest_mean},
 }
+
+
+def answers(probe: Pipeline, kind: Kind, features: Features, classes: int) -> Answer:
+    """What a fitted probe says of (n, D) features.
+
+    Args:
+        classes: how many there are; those that it never saw get probability zero.
+    """
+    if kind == "numbers":
+        return Answer(np.asarray(probe.predict(features), np.float64))
+    if kind == "multi-label":
+        given = probe.predict_proba if hasattr(probe, "predict_proba") else probe.predict
+        chance = np.asarray(given(features), np.float64)
+        return Answer((chance > 0.5).astype(np.int64), chance)
+    chance = np.zeros((len(features), classes))
+    chance[:, probe.classes_] = probe.predict_proba(features)
+    return Answer(probe.predict(features), chance)

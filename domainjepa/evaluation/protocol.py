@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import tomllib
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from domainjepa import catalog
-from domainjepa.errors import ConfigError
+from domainjepa.errors import ConfigError, UserError, did_you_mean
+from domainjepa.evaluation.scores import METRICS
 from domainjepa.evaluation.splits import Shots
+from domainjepa.evaluation.targets import Kind
+
+
+class FineTuning(BaseModel):
+    """How a network is trained on labels. The published set-up names none of these but AdamW."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    epochs: int = Field(default=50, ge=1)
+    least_steps: int = Field(default=200, ge=1)
+    """Few labels make short epochs: steps at least."""
+    batch_size: int = Field(default=64, ge=2)
+    lr: float = Field(default=5e-4, gt=0)
+    """Peak; a tenth of the steps rise to it linearly, the others follow a cosine to zero."""
+    weight_decay: float = Field(default=0.05, ge=0)
+    layer_decay: float | None = Field(default=None, gt=0, le=1)
+    """Each layer's learning rate as a share of that of the layer after it."""
+    augment: tuple[Literal["flip", "shift"], ...] = Field(default=("flip", "shift"), strict=False)
+    """Left-right flips; shifts by up to an eighth of the side. The same for every encoder."""
+    patience: int = Field(default=10, ge=1)
+    """Looks at the validation part without a better loss before training stops."""
 
 
 class Protocol(BaseModel):
@@ -21,16 +44,15 @@ class Protocol(BaseModel):
     description: str = ""
     features: Literal["pooled"] = "pooled"
     """What is read out of an encoder: its own pooled features."""
-    probe: Literal["logistic", "knn"]
+    probe: Literal["linear", "knn", "finetune"]
     shots: tuple[Shots, ...] = Field(strict=False, min_length=1)
     """Labels of each class to train on, or "all"."""
-    draws: int = Field(default=10, ge=2)
-    """Times that each number of shots is drawn anew."""
-    metrics: tuple[Literal["accuracy", "balanced_accuracy", "macro_f1"], ...] = Field(
-        default=("accuracy", "balanced_accuracy", "macro_f1"), strict=False, min_length=1
-    )
-    """The first one is shown in tables and pictures."""
+    draws: int | tuple[tuple[int, int], ...] = 20
+    """Times that each number of shots is drawn anew; a table of them holds up to so many shots."""
+    metrics: tuple[str, ...] = Field(default=(), strict=False)
+    """Those that the kind of target has are measured, the first one is shown first; none: all."""
     seed: int = Field(default=0, ge=0)
+    finetune: FineTuning = FineTuning()
 
     @field_validator("shots")
     @classmethod
@@ -38,6 +60,68 @@ class Protocol(BaseModel):
         if any(count != "all" and count < 1 for count in shots) or len(set(shots)) < len(shots):
             raise ValueError("shots are different numbers from 1, or 'all'")
         return shots
+
+    @field_validator("draws", mode="before")
+    @classmethod
+    def _draws(cls, draws: Any) -> Any:
+        """{"10": 20, "100": 10}: 20 draws up to 10 shots, 10 up to 100 and beyond."""
+        if isinstance(draws, dict):
+            try:
+                draws = tuple(sorted((int(shots), times) for shots, times in draws.items()))
+            except (TypeError, ValueError):
+                raise ValueError("a table of draws is { 10 = 20, 100 = 10 }") from None
+        elif isinstance(draws, list):
+            draws = tuple(tuple(pair) for pair in draws)
+        counts = [times for _, times in draws] if isinstance(draws, tuple) else [draws]
+        if not counts or any(not isinstance(times, int) or times < 2 for times in counts):
+            raise ValueError("an interval needs 2 draws or more")
+        return draws
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        known = list(dict.fromkeys(name for of in METRICS.values() for name in of))
+        for name in metrics:
+            if name not in known:
+                hint = did_you_mean(name, known)
+                raise ValueError(f"unknown metric {name!r}.{hint} Known: {', '.join(known)}")
+        return metrics
+
+    def draws_of(self, shots: Shots) -> int:
+        """How often so many shots are drawn; all labels are taken once."""
+        if shots == "all":
+            return 1
+        if isinstance(self.draws, int):
+            return self.draws
+        return next((times for most, times in self.draws if shots <= most), self.draws[-1][1])
+
+    def metrics_of(self, kind: Kind) -> tuple[str, ...]:
+        """The metrics for a kind of target, the one shown first in front.
+
+        Raises:
+            UserError: metrics are named, and none is for this kind.
+        """
+        found = tuple(name for name in self.metrics or METRICS[kind] if name in METRICS[kind])
+        if not found:
+            raise UserError(
+                f"the protocol {self.name} has no metric for a target of {kind}: "
+                f"choose from {', '.join(METRICS[kind])}"
+            )
+        return found
+
+
+def measuring(protocol: Protocol, metrics: Sequence[str] | None) -> Protocol:
+    """The protocol with other metrics, where some are named.
+
+    Raises:
+        UserError: one of them is unknown.
+    """
+    if not metrics:
+        return protocol
+    try:
+        return Protocol(**{**protocol.model_dump(), "metrics": tuple(metrics)})
+    except ValidationError as error:
+        raise UserError(f"--metric: {error.errors()[0]['msg']}") from None
 
 
 def read_protocol(name: str) -> Protocol:

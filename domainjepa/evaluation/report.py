@@ -9,6 +9,7 @@ import base64
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -23,7 +24,9 @@ from domainjepa.data.source import Image, Source
 from domainjepa.evaluation import figures
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.results import Cell, Results, Summary
+from domainjepa.evaluation.scores import IN_PERCENT, LOWER_IS_BETTER
 from domainjepa.evaluation.splits import Rows, Shots
+from domainjepa.evaluation.targets import OF_EACH, Kind
 
 SIDE_BY_SIDE = 3
 """Encoders in an embedding map and with a montage: those given first."""
@@ -37,36 +40,49 @@ class Row(TypedDict):
     best: list[bool]
 
 
-def heading(shots: Shots) -> str:
+def heading(shots: Shots, kind: Kind = "classes") -> str:
     """The head of a column."""
-    return "all labels" if shots == "all" else f"{shots} a class"
+    return "all labels" if shots == "all" else f"{shots} a {OF_EACH[kind]}"
+
+
+def number(value: float, metric: str, sign: str = "") -> str:
+    """A score as tables show it: in percent, or as it is."""
+    if metric in IN_PERCENT:
+        return f"{100 * value:{sign}.1f}"
+    return f"{value:{sign}.3f}" if metric == "r2" else f"{value:{sign}.3g}"
+
+
+def unit(metric: str) -> str:
+    """The metric with its unit."""
+    return f"{_words(metric)}{', %' if metric in IN_PERCENT else ''}"
 
 
 def _text(cell: Cell, metric: str, between: str) -> str:
-    values = 100 * cell.values[metric]
-    if cell.resampled is None:
-        return f"{values.mean():.1f} {between} {values.std(ddof=1):.1f}"
+    values = cell.values[metric]
+    mean = number(values.mean(), metric)
+    if cell.draws > 1:
+        return f"{mean} {between} {number(values.std(ddof=1), metric)}"
     low, high, _ = cell.interval(metric)
-    return f"{values.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{mean} [{number(low, metric)}, {number(high, metric)}]"
 
 
 def table_rows(results: Results, protocol: Protocol, metric: str, between: str = "±") -> list[Row]:
-    """Encoders by shots in percent: mean and standard deviation, for all labels the interval."""
-    rows: list[Row] = [
-        {"encoder": encoder, "cells": [], "best": []} for encoder in results.encoders
-    ]
+    """Encoders by shots: mean and standard deviation, for all labels the interval."""
+    encoders = results.encoders_of(protocol)
+    rows: list[Row] = [{"encoder": encoder, "cells": [], "best": []} for encoder in encoders]
+    best = min if metric in LOWER_IS_BETTER else max
     for shots in results.shots(protocol):
-        cells = [results.cells[protocol.name, shots, encoder] for encoder in results.encoders]
+        cells = [results.cells[protocol.name, shots, encoder] for encoder in encoders]
         means = [cell.values[metric].mean() for cell in cells]
         for row, cell, mean in zip(rows, cells, means, strict=True):
             row["cells"].append(_text(cell, metric, between))
-            row["best"].append(len(means) > 1 and bool(mean == max(means)))
+            row["best"].append(len(means) > 1 and bool(mean == best(means)))
     return rows
 
 
 def difference_rows(results: Results, protocol: Protocol, metric: str) -> list[Row]:
     """The first encoder minus each other one, in points; "best" marks intervals without zero."""
-    first, *others = results.encoders
+    first, *others = results.encoders_of(protocol)
     rows: list[Row] = []
     for other in others:
         row: Row = {"encoder": f"{first} − {other}", "cells": [], "best": []}
@@ -74,8 +90,9 @@ def difference_rows(results: Results, protocol: Protocol, metric: str) -> list[R
             of = results.cells
             gap = of[protocol.name, shots, first] - of[protocol.name, shots, other]
             low, high, _ = gap.interval(metric)
-            mean = 100 * gap.values[metric].mean()
-            row["cells"].append(f"{mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
+            mean, low_high = gap.values[metric].mean(), (low, high)
+            between = ", ".join(number(one, metric, "+") for one in low_high)
+            row["cells"].append(f"{number(mean, metric, '+')} [{between}]")
             row["best"].append(low > 0 or high < 0)
         rows.append(row)
     return rows
@@ -83,22 +100,23 @@ def difference_rows(results: Results, protocol: Protocol, metric: str) -> list[R
 
 def show(results: Results, console: Console) -> None:
     """Print the table of every protocol, paired differences and warnings."""
-    for protocol in results.protocols:
-        metric = protocol.metrics[0]
+    kind = results.target.kind
+    for protocol in results.used:
+        metric = results.metrics(protocol)[0]
         run = results.shots(protocol)
         for title, rows in (
             (
-                f"{protocol.name} on {results.data}: {_words(metric)}, %",
+                f"{protocol.name} on {results.data}: {unit(metric)}",
                 table_rows(results, protocol, metric),
             ),
-            ("paired differences, points", difference_rows(results, protocol, metric)),
+            ("paired differences", difference_rows(results, protocol, metric)),
         ):
             if not rows:
                 continue
             table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
             table.add_column("encoder")
             for shots in run:
-                table.add_column(heading(shots), justify="right")
+                table.add_column(heading(shots, kind), justify="right")
             for row in rows:
                 marked = zip(row["cells"], row["best"], strict=True)
                 cells = [f"[bold]{_plain(c)}[/bold]" if best else _plain(c) for c, best in marked]
@@ -121,24 +139,34 @@ def _words(metric: str) -> str:
 def _legend(protocol: Protocol) -> str:
     parts = []
     if any(shots != "all" for shots in protocol.shots):
-        parts.append(
-            f"± standard deviation over {protocol.draws} draws, the same for every encoder"
-        )
+        counts = sorted({protocol.draws_of(shots) for shots in protocol.shots if shots != "all"})
+        times = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+        parts.append(f"± standard deviation over {times} draws, the same for every encoder")
     if "all" in protocol.shots:
-        parts.append("[ ] of all labels: 95 % bootstrap over the test samples")
-    parts.append("differences: 95 % interval, paired")
+        parts.append("[ ] of all labels: 95 % bootstrap over test samples")
+    parts.append("differences: paired, 95 % over draws and test samples")
     return "; ".join(parts)
 
 
 def as_json(results: Results) -> dict[str, Any]:
     """The contract of results.json."""
-    return {
+    found: dict[str, Any] = {
         "settings": results.settings,
         "records": results.records,
         "summary": results.summary,
         "differences": results.differences,
         "warnings": results.warnings,
     }
+    for name in ("records", "summary", "differences"):
+        # JSON has no NaN: a score that is not defined, as AUC of a class that never occurs.
+        found[name] = [
+            {
+                k: None if isinstance(v, float) and not math.isfinite(v) else v
+                for k, v in row.items()
+            }
+            for row in found[name]
+        ]
+    return found
 
 
 def write_csv(results: Results, path: Path) -> None:
@@ -158,14 +186,15 @@ _LATEX = str.maketrans({
 def write_latex(results: Results, path: Path) -> None:
     r"""Tables for \usepackage{booktabs}; the best mean of a column is bold."""
     lines = []
-    for protocol in results.protocols:
-        for metric in protocol.metrics:
+    kind = results.target.kind
+    for protocol in results.used:
+        for metric in results.metrics(protocol):
             run = results.shots(protocol)
             lines += [
-                f"% {protocol.name}, {_words(metric)} in percent. {_legend(protocol)}",
+                f"% {protocol.name}: {unit(metric)}. {_legend(protocol)}",
                 rf"\begin{{tabular}}{{l{'r' * len(run)}}}",
                 r"\toprule",
-                " & ".join(["encoder", *map(heading, run)]) + r" \\",
+                " & ".join(["encoder", *(heading(shots, kind) for shots in run)]) + r" \\",
                 r"\midrule",
             ]
             for row in table_rows(results, protocol, metric, between=r"$\pm$"):
@@ -199,15 +228,15 @@ def draw(results: Results, source: Source, folder: Path) -> list[Picture]:
     def images(positions: Rows) -> Sequence[Image]:
         return source.__getitems__(results.rows[positions].tolist())
 
-    first = results.encoders[0]
-    for protocol in results.protocols:
+    for protocol in results.used:
         if len(results.shots(protocol)) > 1:
             path = folder / f"{protocol.name}-shots.png"
             figures.accuracy_against_shots(results, protocol, path)
             add(
                 path,
-                f"{protocol.name}: {_words(protocol.metrics[0])} against labels",
-                "Bars are 95 % intervals: over draws of the labels; over the test samples for all.",
+                f"{protocol.name}: {_words(results.metrics(protocol)[0])} against labels",
+                "Bars are 95 % intervals: over draws of the labels and over test samples; for all "
+                "labels over test samples alone.",
             )
     shown = dict(list(results.features.items())[:SIDE_BY_SIDE])
     path = folder / "map.png"
@@ -228,11 +257,12 @@ def draw(results: Results, source: Source, folder: Path) -> list[Picture]:
             f"By cosine among the test samples; a frame marks another class. Over all of them, "
             f"{100 * purity:.1f} % of the 7 nearest are of the same class.",
         )
-    for protocol in results.protocols:
+    for protocol in results.used if results.target.kind == "classes" else []:
         path = folder / f"{protocol.name}-confusion.png"
+        first = results.encoders_of(protocol)[0]
         figures.confusion_matrix(
             results.truth[protocol.name],
-            results.predictions[protocol.name, first],
+            results.answers[protocol.name, first].guess,
             results.classes,
             path,
         )
@@ -260,14 +290,15 @@ def write_report(results: Results, source: Source, out: Path) -> None:
         tables=[
             {
                 "protocol": protocol,
-                "metric": _words(metric),
-                "shots": [heading(shots) for shots in results.shots(protocol)],
+                "metric": unit(metric),
+                "first": metric == results.metrics(protocol)[0],
+                "shots": [heading(shots, results.target.kind) for shots in results.shots(protocol)],
                 "rows": table_rows(results, protocol, metric),
                 "differences": difference_rows(results, protocol, metric),
                 "legend": _legend(protocol),
             }
-            for protocol in results.protocols
-            for metric in protocol.metrics
+            for protocol in results.used
+            for metric in results.metrics(protocol)
         ],
         settings=json.dumps(results.settings, indent=1),
     )

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from domainjepa.evaluation.features import Features
+from domainjepa.evaluation.intervals import DRAWN, RESAMPLED, over_draws, over_resamples
 from domainjepa.evaluation.protocol import Protocol
-from domainjepa.evaluation.scores import Array, over_draws, over_resamples
+from domainjepa.evaluation.scores import Answer, Array
 from domainjepa.evaluation.splits import Rows, Shots
-
-DRAWN = "95 % Student t over draws of the training labels"
-RESAMPLED = "95 % bootstrap over the test samples"
+from domainjepa.evaluation.targets import Target
 
 
 class Record(TypedDict):
@@ -66,26 +66,29 @@ class Cell:
     """One encoder at one number of shots.
 
     Attributes:
-        values: metric -> (draws,) scores.
-        resampled: metric -> (R,) scores of the one probe on resampled test sets, where "all" labels
-            leave nothing to draw; None for draws.
+        values: metric -> (D,) scores, one a draw of the labels; one alone with all labels.
+        resampled: metric -> (D, R) the same on resampled test sets.
     """
 
     values: Mapping[str, Array]
-    resampled: Mapping[str, Array] | None = None
+    resampled: Mapping[str, Array]
+
+    @property
+    def draws(self) -> int:
+        return len(next(iter(self.values.values())))
 
     def interval(self, metric: str) -> tuple[float, float, str]:
         """Low, high, and what they cover."""
-        if self.resampled is not None:
-            return *over_resamples(self.resampled[metric]), RESAMPLED
-        return *over_draws(self.values[metric]), DRAWN
+        if self.draws == 1:
+            return *over_resamples(self.resampled[metric][0]), RESAMPLED
+        return *over_draws(self.values[metric], self.resampled[metric]), DRAWN
 
     def __sub__(self, other: Cell) -> Cell:
-        values = {name: one - other.values[name] for name, one in self.values.items()}
-        if self.resampled is None or other.resampled is None:
-            return Cell(values)
-        resampled = {name: one - other.resampled[name] for name, one in self.resampled.items()}
-        return Cell(values, resampled)
+        """Paired: draw by draw, test set by test set."""
+        return Cell(
+            {name: one - other.values[name] for name, one in self.values.items()},
+            {name: one - other.resampled[name] for name, one in self.resampled.items()},
+        )
 
 
 @dataclass
@@ -95,25 +98,25 @@ class Results:
     Attributes:
         settings: protocols, data, split, encoders and versions; no paths.
         data: the source's name.
+        target: what was asked for.
         protocols: as they were run.
-        classes: names of the classes.
         rows: of the test samples of the first protocol.
-        truth: protocol -> (N,) classes of its test samples.
-        cells: (protocol, shots, encoder) -> scores.
+        truth: protocol -> (N, ...) values of its test samples.
+        cells: (protocol, shots, encoder) -> scores; an encoder that a protocol cannot use has none.
         features: encoder -> (N, D) of the samples in `rows`.
-        predictions: (protocol, encoder) -> (N,) classes, by the probe with the most labels.
+        answers: (protocol, encoder) -> of the probe with the most labels, its first draw.
         warnings: readable lines.
     """
 
     settings: dict[str, Any]
     data: str
+    target: Target
     protocols: tuple[Protocol, ...]
-    classes: tuple[str, ...]
     rows: Rows
-    truth: dict[str, Rows] = field(default_factory=dict)
+    truth: dict[str, NDArray[Any]] = field(default_factory=dict)
     cells: dict[tuple[str, Shots, str], Cell] = field(default_factory=dict)
     features: dict[str, Features] = field(default_factory=dict)
-    predictions: dict[tuple[str, str], Rows] = field(default_factory=dict)
+    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -121,10 +124,29 @@ class Results:
         """In the order in which they were given."""
         return list(self.features)
 
+    def encoders_of(self, protocol: Protocol) -> list[str]:
+        """Those that a protocol could use, in the same order."""
+        used = {encoder for name, _, encoder in self.cells if name == protocol.name}
+        return [encoder for encoder in self.encoders if encoder in used]
+
+    @property
+    def used(self) -> list[Protocol]:
+        """The protocols that could use an encoder."""
+        return [protocol for protocol in self.protocols if self.encoders_of(protocol)]
+
+    def metrics(self, protocol: Protocol) -> tuple[str, ...]:
+        """Those measured, the one shown first in front."""
+        return protocol.metrics_of(self.target.kind)
+
     @property
     def labels(self) -> Rows:
-        """(N,) classes of the samples in `rows`."""
-        return self.truth[self.protocols[0].name]
+        """(N,) classes of the samples in `rows`, or the strata that stand for them."""
+        return self.target.strata(self.truth[self.protocols[0].name])
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of what `labels` holds."""
+        return self.target.strata_names(self.truth[self.protocols[0].name])
 
     def shots(self, protocol: Protocol) -> list[Shots]:
         """Those that were run, ascending, "all" last."""
@@ -181,6 +203,8 @@ class Results:
         order = self.encoders
         for (protocol, shots, encoder), cell in self.cells.items():
             for versus in order[order.index(encoder) + 1 :]:
+                if (protocol, shots, versus) not in self.cells:
+                    continue
                 gap = cell - self.cells[protocol, shots, versus]
                 for metric, values in gap.values.items():
                     low, high, interval = gap.interval(metric)

@@ -6,6 +6,7 @@ so that encoders are compared over the very same draws.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.errors import DataError
+from domainjepa.evaluation.targets import OF_EACH, Target
 
 Rows = NDArray[np.int64]
 Shots = int | Literal["all"]
@@ -48,23 +50,21 @@ def _folds(
     splitter = (StratifiedKFold if groups is None else StratifiedGroupKFold)(
         parts, shuffle=True, random_state=seed % 2**32
     )
-    return list(splitter.split(np.zeros((len(labels), 1)), labels, groups))
+    with warnings.catch_warnings():
+        # A class smaller than the folds is spread as far as it goes; the report names it.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        return list(splitter.split(np.zeros((len(labels), 1)), labels, groups))
 
 
-def train_test(source: Source, seed: int) -> Split:
-    """The source's own split; else a keyed one, stratified by class, that keeps groups whole.
+def train_test(source: Source, target: Target, seed: int) -> Split:
+    """The source's own split; else a keyed one, stratified, that keeps groups whole.
 
-    Rows with a negative label are unlabelled and take no part.
+    Rows whose target is not known take no part.
 
     Raises:
-        DataError: no labels, one class only, or too few samples or groups to hold a test set out.
+        DataError: one class or value only, or too few samples or groups to hold a test set out.
     """
-    if source.labels is None or not (source.labels >= 0).any():
-        raise DataError(
-            f"{source.name} has no labels, so there is nothing to score an encoder on. "
-            "Name them with --set data.labels=NAME, or through a dataset card."
-        )
-    known = np.flatnonzero(source.labels >= 0)
+    known = np.flatnonzero(target.known)
     own = None if source.split is None else source.split[known]
     if own is not None and "train" in own:
         held_out = "test" if "test" in own else "val"
@@ -74,7 +74,7 @@ def train_test(source: Source, seed: int) -> Split:
             decision += "; there is no test split, and pretraining has seen the images of val"
     else:
         groups = None if source.groups is None else source.groups[known]
-        parts = _hold_out(source, source.labels[known], groups, seed)
+        parts = _hold_out(source, target, target.strata(target.values[known]), groups, seed)
         train, test = (known[part] for part in parts)
         whole = "" if groups is None else ", groups kept whole"
         decision = (
@@ -82,39 +82,45 @@ def train_test(source: Source, seed: int) -> Split:
             f"{seed}; {len(train)} labels to train on. Pretraining may have seen the test images, "
             "never their labels; scores on the test"
         )
-    warnings: list[str] = []
+    said: list[str] = []
     if source.groups is not None:
         shared = np.isin(source.groups[train], source.groups[test])
         if shared.any():
             train = train[~shared]
-            warnings.append(
+            said.append(
                 f"{shared.sum()} training samples share a group with the test set: left out"
             )
+    _check(source, target, train, test)
+    if target.kind == "classes":
+        unseen = np.setdiff1d(target.values[test], target.values[train])
+        if len(unseen):
+            said.append(f"{len(unseen)} classes of the test set have no training label")
+    return Split(np.sort(train), np.sort(test), [f"{decision} ({len(test)})"], said)
+
+
+def _check(source: Source, target: Target, train: Rows, test: Rows) -> None:
+    what = "two classes" if target.kind == "classes" else "two different values"
     for name, rows in (("training", train), ("test", test)):
-        if len(np.unique(source.labels[rows])) < 2:
-            raise DataError(f"the {name} labels of {source.name} hold fewer than two classes")
-    unseen = np.setdiff1d(source.labels[test], source.labels[train])
-    if len(unseen):
-        warnings.append(f"{len(unseen)} classes of the test set have no training label")
-    return Split(np.sort(train), np.sort(test), [f"{decision} ({len(test)})"], warnings)
+        if len(np.unique(target.values[rows], axis=0)) < 2:
+            raise DataError(f"the {name} labels of {source.name} hold fewer than {what}")
 
 
 def _hold_out(
-    source: Source, labels: Rows, groups: Rows | None, seed: int
+    source: Source, target: Target, strata: Rows, groups: Rows | None, seed: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Training and test positions in `labels`."""
-    largest = np.bincount(labels).max()
+    """Training and test positions in `strata`."""
+    largest = np.bincount(strata).max()
     if largest < TEST_PARTS:
         raise DataError(
-            f"{source.name} has at most {largest} labels a class; holding a test set out needs "
-            f"{TEST_PARTS} or more."
+            f"{source.name} has at most {largest} labels a {OF_EACH[target.kind]}; holding a test "
+            f"set out needs {TEST_PARTS} or more."
         )
     if groups is not None and len(np.unique(groups)) < TEST_PARTS:
         raise DataError(
             f"{source.name} has {len(np.unique(groups))} groups; holding whole groups out for the "
             f"test needs {TEST_PARTS} or more."
         )
-    return _folds(labels, groups, TEST_PARTS, key(seed, "test"))[0]
+    return _folds(strata, groups, TEST_PARTS, key(seed, "test"))[0]
 
 
 def _seen_before(groups: Rows) -> Rows:
@@ -132,11 +138,13 @@ def draw_shots(
 ) -> Rows:
     """The labels of one draw: `shots` of each class, or all of them.
 
+    For other targets the strata of `Target.strata` stand for classes.
+
     Within a class, one sample of every group comes before a second one of any, so that k labels are
     k patients or fields wherever there are that many. A class with fewer is taken whole.
 
     Args:
-        labels: (N,) class indices of the training rows.
+        labels: (N,) classes or strata of the training rows.
         groups: (N,) or None.
 
     Returns:
@@ -154,18 +162,32 @@ def draw_shots(
     return np.sort(np.concatenate(chosen))
 
 
-def tuning_folds(labels: Rows, *, seed: int, groups: Rows | None = None) -> Sequence[Fold] | None:
+def tuning_folds(
+    labels: Rows,
+    *,
+    seed: int,
+    groups: Rows | None = None,
+    parts: int = TUNING_FOLDS,
+    whole: bool = True,
+) -> Sequence[Fold] | None:
     """Folds inside the training labels, on which a probe's regularisation is chosen.
+
+    Args:
+        labels: (N,) classes or strata.
+        parts: how many folds.
+        whole: whether each part of a fold must hold every class.
 
     Returns:
         (fit, validate) positions, stratified, groups whole; None where a fold would miss a class,
         as with one or two labels a class.
     """
     classes, counts = np.unique(labels, return_counts=True)
-    if counts.min() < TUNING_FOLDS:
+    if (counts.min() if whole else counts.max()) < parts:
         return None
-    if groups is not None and len(np.unique(groups)) < TUNING_FOLDS:
+    if groups is not None and len(np.unique(groups)) < parts:
         return None
-    folds = _folds(labels, groups, TUNING_FOLDS, key(seed, "tune"))
+    folds = _folds(labels, groups, parts, key(seed, "tune"))
+    if not whole:
+        return folds
     complete = all(len(np.unique(labels[part])) == len(classes) for fold in folds for part in fold)
     return folds if complete else None

@@ -1,19 +1,20 @@
 """Encoders, a source and protocols in; scores with intervals out.
 
 Every encoder sees the same training labels in the same draws. No choice is made on the test set:
-what fits a probe is handed training features and training labels, and nothing else.
+what fits a probe is handed training rows and training labels, and nothing else.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
@@ -23,16 +24,24 @@ from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.errors import UserError
 from domainjepa.evaluation.features import Encoder, Features, features_of
-from domainjepa.evaluation.probes import PROBES
+from domainjepa.evaluation.finetune import fine_tune, trainable
+from domainjepa.evaluation.intervals import RESAMPLES, RESAMPLES_OF_DRAWS
+from domainjepa.evaluation.leaks import leaks
+from domainjepa.evaluation.probes import PROBES, answers
 from domainjepa.evaluation.protocol import Protocol, read_protocol
 from domainjepa.evaluation.report import write_report
 from domainjepa.evaluation.results import Cell, Results
-from domainjepa.evaluation.scores import METRICS, Array, confusion, resampled_confusions
+from domainjepa.evaluation.scores import Answer, resamples, score
 from domainjepa.evaluation.splits import Rows, Shots, Split, draw_shots, train_test, tuning_folds
+from domainjepa.evaluation.targets import OF_EACH, Target, target_of
+from domainjepa.evaluation.weights import Unavailable
 
 SMALL = 10_000_000
 """Numbers in a feature matrix below which BLAS threads wait for each other longer than they work:
 on a machine with other work, ten times longer."""
+
+Fit = Callable[[Rows], tuple[Answer, bool]]
+"""Positions in the training rows -> answers on the test rows, and whether the solver converged."""
 
 
 def evaluate(
@@ -41,110 +50,165 @@ def evaluate(
     protocols: Sequence[Protocol | str],
     out: Path | None = None,
     *,
+    target: str | None = None,
     cache: Path | None = None,
     console: Console | None = None,
 ) -> Results:
     """Run protocols over encoders.
 
+    An encoder whose published weights cannot be had is left out with a warning.
+
     Args:
         encoders: with distinct names, the one of interest first.
-        source: with labels.
+        source: with labels, or with the target's column.
         protocols: with distinct names; a text is the name or path of one.
         out: a folder for the report; None writes nothing.
+        target: the column to tell; see `targets.target_of`. By default the source's labels.
         cache: a folder for features; `out`/features by default.
         console: where to show progress; None shows nothing.
 
     Raises:
-        UserError: names that are not distinct.
+        UserError: names that are not distinct, no metric for the target, or no encoder at all.
         DataError: labels that nothing can be scored on, or features that are none.
     """
     run = [read_protocol(one) if isinstance(one, str) else one for one in protocols]
     _check_names("encoders", [encoder.name for encoder in encoders])
     _check_names("protocols", [protocol.name for protocol in run])
-    splits = {protocol: train_test(source, protocol.seed) for protocol in run}
-    labels = source.labels
-    assert labels is not None  # train_test refuses a source without
-    classes = source.classes or tuple(str(label) for label in range(int(labels.max()) + 1))
-    settings = _settings(encoders, source, splits)
-    results = Results(settings, source.public_name, tuple(run), classes, splits[run[0]].test)
+    wanted = target_of(source, target)
+    splits = {protocol: train_test(source, wanted, protocol.seed) for protocol in run}
+    cache = cache or (out / "features" if out else None)
+    first = splits[run[0]]
+    results = Results({}, source.public_name, wanted, tuple(run), first.test)
     for protocol, split in splits.items():
-        results.truth[protocol.name] = labels[split.test]
-        for text in [*split.warnings, *_scarce(protocol, labels[split.train], classes)]:
+        results.metrics(protocol)  # a protocol without one for this target is refused at once
+        results.truth[protocol.name] = wanted.values[split.test]
+        for text in [*split.warnings, *_scarce(protocol, wanted, wanted.values[split.train])]:
             results.warn(text)
+    for text in leaks(source, list(splits.values()), cache):
+        results.warn(text)
     rows = np.unique(np.concatenate([r for s in splits.values() for r in (s.train, s.test)]))
+    ran = []
     for encoder in encoders:
-        features = features_of(
-            encoder,
-            source,
-            rows,
-            cache=cache or (out / "features" if out else None),
-            console=console,
-        )
+        try:
+            if hasattr(encoder, "adapt"):
+                encoder.adapt(source, first.train)
+            features = features_of(encoder, source, rows, cache=cache, console=console)
+        except Unavailable as error:
+            results.warn(f"left out: {error}")
+            continue
+        ran.append(encoder)
         results.features[encoder.name] = features[np.searchsorted(rows, results.rows)]
         for protocol, split in splits.items():
             train, test = (
                 features[np.searchsorted(rows, part)] for part in (split.train, split.test)
             )
+            fit = _fitting(encoder, protocol, source, wanted, split, train, test)
+            if fit is None:
+                results.warn(f"{protocol.name}: {encoder.name} has no network to fine-tune")
+                continue
             with console.status(f"probes: {encoder.name}") if console else nullcontext():
-                _probe(encoder.name, protocol, source, split, train, test, results)
+                _score(encoder.name, protocol, source, split, fit, results)
+    if not ran:
+        raise UserError("no encoder could be evaluated. " + "; ".join(results.warnings))
+    results.settings = _settings(ran, source, wanted, splits)
     if out is not None:
         write_report(results, source, out)
     return results
 
 
 def fit_probe(
-    protocol: Protocol, features: Features, labels: Rows, groups: Rows | None = None
+    protocol: Protocol,
+    target: Target,
+    features: Features,
+    labels: NDArray[Any],
+    groups: Rows | None = None,
 ) -> tuple[Pipeline, bool]:
     """A probe fitted on training features alone, and whether its solver converged."""
-    folds = tuning_folds(labels, seed=protocol.seed, groups=groups)
+    whole = target.kind == "classes"
+    folds = tuning_folds(target.strata(labels), seed=protocol.seed, groups=groups, whole=whole)
     threads = 1 if features.size < SMALL else None
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(threads):
         warnings.simplefilter("always")
-        probe = PROBES[protocol.probe](features, labels, folds)
+        probe = PROBES[protocol.probe][target.kind](features, labels, folds)
     stopped = [one for one in caught if issubclass(one.category, ConvergenceWarning)]
     for one in caught:
-        if one not in stopped:
+        if one not in stopped and "present in all training examples" not in str(one.message):
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     return probe, not stopped
 
 
-def _probe(
-    encoder: str,
+def _fitting(
+    encoder: Encoder,
     protocol: Protocol,
     source: Source,
+    target: Target,
     split: Split,
     train: Features,
     test: Features,
-    results: Results,
+) -> Fit | None:
+    """How a protocol fits an encoder; None where it cannot."""
+    labels, groups = target.values[split.train], _groups(source, split.train)
+
+    def probe(chosen: Rows) -> tuple[Answer, bool]:
+        of_chosen = None if groups is None else groups[chosen]
+        fitted, converged = fit_probe(protocol, target, train[chosen], labels[chosen], of_chosen)
+        return answers(fitted, target.kind, test, len(target.classes)), converged
+
+    if protocol.probe != "finetune":
+        return probe
+    if (network := trainable(encoder)) is None:
+        return None
+
+    def network_and_head(chosen: Rows) -> tuple[Answer, bool]:
+        of_chosen = None if groups is None else groups[chosen]
+        answer = fine_tune(
+            *network,
+            source,
+            target,
+            split.train[chosen],
+            split.test,
+            protocol.finetune,
+            seed=protocol.seed,
+            groups=of_chosen,
+        )
+        return answer, True
+
+    return network_and_head
+
+
+def _score(
+    encoder: str, protocol: Protocol, source: Source, split: Split, fit: Fit, results: Results
 ) -> None:
-    """Every probe of one encoder under one protocol, put into the results."""
-    assert source.labels is not None
-    labels, truth = source.labels[split.train], source.labels[split.test]
-    groups = None if source.groups is None else source.groups[split.train]
+    """Every fit of one encoder under one protocol, scored into the results."""
+    target, truth = results.target, results.truth[protocol.name]
+    strata = target.strata(target.values[split.train])
+    groups, groups_of_test = _groups(source, split.train), _groups(source, split.test)
+    metrics = results.metrics(protocol)
     fits = unconverged = 0
-    for shots in _worth_running(protocol, labels):
-        predictions = []
-        for draw in range(1 if shots == "all" else protocol.draws):
-            chosen = draw_shots(labels, shots, seed=protocol.seed, draw=draw, groups=groups)
-            of_chosen = None if groups is None else groups[chosen]
-            probe, converged = fit_probe(protocol, train[chosen], labels[chosen], of_chosen)
+    for shots in _worth_running(protocol, strata):
+        draws = protocol.draws_of(shots)
+        found = []
+        for draw in range(draws):
+            chosen = draw_shots(strata, shots, seed=protocol.seed, draw=draw, groups=groups)
+            answer, converged = fit(chosen)
             fits, unconverged = fits + 1, unconverged + (not converged)
-            predictions.append(probe.predict(test))
-        matrices = np.stack([confusion(truth, one, len(results.classes)) for one in predictions])
-        resampled = None
-        if shots == "all":
-            matrices_of_resamples = resampled_confusions(
-                truth,
-                predictions[0],
-                len(results.classes),
-                seed=key(protocol.seed, "resample"),
-                groups=None if source.groups is None else source.groups[split.test],
-            )
-            resampled = _scores(protocol, matrices_of_resamples)
-        cell = Cell(_scores(protocol, matrices), resampled)
-        results.cells[protocol.name, shots, encoder] = cell
+            found.append(answer)
+        values = [score(target.kind, metrics, truth, answer) for answer in found]
+        resampled: list[list[dict[str, Any]]] = [[] for _ in found]
+        number = RESAMPLES if draws == 1 else RESAMPLES_OF_DRAWS
+        seed = key(protocol.seed, "resample")
+        for weights in resamples(len(truth), number, seed=seed, groups=groups_of_test):
+            for answer, parts in zip(found, resampled, strict=True):
+                parts.append(score(target.kind, metrics, truth, answer, weights))
+        results.cells[protocol.name, shots, encoder] = Cell(
+            {name: np.concatenate([of[name] for of in values]) for name in metrics},
+            {
+                name: np.stack([np.concatenate([of[name] for of in parts]) for parts in resampled])
+                for name in metrics
+            },
+        )
         if shots == results.shots(protocol)[-1]:
-            results.predictions[protocol.name, encoder] = predictions[0]
+            results.answers[protocol.name, encoder] = found[0]
     if unconverged:
         results.warn(
             f"{protocol.name}, {encoder}: {unconverged} of {fits} probes stopped before their "
@@ -152,30 +216,32 @@ def _probe(
         )
 
 
-def _scores(protocol: Protocol, matrices: Array) -> dict[str, Array]:
-    return {name: METRICS[name](matrices) for name in protocol.metrics}
+def _groups(source: Source, rows: Rows) -> Rows | None:
+    return None if source.groups is None else source.groups[rows]
 
 
-def _worth_running(protocol: Protocol, labels: Rows) -> list[Shots]:
+def _worth_running(protocol: Protocol, strata: Rows) -> list[Shots]:
     """The shots that differ from all labels, where all labels are asked for too."""
-    most = np.bincount(labels).max()
+    most = np.bincount(strata).max()
     if "all" not in protocol.shots:
         return list(protocol.shots)
     return [shots for shots in protocol.shots if shots == "all" or shots < most]
 
 
-def _scarce(protocol: Protocol, labels: Rows, classes: Sequence[str]) -> list[str]:
+def _scarce(protocol: Protocol, target: Target, values: NDArray[Any]) -> list[str]:
     """What to know about shots that some classes do not have."""
-    found, counts = np.unique(labels, return_counts=True)
+    strata, names = target.strata(values), target.strata_names(values)
+    found, counts = np.unique(strata, return_counts=True)
+    one = OF_EACH[target.kind]
     lines = []
     for shots in protocol.shots:
         if shots == "all" or shots <= counts.min():
             continue
-        if shots not in _worth_running(protocol, labels):
-            lines.append(f"{shots} labels a class: no class has more, so this is the same as all")
+        if shots not in _worth_running(protocol, strata):
+            lines.append(f"{shots} labels a {one}: no {one} has more, so this is the same as all")
             continue
-        few = [f"{classes[c]} ({n})" for c, n in zip(found, counts, strict=True) if n < shots]
-        lines.append(f"{shots} labels a class: taken whole, with fewer: {', '.join(few)}")
+        few = [f"{names[c]} ({n})" for c, n in zip(found, counts, strict=True) if n < shots]
+        lines.append(f"{shots} labels a {one}: taken whole, with fewer: {', '.join(few)}")
     return lines
 
 
@@ -188,9 +254,18 @@ def _check_names(kind: str, names: Sequence[str]) -> None:
 
 
 def _settings(
-    encoders: Sequence[Encoder], source: Source, splits: dict[Protocol, Split]
+    encoders: Sequence[Encoder], source: Source, target: Target, splits: dict[Protocol, Split]
 ) -> dict[str, Any]:
     packages = ("domainjepa", "scikit-learn", "numpy", "torch", "timm")
+    described = [
+        {
+            "name": encoder.name,
+            "sha256": getattr(encoder, "sha256", None),
+            "weights": getattr(encoder, "origin", None),
+            "input": getattr(encoder, "preprocessing", None),
+        }
+        for encoder in encoders
+    ]
     return {
         "data": {
             "name": source.public_name,
@@ -198,12 +273,12 @@ def _settings(
             "fingerprint": source.fingerprint(),
             "grouped": source.groups is not None,
         },
-        "encoders": [
-            {"name": encoder.name, "sha256": getattr(encoder, "sha256", None)}
-            for encoder in encoders
-        ],
+        "target": {"name": target.name, "kind": target.kind, "found": target.decision},
+        "encoders": [{k: v for k, v in one.items() if v is not None} for one in described],
         "protocols": [
-            protocol.model_dump(mode="json")
+            protocol.model_dump(
+                mode="json", exclude=None if protocol.probe == "finetune" else {"finetune"}
+            )
             | {"split": split.decisions, "train": len(split.train), "test": len(split.test)}
             for protocol, split in splits.items()
         ],

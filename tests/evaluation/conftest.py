@@ -8,7 +8,7 @@ from domainjepa.evaluation.protocol import Protocol
 
 @pytest.fixture
 def protocol() -> Protocol:
-    return Protocol(name="toy", probe="logistic", shots=(1, 5, "all"), draws=4)
+    return Protocol(name="toy", probe="linear", shots=(1, 5, "all"), draws=4)
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from domainjepa.evaluation.probes import (
     CommonScale,
     LayerNorm,
     logistic,
-    logistic_pipeline,
+    linear_pipeline,
+    logistic_regression,
     nearest,
 )
 from domainjepa.evaluation.splits import tuning_folds
@@ -60,7 +61,7 @@ def test_the_linear_probe_is_logistic_regression_written_out(rng):
     ]
     best = REGULARISATION[int(np.argmax(scores))]
     assert len(set(scores)) > 1
-    assert best == probe["classify"].C
+    assert best == probe["predict"].C
     fresh, _ = blobs(rng, 3000)
     assert np.array_equal(probe.predict(fresh), fit(features, labels, best).predict(fresh))
 
@@ -78,9 +79,13 @@ def test_the_common_scale_is_one_number(rng):
 def test_the_common_scale_changes_the_solver_not_the_classifier(rng):
     features, labels = blobs(rng)
     features = features.astype(np.float64) + 2 * rng.normal(size=features.shape[1])
-    probe = logistic_pipeline(0.3).set_params(classify__tol=1e-10).fit(features, labels)
+    probe = (
+        linear_pipeline(logistic_regression(0.3))
+        .set_params(predict__tol=1e-10)
+        .fit(features, labels)
+    )
     c = 0.3 / probe["scale"].scale_ ** 2  # the same penalty in the units of what is not scaled
-    without = clone(probe).set_params(scale="passthrough", classify__C=c).fit(features, labels)
+    without = clone(probe).set_params(scale="passthrough", predict__C=c).fit(features, labels)
     fresh, _ = blobs(rng, 500)
     assert probe.predict_proba(fresh) == pytest.approx(without.predict_proba(fresh), abs=1e-5)
 

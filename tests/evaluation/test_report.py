@@ -27,7 +27,7 @@ def made(tmp_path_factory):
     good = Table("good_&<b>", hot + 0.4 * rng.normal(size=hot.shape))
     poor = Table("poor", hot + 3 * rng.normal(size=hot.shape))
     source = make_source(labels, classes=("spiral", "ring", "[odd]"))
-    protocol = Protocol(name="few", probe="logistic", shots=(1, 5, "all"), draws=3)
+    protocol = Protocol(name="few", probe="linear", shots=(1, 5, "all"), draws=3)
     out = tmp_path_factory.mktemp("report")
     return evaluate([good, poor], source, [protocol], out), out
 
@@ -54,14 +54,14 @@ def test_json_keeps_the_contract(made):
 def test_csv_says_what_json_says(made):
     results, out = made
     rows = list(csv.DictReader((out / "results.csv").open()))
-    assert len(rows) == len(results.summary) == 2 * 3 * 3
+    assert len(rows) == len(results.summary) == 2 * 3 * 5
     assert [float(row["mean"]) for row in rows] == [row["mean"] for row in results.summary]
 
 
 def test_latex_is_escaped_and_whole(made):
     text = (made[1] / "table.tex").read_text()
     assert r"good\_\&<b>" in text
-    assert text.count(r"\begin{tabular}{lrrr}") == text.count(r"\end{tabular}") == 3
+    assert text.count(r"\begin{tabular}{lrrr}") == text.count(r"\end{tabular}") == 5
     lines = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {3}
 
@@ -134,7 +134,9 @@ def test_protocols_of_other_seeds_are_reported_on_their_own_test_set(tmp_path, r
     label = Table("x", np.eye(2)[labels])
     results = evaluate([label], make_source(labels), run, tmp_path)
     for protocol in run:
-        assert np.array_equal(results.predictions[protocol.name, "x"], results.truth[protocol.name])
+        assert np.array_equal(
+            results.answers[protocol.name, "x"].guess, results.truth[protocol.name]
+        )
     assert not np.array_equal(*results.truth.values())
 
 

@@ -2,86 +2,149 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import t as student_t
 from sklearn import metrics
 
-from domainjepa.evaluation.scores import (
-    METRICS,
-    confusion,
-    over_draws,
-    over_resamples,
-    resampled_confusions,
-)
+from domainjepa.evaluation.scores import BLOCK, METRICS, Answer, confusion, resamples, score
+
+
+def binned_calibration_error(truth, chance):
+    """Guo et al. (2017), eq. 3, bin by bin."""
+    confidence, right = chance.max(1), chance.argmax(1) == truth
+    error = 0.0
+    for number in range(15):
+        inside = (confidence > number / 15) & (confidence <= (number + 1) / 15)
+        if inside.any():
+            gap = abs(confidence[inside].mean() - right[inside].mean())
+            error += inside.mean() * gap
+    return error
+
+
+def auc(truth, chance, **more):
+    if chance.shape[1] == 2:
+        return metrics.roc_auc_score(truth, chance[:, 1], **more)
+    return metrics.roc_auc_score(truth, chance, multi_class="ovr", average="macro", **more)
+
 
 SKLEARN = {
-    "accuracy": metrics.accuracy_score,
-    "balanced_accuracy": metrics.balanced_accuracy_score,
-    "macro_f1": lambda truth, guess: metrics.f1_score(truth, guess, average="macro"),
+    "classes": {
+        "accuracy": lambda t, a: metrics.accuracy_score(t, a.guess),
+        "balanced_accuracy": lambda t, a: metrics.balanced_accuracy_score(t, a.guess),
+        "macro_f1": lambda t, a: metrics.f1_score(t, a.guess, average="macro"),
+        "roc_auc": lambda t, a: auc(t, a.probability),
+        "calibration_error": lambda t, a: binned_calibration_error(t, a.probability),
+    },
+    "numbers": {
+        "r2": lambda t, a: metrics.r2_score(t, a.guess),
+        "mae": lambda t, a: metrics.mean_absolute_error(t, a.guess),
+    },
+    "multi-label": {
+        "average_precision": lambda t, a: metrics.average_precision_score(t, a.probability),
+        "roc_auc": lambda t, a: metrics.roc_auc_score(t, a.probability),
+        "macro_f1": lambda t, a: metrics.f1_score(t, a.guess, average="macro"),
+    },
 }
+CASES = [(kind, name) for kind, of in METRICS.items() for name in of]
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_scores_are_those_of_scikit_learn(name, rng):
-    truth = rng.integers(0, 5, 300)
-    guess = np.where(rng.random(300) < 0.4, truth, rng.integers(0, 5, 300))
-    matrix = confusion(truth, guess, 5)
-    assert np.array_equal(matrix, metrics.confusion_matrix(truth, guess))
-    assert METRICS[name](matrix) == pytest.approx(SKLEARN[name](truth, guess), abs=1e-14)
+def example(kind, rng, samples=300, classes=5):
+    if kind == "numbers":
+        truth = rng.normal(3, 2, samples)
+        return truth, Answer(truth + rng.normal(size=samples))
+    if kind == "multi-label":
+        truth = (rng.random((samples, 4)) < [0.5, 0.3, 0.1, 0.8]).astype(np.int64)
+        chance = np.round(np.clip(0.3 * truth + 0.7 * rng.random(truth.shape), 0, 1), 2)  # ties
+        return truth, Answer((chance > 0.5).astype(np.int64), chance)
+    truth = rng.integers(0, classes, samples)
+    powers = np.exp(np.round(1.5 * np.eye(classes)[truth] + rng.normal(size=(samples, classes)), 1))
+    chance = powers / powers.sum(1, keepdims=True)
+    return truth, Answer(chance.argmax(1), chance)
 
 
-@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_is_compared():
+    assert {kind: set(of) for kind, of in SKLEARN.items()} == {
+        k: set(of) for k, of in METRICS.items()
+    }
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_scores_are_those_of_scikit_learn(kind, name, rng):
+    truth, answer = example(kind, rng)
+    (found,) = score(kind, [name], truth, answer)[name]
+    assert found == pytest.approx(SKLEARN[kind][name](truth, answer), abs=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_a_resampled_score_is_that_of_the_samples_repeated(kind, name, rng):
+    truth, answer = example(kind, rng, samples=60, classes=3)
+    (weights,) = resamples(60, 5, seed=1)
+    found = score(kind, [name], truth, answer, weights)[name]
+    for number in range(5):
+        rows = np.repeat(np.arange(60), weights[:, number].astype(int))
+        chance = None if answer.probability is None else answer.probability[rows]
+        repeated = Answer(answer.guess[rows], chance)
+        expected = SKLEARN[kind][name](truth[rows], repeated)
+        assert found[number] == pytest.approx(expected, abs=1e-12)
+
+
+def test_accuracy_is_exact():
+    truth = np.array([0, 1, 2, 2, 1, 0, 1])
+    guess = np.array([0, 1, 2, 1, 1, 1, 1])
+    (found,) = score("classes", ["accuracy"], truth, Answer(guess))["accuracy"]
+    assert found == (truth == guess).mean()
+
+
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "macro_f1"])
 def test_classes_that_never_occur_do_not_count(name):
-    truth, guess = np.array([0, 0, 2, 2]), np.array([0, 2, 2, 2])
-    assert METRICS[name](confusion(truth, guess, 9)) == pytest.approx(SKLEARN[name](truth, guess))
+    truth, guess = np.array([0, 0, 7, 7]), np.array([0, 7, 7, 7])
+    answer = Answer(guess)
+    (found,) = score("classes", [name], truth, answer)[name]
+    assert found == pytest.approx(SKLEARN["classes"][name](truth, answer))
 
 
-def test_scores_of_many_matrices_are_those_of_each(rng):
-    matrices = rng.integers(0, 9, (6, 4, 4)).astype(float)
-    for score in METRICS.values():
-        assert score(matrices) == pytest.approx(np.array([score(one) for one in matrices]))
+def test_two_classes_have_one_area_under_the_curve(rng):
+    truth, answer = example("classes", rng, classes=2)
+    expected = auc(truth, answer.probability)
+    assert score("classes", ["roc_auc"], truth, answer)["roc_auc"][0] == pytest.approx(expected)
 
 
-def test_the_interval_over_draws_is_the_textbooks(rng):
-    values = rng.normal(size=12)
-    expected = student_t.interval(
-        0.95, 11, loc=values.mean(), scale=values.std(ddof=1) / np.sqrt(12)
+def test_a_label_that_never_occurs_has_no_area(rng):
+    truth, answer = example("multi-label", rng)
+    truth[:, 2] = 0
+    (found,) = score("multi-label", ["roc_auc"], truth, answer)["roc_auc"]
+    kept = [0, 1, 3]
+    assert found == pytest.approx(
+        metrics.roc_auc_score(truth[:, kept], answer.probability[:, kept])
     )
-    assert over_draws(values) == pytest.approx(expected)
-    assert np.isnan(over_draws(values[:1])).all()
 
 
-def test_the_interval_over_draws_covers_the_mean(rng):
-    hits = [low <= 0.6 <= high for low, high in (
-        over_draws(rng.binomial(200, 0.6, size=10) / 200) for _ in range(2000)
-    )]  # fmt: skip
-    assert 0.92 <= np.mean(hits) <= 0.98
+def test_confident_and_right_is_calibrated_and_confident_and_wrong_is_not():
+    chance = np.tile([1.0, 0.0], (10, 1))
+    answer = Answer(chance.argmax(1), chance)
+    for truth, expected in ((np.zeros(10, int), 0.0), (np.ones(10, int), 1.0)):
+        found = score("classes", ["calibration_error"], truth, answer)
+        assert found["calibration_error"][0] == expected
 
 
-def test_the_bootstrap_covers_the_accuracy(rng):
-    hits = []
-    for trial in range(300):
-        truth = rng.integers(0, 3, 200)
-        guess = np.where(rng.random(200) < 0.7, truth, (truth + 1) % 3)
-        resampled = METRICS["accuracy"](resampled_confusions(truth, guess, 3, seed=trial))
-        low, high = over_resamples(resampled)
-        hits.append(low <= 0.7 <= high)
-    assert 0.91 <= np.mean(hits) <= 0.985  # 95 %, give or take three standard errors of 300 trials
+def test_the_confusion_is_scikit_learns(rng):
+    truth, answer = example("classes", rng)
+    assert np.array_equal(
+        confusion(truth, answer.guess, 5), metrics.confusion_matrix(truth, answer.guess)
+    )
 
 
-def test_the_bootstrap_of_groups_is_wider_where_groups_agree(rng):
-    groups = np.repeat(np.arange(30), 10)
-    truth = np.zeros(300, np.int64)
-    guess = (rng.random(30) < 0.4).astype(np.int64)[groups]  # a whole group is right or wrong
-    spread = [
-        METRICS["accuracy"](resampled_confusions(truth, guess, 2, seed=0, groups=of)).std()
-        for of in (None, groups)
-    ]
-    assert spread[1] / spread[0] == pytest.approx(np.sqrt(10), rel=0.15)
+def test_resampled_test_sets_are_keyed_whole_and_of_one_size():
+    blocks = list(resamples(80, BLOCK + 30, seed=3))
+    assert [block.shape for block in blocks] == [(80, BLOCK), (80, 30)]
+    weights = np.concatenate(blocks, axis=1)
+    assert (weights.sum(axis=0) == 80).all()
+    # A sample is drawn with probability 1/80, 80 times: once on average, variance 1 - 1/80.
+    assert weights.mean(axis=1) == pytest.approx(np.ones(80), abs=5 / np.sqrt(BLOCK + 30))
+    assert weights.var() == pytest.approx(1 - 1 / 80, rel=0.05)
+    assert np.array_equal(weights, np.concatenate(list(resamples(80, BLOCK + 30, seed=3)), axis=1))
 
 
-def test_resampled_test_sets_do_not_depend_on_the_prediction(rng):
-    truth = rng.integers(0, 3, 80)
-    one = resampled_confusions(truth, truth, 3, seed=1)
-    two = resampled_confusions(truth, (truth + 1) % 3, 3, seed=1)
-    assert np.array_equal(one.sum(axis=2), two.sum(axis=2))
-    assert not np.array_equal(one[0], one[1])
+def test_groups_are_drawn_whole():
+    groups = np.repeat([4, 7, 9], [2, 5, 1])
+    (weights,) = resamples(8, 50, seed=0, groups=groups)
+    for group in (4, 7, 9):
+        assert (weights[groups == group] == weights[groups == group][0]).all()

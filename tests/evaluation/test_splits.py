@@ -5,7 +5,13 @@ import pytest
 from toys import make_source
 
 from domainjepa.errors import DataError
-from domainjepa.evaluation.splits import draw_shots, train_test, tuning_folds
+from domainjepa.evaluation.splits import draw_shots, tuning_folds
+from domainjepa.evaluation.splits import train_test as split_target
+from domainjepa.evaluation.targets import target_of
+
+
+def train_test(source, seed):
+    return split_target(source, target_of(source), seed)
 
 
 def test_the_sources_own_split_is_kept_and_val_stays_unused():

@@ -11,10 +11,12 @@ from toys import Table, make_source
 from domainjepa.errors import ConfigError, DataError, UserError
 from domainjepa.evaluation import probes, suite
 from domainjepa.evaluation.features import features_of
+from domainjepa.evaluation.intervals import over_draws
 from domainjepa.evaluation.probes import logistic
 from domainjepa.evaluation.protocol import Protocol, read_protocol
 from domainjepa.evaluation.splits import draw_shots, train_test, tuning_folds
 from domainjepa.evaluation.suite import evaluate
+from domainjepa.evaluation.targets import target_of
 
 
 def one_hot(labels, noise, rng, width=16):
@@ -33,11 +35,12 @@ def summary(results, encoder, shots, metric="accuracy"):
 def test_features_that_hold_the_label_are_always_right(protocol, rng):
     labels = rng.integers(0, 4, 200)
     results = evaluate([Table("label", one_hot(labels, 0, rng))], make_source(labels), [protocol])
-    assert {record["value"] for record in results.records} == {1.0}
-    assert len(results.records) == (4 + 4 + 1) * 3
+    right = {r["value"] for r in results.records if r["metric"] != "calibration_error"}
+    assert right == {1.0}
+    assert len(results.records) == (4 + 4 + 1) * 5
 
 
-@pytest.mark.parametrize("probe", ["logistic", "knn"])
+@pytest.mark.parametrize("probe", ["linear", "knn"])
 def test_noise_is_at_chance(probe, rng):
     protocol = Protocol(name="noise", probe=probe, shots=(10, "all"), draws=10)
     labels = np.arange(2000) % 4
@@ -55,7 +58,7 @@ def test_identical_encoders_differ_by_exactly_zero(protocol, rng):
     results = evaluate(
         [Table("a", features), Table("b", features)], make_source(labels), [protocol]
     )
-    assert len(results.differences) == 3 * 3
+    assert len(results.differences) == 3 * 5
     for row in results.differences:
         assert (row["mean"], row["low"], row["high"]) == (0.0, 0.0, 0.0)
 
@@ -76,11 +79,9 @@ def test_differences_are_paired_over_the_draws(protocol, rng):
     }
     (row,) = [r for r in results.differences if (r["shots"], r["metric"]) == (5, "accuracy")]
     gaps = values["a"] - values["b"]
-    half = 3.182446 * gaps.std(ddof=1) / 2  # t of 97.5 % with 3 degrees of freedom, 4 draws
+    one, two = (results.cells["toy", 5, name].resampled["accuracy"] for name in "ab")
     assert row["mean"] == pytest.approx(gaps.mean())
-    assert (row["low"], row["high"]) == pytest.approx(
-        (gaps.mean() - half, gaps.mean() + half), rel=1e-5
-    )
+    assert (row["low"], row["high"]) == pytest.approx(over_draws(gaps, one - two))
 
 
 def test_scores_are_those_of_the_steps_written_out(protocol, rng):
@@ -88,7 +89,7 @@ def test_scores_are_those_of_the_steps_written_out(protocol, rng):
     features = one_hot(labels, 1.0, rng).astype(np.float32)
     source = make_source(labels)
     results = evaluate([Table("a", features)], source, [protocol])
-    split = train_test(source, protocol.seed)
+    split = train_test(source, target_of(source), protocol.seed)
     for draw in range(protocol.draws):
         chosen = split.train[draw_shots(labels[split.train], 5, seed=0, draw=draw)]
         probe = logistic(features[chosen], labels[chosen], tuning_folds(labels[chosen], seed=0))
@@ -108,9 +109,9 @@ def test_test_labels_change_no_choice(protocol, rng, monkeypatch):
     swapped[split == "test"] = rng.permutation(labels[split == "test"])
     choices = []
 
-    def noting(protocol, features, labels, groups=None):
-        probe, converged = fit_probe(protocol, features, labels, groups)
-        choices.append((features.tobytes(), probe["classify"].C, probe["classify"].coef_.tobytes()))
+    def noting(protocol, target, features, labels, groups=None):
+        probe, converged = fit_probe(protocol, target, features, labels, groups)
+        choices.append((features.tobytes(), probe["predict"].C, probe["predict"].coef_.tobytes()))
         return probe, converged
 
     fit_probe = suite.fit_probe
@@ -121,7 +122,7 @@ def test_test_labels_change_no_choice(protocol, rng, monkeypatch):
     ]
     assert len(choices) == 2 * 9
     assert choices[:9] == choices[9:]
-    assert np.array_equal(*(run.predictions["toy", "a"] for run in runs))
+    assert np.array_equal(*(run.answers["toy", "a"].guess for run in runs))
     assert summary(runs[0], "a", "all")["mean"] > summary(runs[1], "a", "all")["mean"]
 
 
@@ -154,9 +155,9 @@ def test_a_probe_that_does_not_converge_is_told(rng, monkeypatch):
         lambda **settings: LogisticRegression(**settings | {"max_iter": 2}),
     )
     labels = rng.integers(0, 3, 120)
-    protocol = Protocol(name="stop", probe="logistic", shots=("all",))
+    protocol = Protocol(name="stop", probe="linear", shots=("all",))
     results = evaluate([Table("x", one_hot(labels, 1, rng))], make_source(labels), [protocol])
-    assert "1 of 1 probes stopped before" in results.warnings[0]
+    assert "1 of 1 probes stopped before" in results.warnings[-1]
 
 
 def test_two_protocols_share_the_features(protocol, rng):
@@ -226,8 +227,13 @@ def test_encoders_that_give_no_features_are_refused(rng):
 
 
 def test_shipped_protocols_are_valid():
-    assert read_protocol("few-shot").shots == (1, 5, 10, 100, "all")
-    assert read_protocol("few-shot").draws >= 10
+    assert read_protocol("few-shot").shots == (1, 2, 5, 10, 100, 1000, "all")
+    for name in ("few-shot", "few-shot-finetune"):
+        protocol = read_protocol(name)
+        assert [protocol.draws_of(k) for k in (1, 2, 5, 10)] == [20] * 4
+        assert protocol.draws_of(1000) == protocol.draws_of(5000) < protocol.draws_of(100) < 20
+        assert protocol.draws_of("all") == 1
+    assert read_protocol("linear").shots == read_protocol("finetune").shots == ("all",)
     assert read_protocol("knn").probe == "knn"
 
 

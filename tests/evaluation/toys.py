@@ -27,9 +27,13 @@ class ArraySource(Source):
 
 
 def make_source(labels: Any, **more: Any) -> ArraySource:
-    """A 4x4 image a label; its first pixel holds the row number, so that an encoder can tell."""
+    """A 4x4 image a label; its first pixel holds the row number, so that an encoder can tell.
+
+    The other pixels are noise: no two images are alike.
+    """
     labels = np.asarray(labels, dtype=np.int64)
-    images = np.zeros((len(labels), 4, 4, 1), np.float32)
+    noise = np.random.default_rng(len(labels)).normal(size=(len(labels), 4, 4, 1))
+    images = (1e5 * noise).astype(np.float32)
     images[:, 0, 0, 0] = np.arange(len(labels))
     return ArraySource(
         name="toy",

@@ -1,0 +1,90 @@
+"""What would flatter every encoder alike: images that training and test share, groups unknown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from domainjepa.data.census import ALIKE, take_census
+from domainjepa.data.source import Source
+from domainjepa.domains.proposal import propose_domain
+from domainjepa.errors import DataError
+from domainjepa.evaluation.splits import Split
+from domainjepa.writing import write_atomically
+
+Repeats = dict[str, Any]
+
+
+def repeats_of(source: Source, cache: Path | None = None) -> Repeats:
+    """Rows that are identical or nearly alike, from one pass over the source, kept by content.
+
+    Returns:
+        `identical`: lists of rows; `alike`: pairs of rows; `skipped`: why pairs were not looked
+        for, or an empty string.
+    """
+    kept = cache / f"repeats-{source.fingerprint()[:32]}.json" if cache else None
+    if kept is not None:
+        try:
+            found: Repeats = json.loads(kept.read_text(encoding="utf-8"))
+            if set(found) == {"identical", "alike", "skipped"}:
+                return found
+        except (OSError, ValueError):
+            pass  # absent or damaged: looked for anew
+    census = take_census(source)
+    pairs = [list(pair) for pair in census.near]
+    found = {"identical": census.duplicates, "alike": pairs, "skipped": census.near_skipped}
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(found).encode()
+        write_atomically(kept, lambda file: file.write(text))
+    return found
+
+
+def shared_images(source: Source, split: Split, repeats: Repeats) -> list[str]:
+    """Test samples whose image, or nearly, is among the training samples: a line for each kind."""
+    said = []
+    train, test = set(split.train.tolist()), set(split.test.tolist())
+    for kind, what in (
+        ("identical", "identical to"),
+        ("alike", f"nearly the same (correlation above {ALIKE:g}) as"),
+    ):
+        leaked = {
+            row
+            for rows in repeats[kind]
+            if train.intersection(rows)
+            for row in test.intersection(rows)
+        }
+        if leaked:
+            share = 100 * len(leaked) / len(test)
+            said.append(
+                f"{len(leaked)} test samples ({share:.2g} %) are {what} a training sample, first "
+                f"row {min(leaked)} of {source.public_name}: scores are too good by up to as much. "
+                "Give repeats one group, or drop them"
+            )
+    if repeats["skipped"]:
+        said.append(f"near duplicates of test samples were not looked for: {repeats['skipped']}")
+    return said
+
+
+def leaks(source: Source, splits: list[Split], cache: Path | None = None) -> list[str]:
+    """Warnings on what training and test share, and on groups that are not known."""
+    said = []
+    if source.groups is None:
+        domain = propose_domain(source)[0]
+        medical = source.modality is not None
+        if medical or domain not in ("natural", "microscopy"):
+            unit = "sky positions or objects" if domain == "astronomy" else "patients"
+            said.append(
+                f"no groups are known in {domain} data: the same {unit} may be in training and "
+                "test, and scores too good. Name them with --set data.groups=NAME"
+            )
+    if source.volumetric:
+        return [*said, "repeated volumes in training and test were not looked for"]
+    try:
+        repeats = repeats_of(source, cache)
+    except DataError as error:
+        return [*said, f"repeated images were not looked for: {error}"]
+    for split in splits:
+        said += [text for text in shared_images(source, split, repeats) if text not in said]
+    return said

@@ -1,0 +1,149 @@
+"""What probes have to tell: classes, numbers, or several labels at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domainjepa.data.source import Source
+from domainjepa.errors import DataError
+
+Kind = Literal["classes", "numbers", "multi-label"]
+Strata = NDArray[np.int64]
+
+FIFTHS = 5
+MOST_CLASSES = 50
+"""Integers of more different values are numbers, such as ages."""
+OF_EACH: dict[Kind, str] = {"classes": "class", "numbers": "fifth", "multi-label": "label"}
+"""What k shots are k of: a class; a fifth of the values; a label, counting only the rarest that a
+sample has."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A value for every sample of a source.
+
+    Attributes:
+        name: of the column.
+        kind: classes, numbers or multi-label.
+        values: (N,) int64 classes; (N,) float64; or (N, L) int64 zeros and ones.
+        known: (N,) whether a sample has a value; the others take no part.
+        classes: names of the classes or of the L labels; of numbers none.
+        decision: how the kind was found, a readable line.
+    """
+
+    name: str
+    kind: Kind
+    values: NDArray[Any]
+    known: NDArray[np.bool_]
+    classes: tuple[str, ...]
+    decision: str
+
+    def strata(self, values: NDArray[Any]) -> Strata:
+        """By what splits and draws are stratified, of some values alone: (n, ...) -> (n,).
+
+        The class; the fifth of the values; the rarest label that a sample has, L for none.
+        """
+        if self.kind == "classes":
+            return np.asarray(values, np.int64)
+        if self.kind == "numbers":
+            edges = np.quantile(values, np.arange(1, FIFTHS) / FIFTHS)
+            return np.asarray(np.searchsorted(np.unique(edges), values, side="right"), np.int64)
+        frequency = values.sum(axis=0)
+        rarity = np.where(values > 0, frequency, len(values) + 1)
+        rarest = np.where(values.any(axis=1), rarity.argmin(axis=1), values.shape[1])
+        return np.asarray(rarest, np.int64)
+
+    def strata_names(self, values: NDArray[Any]) -> tuple[str, ...]:
+        """Names of what `strata` gives for these values."""
+        if self.kind == "classes":
+            return self.classes
+        if self.kind == "multi-label":
+            return (*self.classes, "none")
+        strata = self.strata(values)
+        parts = [values[strata == one] for one in range(int(strata.max()) + 1)]
+        return tuple(f"{p.min():.3g} to {p.max():.3g}" if len(p) else "" for p in parts)
+
+
+def target_of(source: Source, column: str | None = None) -> Target:
+    """The labels of a source, or columns of it.
+
+    Args:
+        column: of the container: text, truth values and integers of at most 50 different values are
+            classes, other numbers are numbers, (N, L) zeros and ones are L labels; several names
+            with commas between them are columns of zeros and ones. By default the source's labels.
+
+    Raises:
+        DataError: no labels, or a column that is none of these.
+    """
+    if column is None:
+        if source.labels is None or not (source.labels >= 0).any():
+            raise DataError(
+                f"{source.name} has no labels, so there is nothing to score an encoder on. Name "
+                "them with --target COLUMN or --set data.labels=NAME, or through a dataset card."
+            )
+        names = source.classes or tuple(str(one) for one in range(int(source.labels.max()) + 1))
+        known = source.labels >= 0
+        return Target("labels", "classes", source.labels, known, names, f"{len(names)} classes")
+    parts = [_column(source, name) for name in column.split(",")]
+    if len(parts) > 1:
+        if any(part.ndim > 1 for part in parts):
+            raise DataError(f"--target {column}: several columns need one value a sample each")
+        return _several(
+            column, np.stack([_numbers(column, p) for p in parts], 1), column.split(",")
+        )
+    values = parts[0]
+    if values.ndim == 2:
+        numbered = [str(one) for one in range(values.shape[1])]
+        return _several(column, _numbers(column, values), numbered)
+    kind = values.dtype.kind
+    if kind == "f" or (kind in "ui" and len(np.unique(values)) > MOST_CLASSES):
+        numbers = values.astype(np.float64)
+        return Target(column, "numbers", numbers, np.isfinite(numbers), (), "numbers")
+    text = np.array([one.decode() if isinstance(one, bytes) else str(one) for one in values])
+    missing = np.isin(text, ("", "nan", "None")) if kind not in "uib" else values < 0
+    # Integers in their order as numbers, not as text.
+    order = np.unique(values[~missing]) if kind in "uib" else np.unique(text[~missing])
+    classes = tuple(str(one) for one in order)
+    index = {name: number for number, name in enumerate(classes)}
+    labels = np.array([index.get(one, -1) for one in text], np.int64)
+    return Target(column, "classes", labels, ~missing, classes, f"{len(classes)} classes")
+
+
+def _column(source: Source, name: str) -> NDArray[Any]:
+    values = np.asarray(source.column(name))
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if (
+        len(values) != len(source)
+        or values.ndim not in (1, 2)
+        or values.dtype.kind not in "uifbUSOT"
+    ):
+        raise DataError(
+            f"the column {name!r} of {source.name} has shape {values.shape} and dtype "
+            f"{values.dtype}; a target has one value, or L zeros and ones, for each of the "
+            f"{len(source)} samples"
+        )
+    return values
+
+
+def _numbers(name: str, values: NDArray[Any]) -> NDArray[np.float64]:
+    try:
+        return values.astype(np.float64)
+    except ValueError as error:
+        raise DataError(
+            f"the column {name!r} holds text where zeros and ones are needed"
+        ) from error
+
+
+def _several(name: str, values: NDArray[np.float64], names: Sequence[str]) -> Target:
+    known: NDArray[np.bool_] = np.asarray(np.isin(values, (0, 1)).all(axis=1))
+    if not known.any():
+        raise DataError(f"the columns {name!r} hold no sample with zeros and ones alone")
+    marks = np.where(known[:, None], values, 0).astype(np.int64)
+    decision = f"{len(names)} labels at once; a sample with another value than 0 or 1 takes no part"
+    return Target(name, "multi-label", marks, known, tuple(names), decision)

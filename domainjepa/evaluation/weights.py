@@ -1,0 +1,111 @@
+"""Published weights: from the hub's cache, from the hub, or from a file; never unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+from domainjepa.errors import UserError
+
+_unreachable: list[str] = []
+"""What the hub could not be asked for: asking again for the next would take half a minute more."""
+
+
+class Unavailable(UserError):
+    """An encoder that cannot be had here; an evaluation goes on without it."""
+
+
+def load_published(net: nn.Module, model: str, path: Path | None) -> str:
+    """Put published weights into a timm network.
+
+    Args:
+        net: built by timm, without a classifier.
+        model: its name in timm.
+        path: a `.safetensors`, or a `.pth` that holds tensors alone; None asks the hub.
+
+    Returns:
+        Where they came from: the hub's name of them, or a local file's SHA-256; never a path.
+
+    Raises:
+        Unavailable: they cannot be had, or do not fit the network.
+    """
+    if path is None:
+        path, origin = _from_hub(model)
+        called = origin
+    else:
+        called = path.name
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise Unavailable(f"{model}: no weights at {called}: {error.strerror}") from error
+        origin = f"local file, SHA-256 {digest}"
+    try:
+        # Pickled objects other than tensors are refused.
+        found = load_state_dict(str(path), device="cpu", weights_only=True)
+        adapt = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+        found = adapt(found, net) if adapt else found
+        _fill(net, {name: value for name, value in found.items() if isinstance(value, Tensor)})
+    except (OSError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Unavailable(f"{model}: {called} holds no weights for it: {reason}") from error
+    except (KeyError, AttributeError, TypeError, EOFError) as error:
+        raise Unavailable(f"{model}: {called} holds no weights for it") from error
+    return origin
+
+
+def _fill(net: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Every tensor of the network, and none left over but the classifier's."""
+    config: Any = net.pretrained_cfg
+    heads = config.get("classifier") or "head"
+    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+    kept = {n: v for n, v in weights.items() if not n.startswith(tuple(f"{h}." for h in heads))}
+    absent, surplus = net.load_state_dict(kept, strict=False)
+    absent = [name for name in absent if not name.endswith("num_batches_tracked")]
+    for names, what in ((absent, "missing"), (surplus, "too many")):
+        if names:
+            raise ValueError(f"{len(names)} tensors {what}, first {names[0]}")
+
+
+def _from_hub(model: str) -> tuple[Path, str]:
+    """The file in the hub's cache, fetched where it is not there yet, and the hub's name of it."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    config = timm.get_pretrained_cfg(model)
+    name = config.hf_hub_id if config else None
+    remedy = f"Give a file: {model}=FILE.safetensors, as timm:NAME=FILE or after a baseline's name"
+    if not name:
+        raise Unavailable(f"{model}: the hub has no weights that are free of pickle. {remedy}")
+    try:
+        path = hf_hub_download(
+            name, "model.safetensors", local_files_only=bool(_unreachable), etag_timeout=5
+        )
+    except LocalEntryNotFoundError as error:
+        _unreachable.append(name)
+        raise Unavailable(
+            f"{model}: its weights ({name}) are not in the hub's cache, and the hub cannot be "
+            f"reached. {remedy}"
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Unavailable(f"{model}: {name} cannot be fetched: {reason}. {remedy}") from error
+    return Path(path), f"hub, {name}"
+
+
+def digest_of(net: nn.Module, *more: object) -> str:
+    """SHA-256 over weights and whatever else features depend on."""
+    digest = hashlib.sha256(repr(more).encode())
+    for name, tensor in sorted(net.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
