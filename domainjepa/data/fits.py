@@ -27,6 +27,8 @@ from domainjepa.errors import DataError
 
 KEYWORDS = ("RA", "DEC", "OBJECT")
 """Header keywords that `column` reads, beside those that the user names."""
+LOOKED_OVER = 2**30
+"""Bytes of a mosaic that are read at once to find its empty tiles; larger ones are read in parts."""
 
 
 class FITSLoader(Loader):
@@ -77,7 +79,7 @@ def _apart(images: str | None) -> tuple[str | None, str | None]:
 
 def _one_file(path: Path, options: OpenOptions) -> Source:
     """One file: an image, a cube, HDUs as bands, or HDUs as samples."""
-    with unreadable((OSError, EOFError, ValueError, zlib.error), path.name):
+    with unreadable((Exception,), path.name):  # astropy raises whatever comes to hand
         found = contents(path, options.max_sample_bytes, _keywords(options))
     try:
         if options.axis == "hdus":
@@ -167,7 +169,7 @@ def _source(
         objects=found.objects,
         axes=found.stack.axes,
         planes=found.stack.planes,
-        max_sample_bytes=options.max_sample_bytes,
+        max_sample_bytes=max(options.max_sample_bytes, LOOKED_OVER if options.tile else 0),
         decisions=found.decisions,
         warnings=found.warnings,
     )

@@ -137,7 +137,10 @@ def axes_of(hdu: ImageHDU, options: OpenOptions) -> str:
 
 
 def _bands(shape: Sequence[int], most: int) -> str | None:
-    """CHW or HWC: bands are few, leave square images, or are the shorter axis; else the first."""
+    """CHW or HWC: bands are few, leave square images, or are the shorter axis; else the first.
+
+    Bands last are no FITS custom, so the image has to be twice as wide as they are many.
+    """
     layouts = {"CHW": (shape[0], *shape[1:]), "HWC": (shape[2], *shape[:2])}
 
     def oddity(layout: str) -> tuple[bool, bool, int]:
@@ -146,7 +149,8 @@ def _bands(shape: Sequence[int], most: int) -> str | None:
 
     for layout in sorted(layouts, key=oddity):
         channels, *sides = layouts[layout]
-        if channels <= most and min(sides) >= SMALLEST_SIDE:
+        smallest = max(SMALLEST_SIDE, 2 * channels if layout == "HWC" else 0)
+        if channels <= most and min(sides) >= smallest:
             return layout
     return None
 

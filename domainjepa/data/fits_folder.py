@@ -77,27 +77,23 @@ def one_a_file(
         DataError: no file can be read; what `choose` raises for the first; or as told above.
     """
     stacks = _stacks(files, opened, hdu, options)
-    readable = [at for at, one in enumerate(opened) if not isinstance(one, DataError)]
-    for at in readable or [0]:
-        first = stacks[at]
-        if not isinstance(first, DataError):
-            break
-        if strict or at == (readable or [0])[-1]:
-            raise first
-    assert isinstance(first, Stack)
+    first = next((stack for stack in stacks if isinstance(stack, Stack)), None)
+    if first is None:
+        telling = [stacks[at] for at, one in enumerate(opened) if getattr(one, "hdus", None)]
+        raise first_error(telling or stacks)
     if "N" in first.axes:
         raise DataError(
-            f"{files[readable[0]]} is a cube of {first.hdus[0].shape[0]:,} planes. Its planes are "
-            "bands: --set data.axis=bands; or slices of a volume: --set data.dimensions=3; to take "
-            "each for a sample, open one file at a time"
+            f"{files[stacks.index(first)]} is a cube of {first.hdus[0].shape[0]:,} planes. Its "
+            "planes are bands: --set data.axis=bands; or slices of a volume: --set "
+            "data.dimensions=3; to take each for a sample, open one file at a time"
         )
     found = Objects(first, [], [], [])
     others = []
     for at, (file, stack) in enumerate(zip(files, stacks, strict=True)):
         if isinstance(stack, Stack) and stack.make == first.make:
             found.objects.append(_checked(root, [(file, one) for one in stack.hdus], options.bands))
-        elif isinstance(opened[at], DataError):
-            found.objects.append(opened[at])  # type: ignore[arg-type]
+        elif isinstance(stack, DataError) and isinstance(opened[at], DataError):
+            found.objects.append(stack)
         else:
             others.append(at)
             continue
