@@ -43,8 +43,10 @@ class Registry:
         Raises:
             UserError: the name is unknown, or its module cannot be imported.
         """
-        plugin = self._plugins().get(name)
-        target = self.builtin.get(name) or (plugin.value if plugin else name)
+        target = self.builtin.get(name)
+        if target is None:  # looking through the installed packages takes longer than opening
+            plugin = self._plugins().get(name)
+            target = plugin.value if plugin else name
         module_name, _, attribute = target.partition(":")
         if not attribute:
             raise UserError(

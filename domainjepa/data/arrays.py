@@ -1,6 +1,7 @@
 """NumPy's own files: one array (`.npy`), or an archive of named arrays (`.npz`).
 
-An archive with `train_images`, `test_images`, … (MedMNIST) is one source with a split.
+An archive with `train_images`, `test_images`, … (MedMNIST) is one source with a split. In a folder
+each file is one sample.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.array_files import open_array_files
 from domainjepa.data.columns import SPLITS, counts, find_columns
 from domainjepa.data.damage import unreadable
-from domainjepa.data.layout import Array, Layout, pick_images
+from domainjepa.data.folder import read_folders, refuse_names, warn_of_links
+from domainjepa.data.layout import Array, Layout, dimensions_of, pick_images
+from domainjepa.data.listing import ends_in, list_files
 from domainjepa.data.members import (
     MAGIC,
     MOST_LOADED,
@@ -50,6 +54,20 @@ class ArraysSource(Source):
         return {**self.__dict__, "_opened": None}
 
     def __getitems__(self, indices: Sequence[int]) -> list[Image]:
+        stored = self._stored(indices)
+        buffer = np.empty((len(stored), *self.members[self.images][0].shape[1:]), self.dtype)
+        for place, sample in enumerate(stored):
+            buffer[place] = sample
+        return list(self.layout.images(buffer))
+
+    def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
+        (stored,) = self._stored([index])
+        part = stored[self.layout.within(*map(slice, start, stop))]
+        image: Image = self.layout.images(np.array(part[None], self.dtype))[0]
+        return image
+
+    def _stored(self, indices: Sequence[int]) -> list[NDArray[Any]]:
+        """The samples as they lie in the file, mapped where possible."""
         if self._opened is None:
             self._opened = [member.open() for member in self.members[self.images]]
         wanted = np.asarray(indices, dtype=np.int64)
@@ -57,10 +75,10 @@ class ArraysSource(Source):
             raise IndexError(f"samples {wanted.min()} to {wanted.max()} of {len(self)}")
         ends = np.cumsum([len(part) for part in self._opened])
         part_of = np.searchsorted(ends, wanted, side="right").tolist()
-        buffer = np.empty((len(wanted), *self._opened[0].shape[1:]), self.dtype)
-        for place, (index, part) in enumerate(zip(wanted.tolist(), part_of, strict=True)):
-            buffer[place] = self._opened[part][index - ends[part]]
-        return list(self.layout.images(buffer))
+        return [
+            self._opened[part][index - ends[part]]
+            for index, part in zip(wanted.tolist(), part_of, strict=True)
+        ]
 
     def column(self, name: str) -> NDArray[Any]:
         if name not in self.members:
@@ -84,7 +102,24 @@ class ArraysLoader(Loader):
             return True
         return head.startswith(b"PK\x03\x04") and b".npy" in head[:512]
 
+    def sniff_folder(self, path: Path, names: Sequence[str]) -> bool:
+        return any(ends_in(name, self.suffixes) for name in names)
+
+    def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:
+        return open_array_files(root, files, options)
+
     def open(self, path: Path, options: OpenOptions) -> Source:
+        return self._open_folder(path, options) if path.is_dir() else self._open_file(path, options)
+
+    def _open_folder(self, path: Path, options: OpenOptions) -> Source:
+        refuse_names(path, options)
+        found = list_files(path, self.suffixes, options)
+        source = self.open_files(found.root, found.files, options)
+        warn_of_links(source, found.links)
+        read_folders(source, found.files)
+        return source
+
+    def _open_file(self, path: Path, options: OpenOptions) -> Source:
         where = path.name
         with unreadable(UNREADABLE, where):
             with path.open("rb") as file:
@@ -92,9 +127,12 @@ class ArraysLoader(Loader):
             found = in_array(path) if is_array else in_archive(path)
         members, parts = _joined(found)
         arrays = _as_arrays(members)
-        name, layout = pick_images(arrays, options.images, where)
+        dimensions = dimensions_of(arrays, options.images, options.dimensions)
+        name, layout = pick_images(arrays, options.images, where, dimensions)
         _check_size(members[name], options.max_sample_bytes, where)
-        columns = find_columns(arrays, lambda one: read_column(members[one]), name, options, where)
+        columns = find_columns(
+            arrays, lambda one: read_column(members[one]), name, options, where, layout
+        )
         if columns.split is None and len(members[name]) > 1:
             sizes = [member.shape[0] for member in members[name]]
             columns.split = np.repeat(np.array(parts), sizes)

@@ -12,7 +12,7 @@ import numpy as np
 
 from domainjepa.data.columns import SPLITS, counts
 from domainjepa.data.damage import reason
-from domainjepa.data.source import Image, Source, spread
+from domainjepa.data.source import Image, OpenOptions, Source, spread
 from domainjepa.errors import DataError, UserError
 
 MOST_TIMES = 10_000
@@ -75,6 +75,16 @@ def read_folders(source: Source, files: Sequence[str]) -> None:
         number = {name: index for index, name in enumerate(source.classes)}
         source.labels = np.array([number[folder[0]] for folder in folders], dtype=np.int64)
         source.decisions.append(f"labels: by folder, {len(names)} classes")
+
+
+def refuse_names(folder: Path, options: OpenOptions) -> None:
+    """Raises DataError where the user names arrays, of which a folder of files has none."""
+    for role in ("labels", "groups", "split"):
+        if getattr(options, role) is not None:
+            raise DataError(
+                f"data.{role} names an array in a file, and {folder.name} holds images alone; a "
+                "table of paths (CSV) may have it as a column."
+            )
 
 
 def warn_of_links(source: Source, links: int) -> None:

@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from domainjepa.data import tiff
 from domainjepa.data.damage import reason
-from domainjepa.data.folder import FilesSource, read_folders, warn_of_links
+from domainjepa.data.folder import FilesSource, read_folders, refuse_names, warn_of_links
 from domainjepa.data.listing import ends_in, list_files
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, spread
 from domainjepa.data.stack import open_stack
@@ -66,6 +66,12 @@ class ImagesSource(FilesSource):
     def read(self, path: Path) -> Image:
         return _decode(path, self.kind, self.options)
 
+    def sides(self, index: int) -> tuple[int, ...]:
+        try:
+            return _header(self.root / self.files[index], self.options)[0][:-1]
+        except Exception:  # reading it tells why
+            return super().sides(index)
+
 
 class ImagesLoader(Loader):
     """Opens folders and lists of image files, and a single TIFF file."""
@@ -83,12 +89,7 @@ class ImagesLoader(Loader):
         return any(ends_in(name, SUFFIXES) for name in names)
 
     def open(self, path: Path, options: OpenOptions) -> Source:
-        for role in ("labels", "groups", "split"):
-            if getattr(options, role) is not None:
-                raise DataError(
-                    f"data.{role} names an array in a file, and {path.name} holds images alone; "
-                    "a table of paths (CSV) may have it as a column."
-                )
+        refuse_names(path, options)
         if path.is_file():
             return self._open_one(path, options)
         found = list_files(path, SUFFIXES, options)

@@ -72,8 +72,8 @@ def test_a_missing_card_names_its_neighbour(tmp_path: Path, monkeypatch: object)
 
 
 def test_a_folder_without_images_says_what_it_has(tmp_path: Path) -> None:
-    (tmp_path / "a.dcm").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"holds no images; it has 1 \.dcm"):
+    (tmp_path / "a.doc").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"holds no images; it has 1 \.doc"):
         open_source(tmp_path)
 
 
