@@ -15,7 +15,7 @@ import numpy as np
 from domainjepa.data.dicom_assembly import Found, leaf, make_slices, make_volumes
 from domainjepa.data.dicom_file import bare, begins_like_dicom, pydicom
 from domainjepa.data.dicom_header import GREY, Header, read_header
-from domainjepa.data.dicom_series import Stack, stacks
+from domainjepa.data.dicom_series import Stack, places, stacks
 from domainjepa.data.dicom_sources import DicomSource, DicomVolumes
 from domainjepa.data.folder import read_folders, warn_of_links
 from domainjepa.data.index import facts
@@ -68,8 +68,8 @@ class DicomLoader(Loader):
     def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:
         found = _look(root, list(files))
         for name, header in zip(files, found.headers, strict=True):
-            if header is None or (header.frames > 1 and options.dimensions == 2):
-                what = f"{header.frames} images" if header else "no image"
+            if header is None or (header.kind.frames > 1 and options.dimensions == 2):
+                what = f"{header.kind.frames} images" if header else "no image"
                 raise DataError(
                     f"{leaf(name)} holds {what}; a table of slices needs one in each file."
                 )
@@ -77,7 +77,8 @@ class DicomLoader(Loader):
             return make_volumes(
                 found, [_only(found, index) for index in range(len(files))], options
             )
-        return make_slices(found, [(index, 0) for index in range(len(files))], options)
+        where = np.stack([np.arange(len(files)), np.zeros(len(files))], axis=1)
+        return make_slices(found, where.astype(np.int32), options)
 
 
 def _begins_like_dicom(path: Path) -> bool:
@@ -96,14 +97,14 @@ def _look(root: Path, files: list[str]) -> Found:
         MissingExtra: pydicom is not installed.
     """
     pydicom()
-    told = facts(root, files, "dicom 1", read_header)
+    told = facts(root, files, "dicom 2", read_header)
     damaged = [fact for fact in told if isinstance(fact, DataError)]
     if damaged:
         said = f"{str(damaged[0]).rstrip('.')}."
         if len(files) > 1:
             said += f" Files like it: {len(damaged):,} of {len(files):,}; mend or move them."
         raise DataError(said) from damaged[0]
-    headers = [Header(*fact) if isinstance(fact, list) else None for fact in told]
+    headers = [Header.unpacked(fact) if isinstance(fact, str) and fact else None for fact in told]
     found = Found(root, files, headers)
     strange, empty = told.count(None), told.count("")
     if strange + empty == len(files):
@@ -125,8 +126,7 @@ def _open(found: Found, options: OpenOptions) -> DicomSource | DicomVolumes:
     every = stacks(found.headers)
     if options.dimensions == 3 or options.neighbours or options.axis:
         return make_volumes(found, every, options)
-    order = [(one.file, one.frame) for stack in every for one in stack.slices]
-    source = make_slices(found, order, options)
+    source = make_slices(found, places(every), options)
     source.decisions.append(
         "order: by series, in each by position along the normal of its slices"
         if any(stack.plane for stack in every)
@@ -143,20 +143,22 @@ def _leave_out(found: Found) -> None:
         found.warnings.append(f"left out: {len(wrong):,} files {why}; open them by themselves")
 
     kept = found.kept()
-    about = {at for at, one in enumerate(found.headers) if one and one.modality in ABOUT_OTHERS}
+    about = {
+        at for at, one in enumerate(found.headers) if one and one.kind.modality in ABOUT_OTHERS
+    }
     if 0 < len(about) < len(kept):
         drop(about, f"of {' or '.join(ABOUT_OTHERS)}, which are about other images")
-    kinds = Counter(_kind(header) for header in found.kept())
+    kinds = Counter(_measure(header) for header in found.kept())
     if len(kinds) > 1:
         usual = kinds.most_common(1)[0][0]
-        odd = {at for at, one in enumerate(found.headers) if one and _kind(one) != usual}
+        odd = {at for at, one in enumerate(found.headers) if one and _measure(one) != usual}
         drop(odd, f"that are not {usual[1]} of {usual[0]} channel{'s' * (usual[0] > 1)}")
 
 
-def _kind(header: Header) -> tuple[int, str]:
+def _measure(header: Header) -> tuple[int, str]:
     """Colours of 8 and of 16 bits have no common scale; grey values have."""
-    grey = header.photometric in GREY
-    return header.channels, "grey" if grey else f"{header.dtype} colour"
+    grey = header.kind.photometric in GREY
+    return header.kind.channels, "grey" if grey else f"{header.kind.dtype} colour"
 
 
 def _only(found: Found, file: int) -> Stack:

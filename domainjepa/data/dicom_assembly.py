@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.dicom_header import GREY, Header
-from domainjepa.data.dicom_series import AXES, SHIFTED, Stack
+from domainjepa.data.dicom_series import AXES, SHIFTED, Stack, places
 from domainjepa.data.dicom_sources import DicomSource, DicomVolumes
 from domainjepa.data.source import OpenOptions
 from domainjepa.errors import DataError
@@ -37,65 +38,83 @@ class Found:
     def kept(self) -> list[Header]:
         return [header for header in self.headers if header is not None]
 
+    def filled(self) -> list[Header]:
+        """One for every file; what is left out, and so is of no use, gets another one's."""
+        any_one = self.kept()[0]
+        return [header or any_one for header in self.headers]
+
 
 def leaf(name: str) -> str:
     """The file's name without its folders."""
     return name.rpartition("/")[2]
 
 
-def make_slices(
-    found: Found, order: Sequence[tuple[int, int]], options: OpenOptions
-) -> DicomSource:
-    """The slices in this order of (file, frame).
+def make_slices(found: Found, where: NDArray[np.int32], options: OpenOptions) -> DicomSource:
+    """The slices in this order.
+
+    Args:
+        where: (N, 2) which file, and which of its frames.
 
     Raises:
         DataError: one takes more memory than allowed.
     """
-    headers = found.headers
     kept = found.kept()
-    dtype = np.dtype(_common({header.dtype for header in kept}))
-    for name, header in zip(found.files, headers, strict=True):
-        size = header.rows * header.columns * header.channels * dtype.itemsize if header else 0
+    dtype = np.dtype(_common({header.kind.dtype for header in kept}))
+    for name, header in zip(found.files, found.headers, strict=True):
+        size = header.kind.size * dtype.itemsize if header else 0
         if size > options.max_sample_bytes:
             raise DataError(
                 f"{leaf(name)} claims images of {size:,} bytes, more than "
                 f"{options.max_sample_bytes:,}; if that is meant: --set "
                 f"data.max_sample_bytes={size}"
             )
-    rows = [(headers[file], frame) for file, frame in order]
-    of = [(header, frame) for header, frame in rows if header is not None]
+    files, frames = where.T
+    headers = found.filled()
+
+    def each(value: Callable[[Header], Any]) -> NDArray[Any]:
+        """Something of the file of every slice."""
+        gathered: NDArray[Any] = np.array([value(header) for header in headers])[files]
+        return gathered
+
     patients: dict[str, int] = {}
-    first = of[0][0]
-    modalities = Counter(header.modality or "unknown" for header, _ in of)
+    ids = each(lambda header: header.instance)
+    several = each(lambda header: header.kind.frames) > 1
+    if several.any():
+        numbered = np.char.add(np.char.add(ids, "-"), frames.astype(str))
+        ids = np.where(several, numbered, ids)
+    pairs = zip(files.tolist(), frames.tolist(), strict=True)
+    scales = [headers[file].scale(frame) or (np.nan, np.nan) for file, frame in pairs]
+    first = headers[files[0]].kind
+    modalities = Counter(header.kind.modality or "unknown" for header in kept)
     source = DicomSource(
-        # A folder may bear a patient's name.
-        name="DICOM",
+        name="DICOM",  # a file or a folder may be named like a patient
         loader="dicom",
         shape=(first.rows, first.columns, first.channels),
         dtype=dtype,
-        groups=np.array([patients.setdefault(one.patient, len(patients)) for one, _ in of]),
-        ids=np.array([f"{one.instance}{f'-{at}' * (one.frames > 1)}" for one, at in of]),
+        groups=each(lambda header: patients.setdefault(header.patient, len(patients))),
+        ids=ids,
         modality=first.modality or None if len(modalities) == 1 else None,
         root=found.root,
         files=found.files,
-        where=np.array(order, dtype=np.int32),
-        scales=np.array([one.scale(at) or (np.nan, np.nan) for one, at in of]),
-        sizes=np.array([(one.rows, one.columns) for one, _ in of], dtype=np.int32),
+        where=where,
+        scales=np.array(scales),
+        sizes=each(lambda header: (header.kind.rows, header.kind.columns)),
         max_sample_bytes=options.max_sample_bytes,
         decisions=found.decisions,
         warnings=found.warnings,
     )
-    if all(header.spacing for header in kept):
-        source.spacings = np.array([one.spacing for one, _ in of])
+    if all(header.kind.spacing for header in kept):
+        source.spacings = each(lambda header: header.kind.spacing)
     source.decisions += [
-        f"images: {len(of):,} slices in {len(kept):,} files, {len({h.series for h in kept}):,} "
-        f"series of {len(patients):,} patients, {_told(modalities)}",
+        f"images: {_many(len(where), 'slice')} in {_many(len(kept), 'file')}, "
+        f"{len({header.series for header in kept}):,} series of "
+        f"{_many(len(patients), 'patient')}, {_told(modalities)}",
         f"values: {dtype}, {_rescaled(kept)}",
-        f"photometric interpretation: {_told(Counter(header.photometric for header in kept))}",
+        f"photometric interpretation: {_told(Counter(header.kind.photometric for header in kept))}",
         f"pixels: {_steps(source.spacings, ('between rows', 'between columns'))}",
         "groups: patients, numbered; ids: hashes of the SOP instance UIDs",
     ]
-    sizes = {(header.rows, header.columns) for header in kept}
+    sizes = {(header.kind.rows, header.kind.columns) for header in kept}
     if len(sizes) > 1:
         source.decisions.append(f"sizes differ: {len(sizes):,} of them; the shape is the first's")
     if len(modalities) > 1:
@@ -120,13 +139,12 @@ def make_volumes(found: Found, every: Sequence[Stack], options: OpenOptions) -> 
         raise DataError(f"{which}{next(iter(refused))}. As slices: --set data.dimensions=2")
     used = {one.file for stack in kept for one in stack.slices}
     headers = [one if file in used else None for file, one in enumerate(found.headers)]
-    order = [(one.file, one.frame) for stack in kept for one in stack.slices]
     found = replace(found, headers=headers)
-    slices = make_slices(found, order, options)
+    slices = make_slices(found, places(kept), options)
     depths = np.array([len(stack.slices) for stack in kept])
     stops = np.cumsum(depths)
     starts = stops - depths
-    known = [header or kept[0].header for header in headers]  # those that are left out have no use
+    known = found.filled()
     source = DicomVolumes(
         name=slices.name,
         loader=slices.loader,
@@ -195,19 +213,23 @@ def _common(dtypes: set[str]) -> str:
     return "float32" if "float32" in dtypes else np.result_type(*dtypes).name
 
 
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def _told(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
 
 
 def _rescaled(headers: Iterable[Header]) -> str:
     """What was done to the stored values."""
-    grey = [header for header in headers if header.photometric in GREY]
+    grey = [header for header in headers if header.kind.photometric in GREY]
     if not grey:
         return "colours as they are, as RGB"
-    tables = sum(not header.scales for header in grey)
-    scaled = sum(header.scales not in ([], [[1.0, 0.0]]) for header in grey)
-    inverted = sum(header.photometric == "MONOCHROME1" for header in grey)
-    units = "Hounsfield units" if {header.modality for header in grey} == {"CT"} else "slope"
+    tables = sum(not header.kind.scales for header in grey)
+    scaled = sum(header.kind.scales not in ([], [[1.0, 0.0]]) for header in grey)
+    inverted = sum(header.kind.photometric == "MONOCHROME1" for header in grey)
+    units = "Hounsfield units" if {header.kind.modality for header in grey} == {"CT"} else "slope"
     parts = [f"rescaled to {units} in {scaled:,} files" if scaled else ""]
     parts += [f"by a modality table in {tables:,} files" if tables else ""]
     parts += ["as stored, no rescale is told" if not scaled + tables else ""]

@@ -1,7 +1,7 @@
 """A DICOM file, opened safely.
 
-pydicom parses. This module sees to it that nothing is allocated that a length field alone asks for,
-that a deflated file is never inflated, that neither values of a header nor messages that repeat them
+pydicom parses. This module sees to it that nothing is allocated that a length field alone asks
+for, that a deflated file is never inflated, that neither values of a header nor messages with them
 get out, and that a patient leaves as a hash.
 """
 

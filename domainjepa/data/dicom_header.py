@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from domainjepa.data.dicom_file import (
     parse,
     pixel_tag,
 )
+from domainjepa.data.dicom_frames import planes_of, scales_of, spacing_of
 from domainjepa.errors import DataError
 
 MODALITIES = frozenset({
@@ -41,30 +43,24 @@ TAGS = [
 ]  # fmt: skip
 
 
-class Header(NamedTuple):
-    """What the index keeps of a file. Identifiers are hashes.
+class Kind(NamedTuple):
+    """What the slices of a series usually have in common.
 
     Attributes:
-        patient, series, instance: 16 hexadecimal digits each.
         modality: a defined term, or "".
         photometric: the photometric interpretation.
-        number: InstanceNumber, or 0.
         frames, rows, columns: sizes.
         channels: of the values: 1, or 3 where they are colours.
         dtype: of the values, after the rescale.
         scales: [slope, intercept] of every frame, one pair where they are all alike; empty where a
             modality table takes their place.
         spacing: [between rows, between columns] in mm, or [].
-        planes: of every frame the position of its first pixel (x, y, z), and the directions of its
-            rows (3) and its columns (3), patient coordinates in mm (PS3.3 C.7.6.2); [] without.
+        planes: directions of the rows (3) and of the columns (3) in the patient, of every frame or
+            one for all (PS3.3 C.7.6.2); empty where they are not told.
     """
 
-    patient: str
-    series: str
-    instance: str
     modality: str
     photometric: str
-    number: int
     frames: int
     rows: int
     columns: int
@@ -74,16 +70,74 @@ class Header(NamedTuple):
     spacing: list[float]
     planes: list[list[float]]
 
-    def scale(self, frame: int) -> list[float]:
-        """[slope, intercept] of a frame; [] where a table takes their place."""
-        return self.scales[min(frame, len(self.scales) - 1)] if self.scales else []
+    @property
+    def size(self) -> int:
+        """Values of one frame."""
+        return self.rows * self.columns * self.channels
 
 
-def read_header(path: Path) -> list[Any] | str | None:
+class Header(NamedTuple):
+    """What the index keeps of a file.
+
+    Attributes:
+        patient, series, instance: hashes in place of the identifiers.
+        number: InstanceNumber, or 0.
+        positions: x, y, z of the first pixel of every frame, mm in the patient; () with no plane.
+        kind: the rest.
+    """
+
+    patient: str
+    series: str
+    instance: str
+    number: int
+    positions: tuple[float, ...]
+    kind: Kind
+
+    def packed(self) -> str:
+        """As one string: 100,000 of them are read in a third of the time that lists take."""
+        words = [self.patient, self.series, self.instance, self.number, *self.positions]
+        return f"{' '.join(map(str, words))}\n{json.dumps(self.kind)}"
+
+    @classmethod
+    def unpacked(cls, text: str) -> Header:
+        words, _, kind = text.partition("\n")
+        patient, series, instance, number, *positions = words.split(" ")
+        place = tuple(map(float, positions))
+        return cls(patient, series, instance, int(number), place, _unpacked_kind(kind))
+
+    def position(self, frame: int) -> tuple[float, ...]:
+        """x, y, z in mm; () where it is not told."""
+        return self.positions[3 * frame : 3 * frame + 3]
+
+    def plane(self, frame: int) -> Sequence[float]:
+        """Directions of rows and columns; empty where they are not told."""
+        return _one(self.kind.planes, frame)
+
+    def scale(self, frame: int) -> Sequence[float]:
+        """Slope and intercept; empty where a table takes their place."""
+        return _one(self.kind.scales, frame)
+
+
+@lru_cache(maxsize=2**14)
+def _unpacked_kind(text: str) -> Kind:
+    return Kind(*json.loads(text))
+
+
+def _one(every: list[list[float]], frame: int) -> list[float]:
+    """That of a frame, or the one for all."""
+    return every[frame if len(every) > 1 else 0] if every else []
+
+
+def _together(every: list[list[float]]) -> list[list[float]]:
+    """One for all, where all are alike."""
+    return every[:1] if all(one == every[0] for one in every) else every
+
+
+def read_header(path: Path) -> str | None:
     """The fact of one file for the index.
 
     Returns:
-        The fields of a `Header`; "" where the file holds no image (a report, contours, a plan, a
+        A `Header`, packed; "" where the file holds no image (a report, contours, a plan, a
         DICOMDIR); None where it is no DICOM.
 
     Raises:
@@ -101,7 +155,7 @@ def read_header(path: Path) -> list[Any] | str | None:
         if not has_pixels:
             raise DataError("it ends before its pixel data")
         try:
-            return list(_header(found, path, file.length))
+            return _header(found, path, file.length).packed()
         except DataError:
             raise
         except Exception as error:
@@ -120,25 +174,29 @@ def _header(found: Any, path: Path, length: int) -> Header:
     if samples != (3 if photometric in COLOUR else 1):
         raise DataError(f"it has {samples} samples a pixel, which its photometry has not")
     _refuse_claims(found, frames, rows * columns * samples * allocated, length)
-    scales = _scales(found, frames)
+    scales = scales_of(found, frames)
     own = [str(found.get(tag, "") or "").strip() for tag in TAGS[:4]]
     patient, study, series, instance = own
     instance = instance or path.name
+    planes = planes_of(found, frames)
     return Header(
         patient=hidden("patient", patient or study or series or instance),
         series=hidden("series", series or instance),
         instance=hidden("instance", instance),
-        modality=_modality(found),
-        photometric=photometric,
         number=int(found.get("InstanceNumber") or 0),
-        frames=frames,
-        rows=rows,
-        columns=columns,
-        channels=1 if photometric in GREY else 3,
-        dtype=_values_dtype(found, allocated, photometric, scales),
-        scales=scales,
-        spacing=_spacing(found),
-        planes=_planes(found, frames),
+        positions=tuple(number for plane in planes for number in plane[:3]),
+        kind=Kind(
+            modality=_modality(found),
+            photometric=photometric,
+            frames=frames,
+            rows=rows,
+            columns=columns,
+            channels=1 if photometric in GREY else 3,
+            dtype=_values_dtype(found, allocated, photometric, scales),
+            scales=_together(scales),
+            spacing=spacing_of(found),
+            planes=_together([plane[3:] for plane in planes]),
+        ),
     )
 
 
@@ -169,81 +227,6 @@ def _modality(found: Any) -> str:
     return told if told in MODALITIES else ""
 
 
-def _scales(found: Any, frames: int) -> list[list[float]]:
-    """Slope and intercept (PS3.3 C.11.1); of each frame in enhanced files; of a dose in gray."""
-    if found.get("ModalityLUTSequence"):
-        return []
-    scales = [
-        [float(item.RescaleSlope), float(item.RescaleIntercept)]
-        for item in _functional(found, "PixelValueTransformationSequence", frames)
-        if item is not None
-    ]
-    if len(scales) != frames:
-        slope, intercept = found.get("RescaleSlope"), found.get("RescaleIntercept")
-        whole = [slope, intercept] if None not in (slope, intercept) else [1, 0]
-        if found.get("DoseGridScaling") is not None:
-            whole = [found.DoseGridScaling, 0]
-        scales = [[float(number) for number in whole]]
-    if any(not all(map(math.isfinite, scale)) or scale[0] == 0 for scale in scales):
-        raise DataError("its rescale slope or intercept is no usable number")
-    return scales[:1] if all(scale == scales[0] for scale in scales) else scales
-
-
-def _functional(found: Any, sequence: str, frames: int) -> list[Any]:
-    """The item of a functional group for every frame, its own or the shared one (C.7.6.16)."""
-    shared = (found.get("SharedFunctionalGroupsSequence") or [{}])[0].get(sequence) or [None]
-    groups = found.get("PerFrameFunctionalGroupsSequence") or []
-    if len(groups) != frames:
-        return shared[:1] * frames if not groups else [None]
-    return [(group.get(sequence) or shared)[0] for group in groups]
-
-
-def _planes(found: Any, frames: int) -> list[list[float]]:
-    """Position and orientation of every frame; [] where one of them does not tell."""
-    if found.get("ImageOrientationPatient") and found.get("ImagePositionPatient"):
-        turned = [float(number) for number in found.ImageOrientationPatient]
-        first = [float(number) for number in found.ImagePositionPatient]
-        normal = across(turned)
-        offsets = [float(number) for number in found.get("GridFrameOffsetVector") or [0.0]]
-        if frames > 1 and offsets[0] != 0:  # C.8.8.3.2: or positions themselves, of axial doses
-            offsets = [offset - offsets[0] for offset in offsets]
-        planes = [
-            [place + offset * step for place, step in zip(first, normal, strict=True)] + turned
-            for offset in offsets
-        ]
-    else:
-        positions = _functional(found, "PlanePositionSequence", frames)
-        orientations = _functional(found, "PlaneOrientationSequence", frames)
-        if None in positions or None in orientations:
-            return []
-        planes = [
-            [float(number) for number in (*one.ImagePositionPatient, *two.ImageOrientationPatient)]
-            for one, two in zip(positions, orientations, strict=True)
-        ]
-    sound = all(
-        len(plane) == 9
-        and all(map(math.isfinite, plane))
-        and abs(math.hypot(*across(plane[3:])) - 1) < 0.01
-        for plane in planes
-    )
-    return planes if sound and len(planes) == frames else []
-
-
-def across(turned: Sequence[float]) -> tuple[float, float, float]:
-    """The normal of a plane: the direction of its rows x that of its columns."""
-    a, b, c, d, e, f = turned
-    return (b * f - c * e, c * d - a * f, a * e - b * d)
-
-
-def _spacing(found: Any) -> list[float]:
-    """PixelSpacing: first between rows, then between columns (PS3.3 10.7.1.3)."""
-    item = found
-    if not found.get("PixelSpacing"):
-        item = _functional(found, "PixelMeasuresSequence", 1)[0]
-    told = [float(number) for number in (item.get("PixelSpacing") if item else None) or []]
-    return told if len(told) == 2 and all(0 < step < math.inf for step in told) else []
-
-
 def _values_dtype(found: Any, allocated: int, photometric: str, scales: list[list[float]]) -> str:
     """The stored integers' own type where there is no rescale; else int16 or uint16 where either
     holds every value exactly; else float32, which rounds fractions and more than 24 bits."""
@@ -257,7 +240,7 @@ def _values_dtype(found: Any, allocated: int, photometric: str, scales: list[lis
     if found.get("BitsStored") is None or allocated > 16:
         return "float32"
     signed = int(found.get("PixelRepresentation") or 0)
-    if scales == [[1.0, 0.0]]:
+    if all(scale == [1.0, 0.0] for scale in scales):
         return "int16" if signed else "uint8" if allocated <= 8 else "uint16"
     stored = stored_range(int(found.BitsStored), signed)
     ends = [end * slope + start for end in stored for slope, start in scales]

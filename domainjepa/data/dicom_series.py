@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.dicom_header import Header, across
+from domainjepa.data.dicom_frames import across
+from domainjepa.data.dicom_header import Header
 
 PARALLEL = 1e-3
 """Direction cosines that differ by less are of one orientation: scanners round them."""
@@ -48,17 +49,21 @@ class Stack:
     Attributes:
         header: of its first file.
         plane: orientation of the slices, directions of rows and columns; () where it is not told.
-        slices: in their order along the normal, when `sort` was called.
+        slices: in their order along the normal.
+        normal: of the slices, or ().
     """
 
     header: Header
     plane: tuple[float, ...]
     slices: list[Slice] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.normal = across(self.plane) if self.plane else ()
+
     def positions(self, headers: Sequence[Header]) -> NDArray[np.float64]:
         """(D, 3) of the first pixel of every slice, mm in the patient (x to the left, y to the
         back, z to the head)."""
-        return np.array([headers[one.file].planes[one.frame][:3] for one in self.slices])
+        return np.array([headers[one.file].position(one.frame) for one in self.slices])
 
     def step(self) -> float:
         """Usual distance of slices in mm."""
@@ -89,7 +94,7 @@ class Stack:
 
     def shear(self, headers: Sequence[Header]) -> float:
         """Millimetres that slices shift to the side from one to the next: a tilted gantry."""
-        normal = np.array(across(self.plane))
+        normal = np.array(self.normal)
         steps = np.diff(self.positions(headers), axis=0)
         sideways = steps - np.outer(steps @ normal, normal)
         return float(np.abs(np.median(sideways, axis=0)).max())
@@ -97,7 +102,7 @@ class Stack:
     def affine(self, headers: Sequence[Header]) -> NDArray[np.float64]:
         """(4, 4): (slice, row, column, 1) -> millimetres in the patient (PS3.3 equation C.7.6.2-1,
         with the step from the first to the last slice)."""
-        between_rows, between_columns = self.header.spacing or [1.0, 1.0]
+        between_rows, between_columns = self.header.kind.spacing or [1.0, 1.0]
         places = self.positions(headers)
         matrix = np.eye(4)
         matrix[:3, 0] = (places[-1] - places[0]) / max(1, len(places) - 1)
@@ -110,7 +115,7 @@ class Stack:
         """Where D, H and W lead, each by the patient's axis nearest to it: L or R, P or A, S or I
         (PS3.3 C.7.6.1.1.1, with S and I for head and foot)."""
         letters = []
-        for direction in (across(self.plane), self.plane[3:], self.plane[:3]):
+        for direction in (self.normal, self.plane[3:], self.plane[:3]):
             axis = int(np.argmax(np.abs(direction)))
             letters.append(("LR", "PA", "SI")[axis][int(direction[axis] < 0)])
         return letters[0], letters[1], letters[2]
@@ -126,25 +131,19 @@ AXES = {
 def stacks(headers: Sequence[Header | None]) -> list[Stack]:
     """The stacks in these files, in the order in which the files name them; None is passed over."""
     found: dict[tuple[str, int, int, int], list[Stack]] = {}
-    last: Stack | None = None
     for file, header in enumerate(headers):
         if header is None:
             continue
-        key = (header.series, header.rows, header.columns, header.channels)
-        of_series = found.setdefault(key, [])
-        for frame in range(header.frames):
-            plane = tuple(header.planes[frame][3:]) if header.planes else ()
-            if last is None or last.plane != plane or not any(last is one for one in of_series):
-                last = next((one for one in of_series if _parallel(one.plane, plane)), None)
-            if last is None:
-                last = Stack(header, plane)
-                of_series.append(last)
-            along = 0.0
-            if plane:
-                x, y, z = header.planes[frame][:3]
-                a, b, c = across(last.plane)
-                along = x * a + y * b + z * c
-            last.slices.append(Slice(along, header.number, file, frame))
+        kind = header.kind
+        of_series = found.setdefault((header.series, kind.rows, kind.columns, kind.channels), [])
+        for frame in range(kind.frames):
+            plane = header.plane(frame)
+            stack = next((one for one in of_series if _parallel(one.plane, plane)), None)
+            if stack is None:
+                stack = Stack(header, tuple(plane))
+                of_series.append(stack)
+            along = _dot(stack.normal, header.position(frame)) if plane else 0.0
+            stack.slices.append(Slice(along, header.number, file, frame))
     every = [stack for of_series in found.values() for stack in of_series]
     every.sort(key=lambda stack: stack.slices[0].file)
     for stack in every:
@@ -152,7 +151,16 @@ def stacks(headers: Sequence[Header | None]) -> list[Stack]:
     return every
 
 
-def _parallel(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+def places(found: Sequence[Stack]) -> NDArray[np.int32]:
+    """(N, 2) file and frame of all slices, stack after stack."""
+    return np.array([one[2:] for stack in found for one in stack.slices], dtype=np.int32)
+
+
+def _dot(one: Sequence[float], other: Sequence[float]) -> float:
+    return one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
+
+
+def _parallel(one: Sequence[float], other: Sequence[float]) -> bool:
     return len(one) == len(other) and all(
         abs(a - b) < PARALLEL for a, b in zip(one, other, strict=True)
     )
