@@ -31,7 +31,7 @@ from domainjepa.data.nifti_header import (
     require_nibabel,
     size_of_header,
 )
-from domainjepa.data.nifti_values import as_image, as_stored, unpacked
+from domainjepa.data.nifti_values import as_image, as_stored, read_planes
 from domainjepa.data.recent import MOST_BYTES, Recent
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, spread
 from domainjepa.errors import DataError, UserError
@@ -91,19 +91,19 @@ class NIfTISource(Source):
         self, number: int, header: Header, where: tuple[slice, slice, slice], index: int
     ) -> NDArray[Any]:
         """A part of a file, (x, y, z, moments) in the file's own type and axes."""
-        path = data_file(self.root / self.files[number])
-        moments: tuple[Any, ...] = (slice(None),) * (len(header.shape) - 3)
-        if header.volumes > 1:
-            moments = np.unravel_index(self.volume_of[index], header.shape[3:], order="F")
-            moments = tuple(int(place) for place in moments)
+        path, planes = data_file(self.root / self.files[number]), range(header.shape[2])
+        moments = range(math.prod(header.shape[3:]))
+        volume = int(self.volume_of[index])
+        mine = slice(volume, volume + 1) if header.volumes > 1 else slice(None)
         if header.packed:
-            part = self._recent.get(number, lambda: unpacked(path, header))[(*where, *moments)]
-        else:
-            read = require_nibabel().fileslice.fileslice
-            place = (header.shape, header.stored, header.offset)
-            with path.open("rb") as file:
-                part = read(file, (*where, *moments), *place, order="F")
-        return part.reshape((*part.shape[:3], -1), order="F")
+            whole = self._recent.get(number, lambda: read_planes(path, header, planes, moments))
+            return whole[where][..., mine]
+        if planes[where[2]] == planes:
+            volumes = self._recent.get(
+                (number, volume), lambda: read_planes(path, header, planes, moments[mine])
+            )
+            return volumes[where]
+        return read_planes(path, header, planes[where[2]], moments[mine])[where[:2]]
 
     def content_key(self) -> str:
         """All names, size and time of at most 10,000 files, and how their values become samples."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,20 +38,43 @@ def as_image(stored: NDArray[Any], header: Header, dtype: np.dtype[Any]) -> Imag
     with np.errstate(over="ignore", invalid="ignore"):
         if (header.slope, header.inter) != (1, 0):
             image = image * np.float64(header.slope) + np.float64(header.inter)
-        return np.ascontiguousarray(image, dtype=dtype)
+        return np.array(image, dtype=dtype, order="C")
 
 
-def unpacked(path: Path, header: Header) -> NDArray[Any]:
-    """All values of a gzipped file, in the file's own type and axes."""
-    values = np.empty(math.prod(header.shape), header.stored)
-    buffer = memoryview(values.view(np.uint8).data)
-    with gzip.open(path) as file:
-        file.seek(header.offset)
-        filled = 0
-        while filled < len(buffer):
-            count = file.readinto(buffer[filled:])
-            if not count:
-                raise DataError(f"it ends after {filled:,} of {len(buffer):,} bytes of values")
-            filled += count
-        file.read(1)  # the end, where the checksum is
-    return values.reshape(header.shape, order="F")
+def read_planes(
+    path: Path, header: Header, planes: Sequence[int], moments: Sequence[int]
+) -> NDArray[Any]:
+    """Whole planes of the third stored axis: what lies together in the file.
+
+    Smaller pieces would be read one by one: a sagittal slice of an axial file is a million of them.
+
+    Args:
+        planes: consecutive numbers along the third axis.
+        moments: numbers along the further axes, counted as one.
+
+    Returns:
+        (x, y, planes, moments) in the file's own type and axes.
+
+    Raises:
+        DataError: the file ends too early; and whatever a damaged gzip file raises.
+    """
+    shape = (*header.shape[:2], len(planes), len(moments))
+    values = np.empty(shape, header.stored, order="F")
+    plane = math.prod(header.shape[:2]) * header.stored.itemsize
+    with gzip.open(path) if header.packed else path.open("rb", buffering=0) as file:
+        for number, moment in enumerate(moments):
+            file.seek(header.offset + (moment * header.shape[2] + planes[0]) * plane)
+            block = values[..., number].reshape(-1, order="F").view(np.uint8)
+            _fill(memoryview(block.data), file)
+        if header.packed:
+            file.read(1)  # the end, where the checksum is
+    return values
+
+
+def _fill(block: memoryview, file: io.RawIOBase | gzip.GzipFile) -> None:
+    filled = 0
+    while filled < len(block):
+        count = file.readinto(block[filled:])
+        if not count:
+            raise DataError(f"it ends after {filled:,} of {len(block):,} bytes of values")
+        filled += count

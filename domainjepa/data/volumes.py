@@ -96,6 +96,12 @@ def slices(volumes: Source, options: OpenOptions) -> Source:
     )
     if volumes.spacings is not None:
         source.spacings = volumes.spacings[found.of][:, others]
+        steps = np.median(source.spacings, axis=0)
+        if steps.max() >= COARSER * steps.min():
+            source.warnings.append(
+                f"pixels are not square: {steps[0]:.3g} x {steps[1]:.3g} mm. Slices along another "
+                "axis (data.axis), or volumes (data.dimensions=3), show the true shape"
+            )
     named = f"{axes[axis]} slices" if axes else "slices"
     source.decisions.append(
         f"slices: {len(source):,} {named} along axis {axis} of {len(volumes):,} volumes; "

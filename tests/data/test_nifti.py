@@ -159,21 +159,34 @@ def test_slices_and_neighbours_are_those_of_the_volume(tmp_path: Path, suffix: s
 
 def test_a_fourth_axis_is_channels_up_to_sixteen_and_samples_beyond(tmp_path: Path) -> None:
     short = DRAW.integers(0, 99, (3, 4, 5, 4)).astype(np.int16)
-    path = write(tmp_path / "channels" / "a.nii.gz", short)
-    source = opened(path)
-    assert (len(source), source.shape) == (1, (5, 4, 3, 4))
-    np.testing.assert_array_equal(source[0], canonical(path))
     long = DRAW.integers(0, 99, (3, 4, 5, 17)).astype(np.int16)
     for suffix in (".nii", ".nii.gz"):
+        path = write(tmp_path / "channels" / f"a{suffix}", short)
+        source = opened(path)
+        assert (len(source), source.shape) == (1, (5, 4, 3, 4))
+        np.testing.assert_array_equal(source[0], canonical(path))
+        part = source.region(0, (1, 0, 1), (3, 3, 2))
+        np.testing.assert_array_equal(part, canonical(path)[1:3, 0:3, 1:2])
         path = write(tmp_path / "series" / f"a{suffix}", long)
     series = opened(path.parent)
     assert (len(series), series.shape) == (34, (5, 4, 3, 1))
     for row in (0, 16, 17, 33):
-        np.testing.assert_array_equal(series[row][..., 0], canonical(path)[..., row % 17])
+        expected = canonical(path)[..., row % 17]
+        np.testing.assert_array_equal(series[row][..., 0], expected)
+        part = series.region(row, (2, 0, 0), (4, 4, 3))
+        np.testing.assert_array_equal(part[..., 0], expected[2:4])
     assert series.groups is not None
     assert series.groups.tolist() == [0] * 17 + [1] * 17
     with pytest.raises(DataError, match="list of files"):
         nifti.NIfTILoader().open_files(path.parent, ["a.nii"], OpenOptions(dimensions=3))
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_sample_is_a_copy_of_its_own(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"a{suffix}", DRAW.normal(size=(3, 4, 5)).astype("f4"))
+    source = opened(path)
+    source[0][:] = 0
+    np.testing.assert_array_equal(source[0], canonical(path).astype("f4"))
 
 
 def test_vectors_and_single_slices(tmp_path: Path) -> None:

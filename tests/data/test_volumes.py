@@ -101,6 +101,12 @@ def test_slices_inherit_what_is_known_of_their_volume() -> None:
 def test_the_axis_is_the_one_with_far_coarser_steps(spacing: tuple[float, ...], axis: int) -> None:
     source = slices(volumes(spacings=np.array([spacing] * 2)), OpenOptions())
     assert f"along axis {axis}" in "".join(source.decisions)
+    assert not source.warnings
+
+
+def test_pixels_that_are_not_square_are_told() -> None:
+    source = slices(volumes(spacings=np.array([[3, 1, 1]] * 2)), OpenOptions(axis="1"))
+    assert "not square: 3 x 1 mm" in source.warnings[0]
 
 
 class Placed(Lazy):
