@@ -35,6 +35,7 @@ Region = tuple[tuple[int, ...], tuple[int, ...]]
 Known = list[tuple[tuple[int, ...], str | None]]
 """For each sample its sides, and a "1" for each part that holds something and a "0" for the others;
 None where it cannot be read."""
+_GROUPS = "groups: all parts of a sample are one"
 _VERSION = 1  # of the rule: another number looks anew
 _LOOKED_AT = 64  # parts that tell a sample's background
 _PIXELS = 4096  # of each
@@ -74,9 +75,15 @@ class PartsSource(Source):
         images = [self.read(int(row)) for row in rows]
         return [images[place] for place in position.tolist()]
 
-    def cut(self, sample: int, start: Sequence[int], stop: Sequence[int]) -> Image:
-        """A part of a sample of the whole, a copy of its own."""
-        if reads_parts(self.whole):
+    def cut(
+        self, sample: int, start: Sequence[int], stop: Sequence[int], *, keep: bool = False
+    ) -> Image:
+        """A part of a sample of the whole, a copy of its own.
+
+        Args:
+            keep: read the whole sample and keep it for other parts, even where parts can be read.
+        """
+        if self.whole.reads_parts and not keep:
             return self.whole.region(sample, start, stop)
         image = self._recent.get(sample, lambda: self.whole[sample])
         return np.array(image[_where(start, stop)], order="C")
@@ -110,9 +117,9 @@ class Found:
         return f"{self.empty:,} empty ones are left out: {RULE}" if self.empty else "none is empty"
 
 
-def reads_parts(source: Source) -> bool:
-    """Whether a source reads a part of a sample without the rest of it."""
-    return source.reads_parts
+def bytes_of(source: Source, sides: Sequence[int]) -> int:
+    """Of a sample with these sides."""
+    return math.prod(sides) * source.channels * source.dtype.itemsize
 
 
 def inherited(whole: Source, found: Found, names: Sequence[str]) -> dict[str, Any]:
@@ -142,7 +149,7 @@ def inherited(whole: Source, found: Found, names: Sequence[str]) -> dict[str, An
         "modality": whole.modality,
         "card": whole.card,
         "keys": whole.keys,
-        "decisions": [*whole.decisions],
+        "decisions": [*whole.decisions, *([] if whole.groups is not None else [_GROUPS])],
         "warnings": [*whole.warnings, *found.warnings],
     }
 
@@ -220,9 +227,9 @@ def _look(whole: Source, divide: Callable[[tuple[int, ...]], list[Region]]) -> K
 
 def _reader(whole: Source, sample: int) -> tuple[tuple[int, ...], Callable[[Region], Image]]:
     """The sides of a sample, and what reads its parts: all at once unless it is very large."""
-    if reads_parts(whole):
+    if whole.reads_parts:
         sides = whole.sides(sample)
-        if math.prod(sides) * whole.channels * whole.dtype.itemsize > _WHOLE:
+        if bytes_of(whole, sides) > _WHOLE:
             return sides, lambda region: whole.region(sample, *region)
     image = whole[sample]
     return image.shape[:-1], lambda region: image[_where(*region)]
@@ -230,7 +237,7 @@ def _reader(whole: Source, sample: int) -> tuple[tuple[int, ...], Callable[[Regi
 
 def _sides_told(whole: Source, sample: int) -> tuple[int, ...]:
     """The sides of a sample that cannot be read: as its header tells, else those of the first."""
-    if reads_parts(whole):
+    if whole.reads_parts:
         with contextlib.suppress(DataError):
             return whole.sides(sample)
     return whole.shape[:-1]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.parts import PartsSource, Region, find_parts, inherited
+from domainjepa.data.parts import PartsSource, Region, bytes_of, find_parts, inherited
+from domainjepa.data.recent import MOST_BYTES
 from domainjepa.data.source import Image, OpenOptions, Source
 from domainjepa.errors import DataError, did_you_mean
 
@@ -27,12 +28,15 @@ class SlicesSource(PartsSource):
         neighbours: slices on either side that are further channels.
         flipped: axes of the slice, 0 and 1, that are turned round.
         lengths: (volumes,) slices of each volume along the axis, empty ones too.
+        keep: keep whole volumes. Most formats store planes along D, and a slice across them takes
+            all of the volume to read.
     """
 
     axis: int
     neighbours: int
     flipped: tuple[int, ...]
     lengths: NDArray[np.int64] = field(repr=False)
+    keep: bool
 
     def read(self, index: int) -> Image:
         volume = int(self.of[index])
@@ -40,7 +44,8 @@ class SlicesSource(PartsSource):
         middle, last = start[self.axis], int(self.lengths[volume]) - 1
         wanted = np.arange(middle - self.neighbours, middle + self.neighbours + 1).clip(0, last)
         start[self.axis], stop[self.axis] = int(wanted[0]), int(wanted[-1]) + 1
-        block = np.moveaxis(self.cut(volume, start, stop), self.axis, 2)  # (H, W, slices, C)
+        block = np.moveaxis(self.cut(volume, start, stop, keep=self.keep), self.axis, 2)
+        # (H, W, slices, C) -> (H, W, slices * C)
         image = block[:, :, wanted - wanted[0]].reshape(*block.shape[:2], -1)
         return np.ascontiguousarray(np.flip(image, self.flipped))
 
@@ -93,6 +98,7 @@ def slices(volumes: Source, options: OpenOptions) -> Source:
             if directions and directions[other] in _AGAINST
         ),
         lengths=np.array([sides[axis] for sides in found.sides], dtype=np.int64),
+        keep=axis > 0 and max(bytes_of(volumes, one) for one in found.sides) <= MOST_BYTES,
     )
     if volumes.spacings is not None:
         source.spacings = volumes.spacings[found.of][:, others]
