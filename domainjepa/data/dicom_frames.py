@@ -79,10 +79,10 @@ def across(turned: Sequence[float]) -> tuple[float, float, float]:
     return (b * f - c * e, c * d - a * f, a * e - b * d)
 
 
-def spacing_of(found: Any) -> list[float]:
+def spacing_of(found: Any, frames: int) -> list[float]:
     """PixelSpacing: first between rows, then between columns (PS3.3 10.7.1.3)."""
     item = found
     if not found.get("PixelSpacing"):
-        item = _functional(found, "PixelMeasuresSequence", 1)[0]
+        item = _functional(found, "PixelMeasuresSequence", frames)[0]
     told = [float(number) for number in (item.get("PixelSpacing") if item else None) or []]
     return told if len(told) == 2 and all(0 < step < math.inf for step in told) else []

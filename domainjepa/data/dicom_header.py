@@ -194,7 +194,7 @@ def _header(found: Any, path: Path, length: int) -> Header:
             channels=1 if photometric in GREY else 3,
             dtype=_values_dtype(found, allocated, photometric, scales),
             scales=_together(scales),
-            spacing=spacing_of(found),
+            spacing=spacing_of(found, frames),
             planes=_together([plane[3:] for plane in planes]),
         ),
     )
