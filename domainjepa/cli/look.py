@@ -1,4 +1,4 @@
-"""Commands that look at data: inspect, views, list."""
+"""Commands that look at data: inspect, views, prepare, list."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ def inspect(
     data: Data,
     out: Annotated[Path | None, typer.Option(help="Draw a montage to this PNG.")] = None,
     domain: DomainName = None,
+    views: Annotated[
+        bool, typer.Option("--views", help="Look for shortcuts in the views of the domain, too.")
+    ] = False,
     loader: Loader = None,
     set_: Set = None,
     json_: Json = False,
@@ -27,8 +30,16 @@ def inspect(
 
     from domainjepa import inspect as looking
 
-    source = opened(data, loader, set_)
+    of_data = [text for text in set_ or () if text.startswith("data.") or not views]
+    source = opened(data, loader, of_data)
     found = looking.inspect_source(source, domain)
+    if views:
+        from domainjepa import config as settings
+        from domainjepa.plan import make_plan
+
+        flags = {"data.path": data, "data.loader": loader, "domain": domain}
+        plan = make_plan(settings.resolve(None, set_ or (), flags), batches=False)
+        looking.add_shortcuts(found, plan)
     if json_:
         typer.echo(found.to_json())
     else:
@@ -77,6 +88,42 @@ def views(
     rows = plan.rows[np.linspace(0, len(plan.rows) - 1, min(samples, len(plan.rows))).astype(int)]
     draw_views(plan.source, rows.tolist(), maker, out)
     typer.echo(f"views: {out}")
+
+
+@app.command()
+def prepare(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="FILE.h5 or FILE.zarr")],
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that read; 0: this one alone.")
+    ] = None,
+    compression: Annotated[str, typer.Option(help="none, gzip, lz4 or zstd.")] = "none",
+    size: Annotated[
+        int | None, typer.Option(min=8, help="Centre square of every image at this many px a side.")
+    ] = None,
+    loader: Loader = None,
+    set_: Set = None,
+) -> None:
+    """Repack any data into one fast, checksummed file; goes on where it was when it was stopped."""
+    from functools import partial
+
+    from domainjepa.data.prepare import prepare as write
+    from domainjepa.signals import Stopped
+
+    source = opened(data, loader, set_)
+    frame = None
+    if size is not None:
+        if source.volumetric:
+            raise UserError("--size is for images; volumes are kept as they are.")
+        from domainjepa.encoder import framed
+
+        frame = partial(framed, size=size)
+    try:
+        write(source, out, workers=workers, compression=compression, frame=frame)
+    except Stopped as stopped:
+        typer.echo(str(stopped), err=True)
+        raise typer.Exit(stopped.exit_status) from None
+    typer.echo(f"{out}: {len(source):,} samples; use it as --data {out}")
 
 
 LISTS = (

@@ -79,13 +79,16 @@ def restored(
         "labels": _whole(columns.get("labels")),
         "groups": _whole(columns.get("groups")),
         "classes": arrays["labels"].class_names if "labels" in columns else None,
-        "decisions": _decisions(told, columns),
+        "decisions": [_made(told), f"images: 'images', {arrays['images']}"],
     }
     if "ids" in columns:
         fields["ids"] = as_text(columns["ids"])
     if "split" in columns:
         fields["split"] = np.array(SPLITS)[columns["split"].astype(np.int64).clip(0, 2)]
         fields["decisions"].append(f"split: {counts(fields['split'])}")
+    beside = [name for name in columns if name != "split"]
+    if beside:
+        fields["decisions"].append(f"beside them: {', '.join(beside)}")
     return fields | described(told, columns.get("spacings"))
 
 
@@ -106,7 +109,6 @@ def _whole(values: NDArray[Any] | None) -> NDArray[np.int64] | None:
     return None if values is None else values.astype(np.int64, copy=False)
 
 
-def _decisions(told: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> list[str]:
-    of = f"{told.get('loader')} data" + (f" ({told['card']})" if told.get("card") else "")
-    found = ", ".join(columns) or "nothing else"
-    return [f"made by domainjepa prepare from {of} on {told.get('date')}: images, {found}"]
+def _made(told: Mapping[str, Any]) -> str:
+    of = f"{told.get('card') or told.get('loader')} data"
+    return f"made by domainjepa prepare on {told.get('date')} from {of}"
