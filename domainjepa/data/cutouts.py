@@ -163,7 +163,12 @@ def _open(
         try:
             stack = choose(found.hdus, hdu or None, replace(options, axis=options.axis or "bands"))
             if len(stack.hdus) > 1:
-                check_grids([(root / file, one) for one in stack.hdus], options.bands)
+                check_grids(
+                    [root / file] * len(stack.hdus),
+                    stack.hdus,
+                    found.grids_of(stack.hdus),
+                    options.bands,
+                )
         except DataError as error:
             raise DataError(f"{file}: {error}") from error
         first = next(iter(stacks.values()), stack)

@@ -13,8 +13,9 @@ import numpy as np
 
 from domainjepa.data.columns import find_columns
 from domainjepa.data.damage import unreadable
+from domainjepa.data.fits_band_files import one_a_band
 from domainjepa.data.fits_bands import choose
-from domainjepa.data.fits_folder import Objects, look, one_a_band, one_a_file, stem
+from domainjepa.data.fits_folder import Objects, look, one_a_file, stem
 from domainjepa.data.fits_headers import GZIP
 from domainjepa.data.fits_images import Contents, contents, value_dtype
 from domainjepa.data.fits_sky import check_grids
@@ -28,7 +29,7 @@ from domainjepa.errors import DataError
 KEYWORDS = ("RA", "DEC", "OBJECT")
 """Header keywords that `column` reads, beside those that the user names."""
 LOOKED_OVER = 2**30
-"""Bytes of a mosaic that are read at once to find its empty tiles; larger ones are read in parts."""
+"""Bytes of a mosaic that are read at once to find its empty tiles; larger ones come in parts."""
 
 
 class FITSLoader(Loader):
@@ -60,7 +61,7 @@ class FITSLoader(Loader):
 
     def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:
         hdu = _apart(options.images)[1]
-        return _many_files(root, files, hdu, replace(options, bands=()), strict=True)
+        return _many_files(root, files, hdu, options, strict=True)
 
 
 def _apart(images: str | None) -> tuple[str | None, str | None]:
@@ -87,7 +88,8 @@ def _one_file(path: Path, options: OpenOptions) -> Source:
         stack = choose(found.hdus, options.images, options)
         parts = tuple((path.name, hdu) for hdu in stack.hdus)
         if len(parts) > 1:
-            check_grids([(path, hdu) for hdu in stack.hdus], options.bands)
+            grids = found.grids_of(stack.hdus)
+            check_grids([path] * len(parts), stack.hdus, grids, options.bands)
     except DataError as error:
         raise DataError(f"{path.name}: {error}") from error
     objects = Objects(stack, [parts], [0], [], list(stack.decisions))
@@ -118,7 +120,7 @@ def _many_files(
     root: Path, files: Sequence[str], hdu: str | None, options: OpenOptions, *, strict: bool
 ) -> Source:
     opened = look(root, files, _keywords(options), options)
-    if options.bands and not _holds_bands(opened, hdu, options):
+    if options.bands and not strict and not _holds_bands(opened, hdu, options):
         objects = one_a_band(root, files, opened, hdu, options)
     else:
         objects = one_a_file(root, files, opened, hdu, options, strict=strict)
@@ -159,7 +161,8 @@ def _source(
     good = [one for one in found.objects if not isinstance(one, DataError)]
     if not good:
         raise next(one for one in found.objects if isinstance(one, DataError))
-    dtypes = {value_dtype(*hdu.make) for parts in good for _, hdu in parts}
+    hdus = {hdu for parts in good for _, hdu in parts}
+    dtypes = {value_dtype(*hdu.make) for hdu in hdus}
     source = FITSSource(
         name=name,
         loader="fits",
@@ -176,7 +179,7 @@ def _source(
     if len(dtypes) > 1:
         told = ", ".join(sorted(dtype.name for dtype in dtypes))
         source.decisions.append(f"values: {told} are mixed, and all become {source.dtype}")
-    sizes = len({parts[0][1].shape for parts in good})
+    sizes = len({hdu.shape for hdu in hdus})
     if sizes > 1:
         source.decisions.append(f"sizes differ: {sizes:,} of them; the shape is the first's")
     bad = [one for one in found.objects if isinstance(one, DataError)]

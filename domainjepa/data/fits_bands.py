@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from domainjepa.data.fits_images import ImageHDU
@@ -45,7 +46,7 @@ class Stack:
         sides = tuple(of[axis] for axis in "DHW" if axis in of)
         return (*sides, channels * len(self.hdus))
 
-    @property
+    @cached_property
     def make(self) -> tuple[str, int]:
         """What all samples of a source share: how the axes lie, and how many channels there are."""
         return self.axes, self.shape[-1]

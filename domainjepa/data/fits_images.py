@@ -41,7 +41,6 @@ class ImageHDU(NamedTuple):
         offset: of the data in the (unpacked) file, in bytes.
         storage: "plain", "gzip" of the whole file, or "tiles" (`.fz`).
         axes: how many axes there are with those of length one.
-        grid: a hash of the keywords that place pixels on the sky; empty where they do not.
     """
 
     number: int
@@ -54,7 +53,6 @@ class ImageHDU(NamedTuple):
     offset: int
     storage: str
     axes: int
-    grid: str
 
     @property
     def stored(self) -> np.dtype[Any]:
@@ -107,10 +105,21 @@ def offset_binary(bitpix: int, scale: float, zero: float) -> bool:
 
 
 class Contents(NamedTuple):
-    """The images of a file, and values of header keywords, each from the first HDU that has it."""
+    """What the headers of a file tell.
 
-    hdus: list[ImageHDU]
+    Attributes:
+        hdus: its images.
+        grids: a hash for each of the keywords that place pixels on the sky; empty without them.
+        cards: values of header keywords, each from the first HDU that has it.
+    """
+
+    hdus: tuple[ImageHDU, ...]
+    grids: tuple[str, ...]
     cards: dict[str, Any]
+
+    def grids_of(self, hdus: Sequence[ImageHDU]) -> list[str]:
+        """The hashes of these images."""
+        return [self.grids[self.hdus.index(hdu)] for hdu in hdus]
 
 
 def contents(path: Path, most: int, keywords: Sequence[str] = ()) -> Contents:
@@ -123,16 +132,19 @@ def contents(path: Path, most: int, keywords: Sequence[str] = ()) -> Contents:
     Raises:
         DataError: no FITS file, damaged, truncated, or it claims more than it can hold.
     """
-    found = Contents([], {})
+    images: list[ImageHDU] = []
+    grids: list[str] = []
+    cards: dict[str, Any] = {}
     for number, header, offset, storage, held in headers(path, most):
         image = _image(number, header, offset, storage, held)
         if image:
-            found.hdus.append(image)
+            images.append(image)
+            grids.append(_grid(header))
         for keyword in keywords:
             value = header.get(keyword)
             if isinstance(value, str | int | float):
-                found.cards.setdefault(keyword, value)
-    return found
+                cards.setdefault(keyword, value)
+    return Contents(tuple(images), tuple(grids), cards)
 
 
 def _image(
@@ -162,7 +174,6 @@ def _image(
         offset=offset,
         storage="tiles" if tiled else storage,
         axes=len(sides),
-        grid=_grid(header),
     )
     if tiled:
         tile = math.prod(count_of(header, f"ZTILE{axis + 1}", 1) for axis in range(len(sides)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,20 @@ def to_pixels(path: Path, hdu: ImageHDU, sky: NDArray[np.float64]) -> NDArray[np
     return np.stack([np.asarray(x, np.float64), np.asarray(y, np.float64)], axis=1)
 
 
-def check_grids(parts: list[tuple[Path, ImageHDU]], bands: tuple[str, ...]) -> None:
+def check_grids(
+    paths: Sequence[Path],
+    hdus: Sequence[ImageHDU],
+    grids: Sequence[str],
+    bands: Sequence[str],
+) -> None:
     """Raises DataError where bands lie on different grids of the sky.
 
-    Bands whose headers do not place them are taken as they are.
+    Bands whose headers do not place them are taken as they are; equal hashes are not looked into.
     """
-    placed = [(*part, band) for part, band in zip(parts, bands, strict=True) if part[1].grid]
-    if len({hdu.grid for _, hdu, _ in placed}) < 2:
+    if len({grid for grid in grids if grid}) < 2:
         return
+    every = zip(paths, hdus, grids, bands, strict=True)
+    placed = [(path, hdu, band) for path, hdu, grid, band in every if grid]
     path, hdu, first = placed[0]
     height, width = hdu.shape[-2:]
     corners = np.array([(0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)], float)

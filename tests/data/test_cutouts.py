@@ -94,7 +94,7 @@ def test_bands_files_hdus_and_sizes(tmp_path: Path) -> None:
 
 def test_a_part_of_a_cut_out(tmp_path: Path) -> None:
     fits.PrimaryHDU(numbers(90, 80)).writeto(tmp_path / "mosaic.fits")
-    source = pickle.loads(pickle.dumps(cut(tmp_path, AT_THE_EDGE, 12)))
+    source = pickle.loads(pickle.dumps(cut(tmp_path, AT_THE_EDGE, 12)))  # noqa: S301
     for index in range(4):
         for start, stop in (((0, 0), (12, 12)), ((3, 5), (9, 6)), ((0, 9), (4, 12))):
             whole = source[index][start[0] : stop[0], start[1] : stop[1]]
@@ -118,7 +118,7 @@ def test_only_the_rows_of_a_cut_out_are_read(tmp_path: Path) -> None:
         file.write(np.array([1.5, 2.5], ">f4").tobytes())
     source = cut(tmp_path, [[100.0, 777_777.0]], 5)
     np.testing.assert_array_equal(source[0][2, :, 0], [0, 1.5, 2.5, 0, 0])
-    with pytest.raises(DataError, match="data.max_sample_bytes"):
+    with pytest.raises(DataError, match=r"data.max_sample_bytes"):
         cut(tmp_path, [[2.0**19, 2.0**19]], 2**16)
 
 
@@ -129,14 +129,14 @@ def test_what_lies_outside_is_refused(tmp_path: Path) -> None:
     expected = r"2 of 3 positions .* row 1: x, y = 200, 20, image mosaic.fits of 90x80 pixels"
     with pytest.raises(DataError, match=expected):
         cut(tmp_path, positions)
-    with pytest.raises(DataError, match="cube.fits is 3x90x80: 3 bands; the first mosaic has 1"):
+    with pytest.raises(DataError, match=r"cube.fits is 3x90x80: 3 bands; the first mosaic has 1"):
         cut(tmp_path, INSIDE[:2], files=["mosaic.fits", "cube.fits"])
     with pytest.raises(DataError, match="does not place its pixels on the sky"):
         cut(tmp_path, INSIDE, sky=True)
-    with pytest.raises(DataError, match="mosaic.fits: data.images=SCI"):
+    with pytest.raises(DataError, match=r"mosaic.fits: data.images=SCI"):
         cut(tmp_path, INSIDE, hdus=["SCI"] * 3)
     (tmp_path / "bad.fits").write_bytes(b"SIMPLE  =")
-    with pytest.raises(DataError, match="bad.fits cannot be read"):
+    with pytest.raises(DataError, match=r"bad.fits cannot be read"):
         cut(tmp_path, INSIDE, files=["bad.fits"] * 3)
 
 

@@ -146,7 +146,7 @@ def test_hdus_are_stacked_as_bands(path: Path) -> None:
     mixed = open_source(path, bands=("1", "2"))
     np.testing.assert_array_equal(mixed[0], np.stack(images[:2], axis=-1))
     assert "bands: i is HDU 3 I (9x8 float32), g is HDU 1 G (9x8 float32)" in source.decisions
-    with pytest.raises(DataError, match="data.bands=z: the images are 1 G"):
+    with pytest.raises(DataError, match=r"data.bands=z: the images are 1 G"):
         open_source(path, bands=("g", "z"))
 
 
@@ -190,5 +190,5 @@ def test_what_is_done_to_the_numbers_is_told(path: Path) -> None:
 
 
 def test_an_unknown_axis_is_refused(path: Path) -> None:
-    with pytest.raises(DataError, match="data.axis='axial'.*'bands' or 'samples'"):
+    with pytest.raises(DataError, match=r"data.axis='axial'.*'bands' or 'samples'"):
         open_source(write(path, numbers(9, 8)), axis="axial")

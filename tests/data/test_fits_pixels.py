@@ -119,7 +119,7 @@ def test_scales_and_blanks_of_tiles_are_astropys(tmp_path: Path) -> None:
     packed.writeto(path)
     found = read(path, 1)
     assert found.dtype == np.float32
-    np.testing.assert_array_equal(np.isnan(found), COUNTS == COUNTS[0, 0])
+    np.testing.assert_array_equal(np.isnan(found), COUNTS[0, 0] == COUNTS)
     np.testing.assert_array_equal(found, fits.getdata(path, 1))
 
 
