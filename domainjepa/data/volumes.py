@@ -15,8 +15,9 @@ from domainjepa.errors import DataError, did_you_mean
 COARSER = 1.5
 """An axis whose spacing is so many times that of both others is the one that the scanner sliced."""
 
+_ORDER = {**dict.fromkeys("SI", 0), **dict.fromkeys("AP", 1), **dict.fromkeys("LR", 2)}
 _AGAINST = ("S", "A", "R")
-"""Pictures run down to inferior or posterior and across to the patient's left."""
+"""Pictures run down to inferior, else posterior, and across to posterior, else the left."""
 
 
 @dataclass(kw_only=True)
@@ -26,6 +27,7 @@ class SlicesSource(PartsSource):
     Attributes:
         axis: 0, 1 or 2 of D, H, W.
         neighbours: slices on either side that are further channels.
+        plane: the axes of the volume that are H and W of a slice.
         flipped: axes of the slice, 0 and 1, that are turned round.
         lengths: (volumes,) slices of each volume along the axis, empty ones too.
         keep: keep whole volumes. Most formats store planes along D, and a slice across them takes
@@ -34,6 +36,7 @@ class SlicesSource(PartsSource):
 
     axis: int
     neighbours: int
+    plane: tuple[int, int]
     flipped: tuple[int, ...]
     lengths: NDArray[np.int64] = field(repr=False)
     keep: bool
@@ -44,7 +47,7 @@ class SlicesSource(PartsSource):
         middle, last = start[self.axis], int(self.lengths[volume]) - 1
         wanted = np.arange(middle - self.neighbours, middle + self.neighbours + 1).clip(0, last)
         start[self.axis], stop[self.axis] = int(wanted[0]), int(wanted[-1]) + 1
-        block = np.moveaxis(self.cut(volume, start, stop, keep=self.keep), self.axis, 2)
+        block = self.cut(volume, start, stop, keep=self.keep).transpose(*self.plane, self.axis, 3)
         # (H, W, slices, C) -> (H, W, slices * C)
         image = block[:, :, wanted - wanted[0]].reshape(*block.shape[:2], -1)
         return np.ascontiguousarray(np.flip(image, self.flipped))
@@ -84,24 +87,23 @@ def slices(volumes: Source, options: OpenOptions) -> Source:
         return regions
 
     found = find_parts(volumes, f"slices {axis}", divide)
-    others = [other for other in range(3) if other != axis]
+    plane = _plane(axis, directions)
     sides = found.sides[found.of[0]]
     width = 2 * options.neighbours + 1
     source = SlicesSource(
         **inherited(volumes, found, found.start[:, axis].astype(str).tolist()),
-        shape=(sides[others[0]], sides[others[1]], width * volumes.channels),
+        shape=(sides[plane[0]], sides[plane[1]], width * volumes.channels),
         axis=axis,
         neighbours=options.neighbours,
+        plane=plane,
         flipped=tuple(
-            place
-            for place, other in enumerate(others)
-            if directions and directions[other] in _AGAINST
+            place for place in (0, 1) if directions and directions[plane[place]] in _AGAINST
         ),
         lengths=np.array([sides[axis] for sides in found.sides], dtype=np.int64),
         keep=axis > 0 and max(bytes_of(volumes, one) for one in found.sides) <= MOST_BYTES,
     )
     if volumes.spacings is not None:
-        source.spacings = volumes.spacings[found.of][:, others]
+        source.spacings = volumes.spacings[found.of][:, plane]
         steps = np.median(source.spacings, axis=0)
         if steps.max() >= COARSER * steps.min():
             source.warnings.append(
@@ -116,6 +118,14 @@ def slices(volumes: Source, options: OpenOptions) -> Source:
     if options.neighbours:
         source.decisions.append(f"channels: {width} slices, from low to high (data.neighbours)")
     return source
+
+
+def _plane(axis: int, directions: tuple[str, ...] | None) -> tuple[int, int]:
+    """The axes that are H and W of a slice: upright ones first, then those from front to back."""
+    first, second = (other for other in range(3) if other != axis)
+    if directions and _ORDER[directions[first]] > _ORDER[directions[second]]:
+        return second, first
+    return first, second
 
 
 def _axis(told: str | None, axes: tuple[str, ...] | None, volumes: Source) -> int:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from domainjepa.data.source import OpenOptions, Source
+from domainjepa.data.source import OpenOptions, Source, open_source
 from domainjepa.data.volumes import slices
 from domainjepa.errors import DataError
 from tests.data.toys import Arrays, Lazy, toy
@@ -142,6 +144,37 @@ def test_volumes_that_are_read_whole_are_read_once() -> None:
     whole.reads.clear()
     source.__getitems__(list(range(len(source))))
     assert whole.reads == [0, 1]
+
+
+def test_slices_across_the_planes_of_a_volume_read_it_once() -> None:
+    whole = volumes(Lazy)
+    source = slices(whole, OpenOptions(axis="2"))
+    whole.reads.clear()
+    source.__getitems__(list(range(len(source))))
+    assert whole.reads == [0, 1]
+
+
+def test_dicom_series_in_any_orientation_show_the_same_slices(tmp_path: Path) -> None:
+    """A sagittal and an axial scan of one body; its axes are superior, posterior, left."""
+    pytest.importorskip("pydicom")
+    from tests.data.dicom_files import save_series
+
+    body = np.random.default_rng(1).integers(1, 99, (6, 5, 7)).astype(np.int16)
+    cube: dict[str, Any] = {"step": 1.0, "PixelSpacing": [1, 1]}
+    left, back, down = np.eye(3)[0], np.eye(3)[1], -np.eye(3)[2]
+    save_series(tmp_path / "axial", body, plane=(left, back), **cube)
+    turned = body.transpose(2, 0, 1)[::-1, ::-1]  # from left to right, rows from superior
+    save_series(tmp_path / "sagittal", turned, plane=(back, down), **cube)
+    for axis, shown in (
+        ("axial", list(body)),
+        ("coronal", list(body[::-1].transpose(1, 0, 2))),
+        ("sagittal", list(body[::-1].transpose(2, 0, 1))),
+    ):
+        axial = open_source(tmp_path / "axial", axis=axis)
+        sagittal = open_source(tmp_path / "sagittal", axis=axis)
+        for one in (axial, sagittal):
+            seen = sorted(image[..., 0].tobytes() for image in one.__getitems__(range(len(one))))
+            assert seen == sorted(np.ascontiguousarray(image).tobytes() for image in shown)
 
 
 def test_a_slice_is_a_copy_of_its_own() -> None:
