@@ -88,7 +88,7 @@ class Contact(UnitTransform):
     def __init__(
         self,
         left: tuple[float, float] = (0.3, 0.8),
-        width: tuple[float, float] = (0.05, 0.3),
+        width: tuple[float, float] = (0.1, 0.35),
         p: float = 0.2,
     ) -> None:
         super().__init__(p=p)

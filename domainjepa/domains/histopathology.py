@@ -68,7 +68,7 @@ class Histopathology(Domain):
                 ViewTransform(
                     "stain",
                     "amount of haematoxylin and of eosin: protocol, batch, fading",
-                    StainJitter(0.3, p=0.8),
+                    StainJitter(0.35, p=0.8),
                     ("colour", "contrast", "brightness"),
                 )
             )
@@ -76,7 +76,7 @@ class Histopathology(Domain):
             ViewTransform(
                 "gain",
                 "lamp and white balance of the scanner",
-                Gain((0.85, 1.1), common=self.keep_colour, p=0.8),
+                Gain((0.94, 1.04), common=self.keep_colour, p=0.8),
                 ("brightness", "background") + (() if self.keep_colour else ("colour",)),
             )
         )

@@ -83,7 +83,7 @@ class MRI(Domain):
             ViewTransform(
                 "bias field",
                 "receiver coil, dielectric effect at high field",
-                BiasField(0.3, p=0.8),
+                BiasField(0.25, p=0.8),
                 ("brightness", "contrast"),
             ),
             ViewTransform(
@@ -95,7 +95,7 @@ class MRI(Domain):
             ViewTransform(
                 "gain",
                 "receiver gain, what else set the scale",
-                Gain((0.75, 1.3), common=self.keep_colour),
+                Gain((0.8, 1.25), common=self.keep_colour),
                 ("brightness", "contrast") + (() if self.keep_colour else ("colour",)),
             ),
         ]

@@ -50,7 +50,7 @@ class Radiography(Domain):
         return fit_stretch(list(samples), self.settings, "percentile")
 
     def transforms(self, spec: ViewSpec) -> list[ViewTransform]:
-        return [
+        steps = [
             ViewTransform(
                 "crop",
                 "positioning, field size, small rotation of the patient",
@@ -83,18 +83,22 @@ class Radiography(Domain):
             ViewTransform(
                 "exposure",
                 "exposure index, window of the processing",
-                Gain((0.7, 1.3), common=True),
+                Gain((0.75, 1.25), common=True),
                 ("brightness", "contrast"),
             ),
             ViewTransform(
                 "offset",
                 "level of the processing",
-                Background(0.1, common=True),
+                Background(0.08, common=True),
                 ("brightness", "background"),
             ),
-            ViewTransform(
-                "collimation",
-                "blades of the collimator, shutter of the display",
-                Collimation(p=0.2),
-            ),
         ]
+        if not spec.local:  # a local view is a part of a picture, and has no blades of its own
+            steps.append(
+                ViewTransform(
+                    "collimation",
+                    "blades of the collimator, shutter of the display",
+                    Collimation(p=0.2),
+                )
+            )
+        return steps

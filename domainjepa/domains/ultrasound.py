@@ -63,7 +63,7 @@ class Ultrasound(Domain):
             ViewTransform(
                 "speckle",
                 "interference of echoes: changes with the smallest movement",
-                Speckle((0.0, 0.5), (0.4, max(0.8, spec.size / 150)), p=0.8),
+                Speckle((0.0, 0.25), (0.4, max(0.8, spec.size / 150)), p=0.8),
                 ("noise",),
             ),
             ViewTransform(
@@ -76,13 +76,13 @@ class Ultrasound(Domain):
             ViewTransform(
                 "gamma",
                 "dynamic range of the log compression",
-                Gamma((0.6, 1.7), p=0.8),
+                Gamma((0.7, 1.4), p=0.8),
                 ("brightness", "contrast", "background"),
             ),
             ViewTransform(
                 "gain",
                 "gain of the receiver",
-                Gain((0.7, 1.35), common=True),
+                Gain((0.8, 1.25), common=True),
                 ("brightness", "contrast"),
             ),
         ]
