@@ -16,6 +16,7 @@ COARSER = 1.5
 """An axis whose spacing is so many times that of both others is the one that the scanner sliced."""
 
 _ORDER = {**dict.fromkeys("SI", 0), **dict.fromkeys("AP", 1), **dict.fromkeys("LR", 2)}
+_BACKWARD = ("I", "A", "R")
 _AGAINST = ("S", "A", "R")
 """Pictures run down to inferior, else posterior, and across to posterior, else the left."""
 
@@ -29,6 +30,7 @@ class SlicesSource(PartsSource):
         neighbours: slices on either side that are further channels.
         plane: the axes of the volume that are H and W of a slice.
         flipped: axes of the slice, 0 and 1, that are turned round.
+        backward: whether neighbours come from high to low.
         lengths: (volumes,) slices of each volume along the axis, empty ones too.
         keep: keep whole volumes. Most formats store planes along D, and a slice across them takes
             all of the volume to read.
@@ -38,6 +40,7 @@ class SlicesSource(PartsSource):
     neighbours: int
     plane: tuple[int, int]
     flipped: tuple[int, ...]
+    backward: bool
     lengths: NDArray[np.int64] = field(repr=False)
     keep: bool
 
@@ -49,7 +52,8 @@ class SlicesSource(PartsSource):
         start[self.axis], stop[self.axis] = int(wanted[0]), int(wanted[-1]) + 1
         block = self.cut(volume, start, stop, keep=self.keep).transpose(*self.plane, self.axis, 3)
         # (H, W, slices, C) -> (H, W, slices * C)
-        image = block[:, :, wanted - wanted[0]].reshape(*block.shape[:2], -1)
+        order = wanted[::-1] if self.backward else wanted
+        image = block[:, :, order - wanted[0]].reshape(*block.shape[:2], -1)
         return np.ascontiguousarray(np.flip(image, self.flipped))
 
     def content_key(self) -> str:
@@ -64,8 +68,9 @@ def slices(volumes: Source, options: OpenOptions) -> Source:
     "L"), says where each one leads. With directions, slices are turned as a radiologist is used to:
     anterior or superior at the top, the patient's left at the right.
 
-    Neighbours come from low to high, all channels of one slice together; beyond an end the last
-    slice is repeated.
+    Neighbours come from low to high, all channels of one slice together; with directions from
+    inferior, front or right, whatever way the volume was stored. Beyond an end the last slice is
+    repeated.
 
     Args:
         volumes: a volumetric source; its volumes may differ in size.
@@ -99,6 +104,7 @@ def slices(volumes: Source, options: OpenOptions) -> Source:
         flipped=tuple(
             place for place in (0, 1) if directions and directions[plane[place]] in _AGAINST
         ),
+        backward=directions is not None and directions[axis] in _BACKWARD,
         lengths=np.array([sides[axis] for sides in found.sides], dtype=np.int64),
         keep=axis > 0 and max(bytes_of(volumes, one) for one in found.sides) <= MOST_BYTES,
     )
@@ -116,7 +122,9 @@ def slices(volumes: Source, options: OpenOptions) -> Source:
         f"{found.left_out}"
     )
     if options.neighbours:
-        source.decisions.append(f"channels: {width} slices, from low to high (data.neighbours)")
+        leading = {"axial": "inferior to superior", "coronal": "front to back"}
+        order = leading.get(axes[axis], "right to left") if directions and axes else "low to high"
+        source.decisions.append(f"channels: {width} slices, from {order} (data.neighbours)")
     return source
 
 
@@ -129,8 +137,11 @@ def _plane(axis: int, directions: tuple[str, ...] | None) -> tuple[int, int]:
 
 
 def _axis(told: str | None, axes: tuple[str, ...] | None, volumes: Source) -> int:
-    """The axis that the user names, else the one with far coarser steps, else the first."""
+    """The axis that the user names, else the one of single slices, else the one with far coarser
+    steps, else the first."""
     if told is None:
+        if 1 in volumes.shape[:3]:
+            return volumes.shape.index(1)
         if volumes.spacings is not None:
             steps = np.median(volumes.spacings, axis=0)
             coarsest = int(np.argmax(steps))

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from domainjepa.data.source import open_source
 from domainjepa.data.tiles import corners, tiled
 from domainjepa.errors import DataError
 from tests.data.toys import Arrays, Lazy, toy
@@ -133,6 +135,15 @@ def test_pickled_tiles_read_the_same() -> None:
 def test_content_and_fingerprint_depend_on_the_tile() -> None:
     source = toy(Arrays, [DRAW.normal(size=(64, 64, 1))])
     assert tiled(source, 16).content_key() != tiled(source, 32).content_key()
+
+
+def test_a_mosaic_in_a_file_opens_as_tiles(tmp_path: Path) -> None:
+    mosaic = DRAW.normal(size=(1, 64, 96, 3)).astype(np.float32)
+    np.save(tmp_path / "mosaic.npy", mosaic)
+    source = open_source(tmp_path / "mosaic.npy", tile=32)
+    assert (len(source), source.shape) == (6, (32, 32, 3))
+    np.testing.assert_array_equal(source[5], mosaic[0, 32:, 64:])
+    assert "groups: all parts of a sample are one" in source.decisions
 
 
 def test_a_mosaic_is_not_cut_into_crumbs() -> None:
