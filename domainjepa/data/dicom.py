@@ -108,14 +108,16 @@ def _look(root: Path, files: list[str]) -> Found:
     found = Found(root, files, headers)
     strange, empty = told.count(None), told.count("")
     if strange + empty == len(files):
-        what = "is no DICOM" if strange else "holds no image: it is a report, a plan or contours"
+        kinds = "it is a report, a plan, contours, or cut short"
+        what = "is no DICOM" if strange else f"holds no image: {kinds}"
         subject = leaf(files[0]) if len(files) == 1 else f"each of {len(files):,} files"
         raise DataError(f"{subject} {what}.")
     if strange:
         found.decisions.append(f"left out: {strange:,} files that are no DICOM")
     if empty:
         found.decisions.append(
-            f"left out: {empty:,} DICOM files without an image (reports, plans, directories)"
+            f"left out: {empty:,} DICOM files without an image (reports, plans, directories, or "
+            "cut short)"
         )
     return found
 

@@ -1,0 +1,168 @@
+"""A patient's name, planted wherever a DICOM file has room for it, is in nothing written."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+
+from domainjepa import cli
+from domainjepa.data import index
+from domainjepa.data.source import open_source
+from domainjepa.errors import UserError
+from tests.data.dicom_files import dataset, save
+
+CANARY = "KANARIENVOGEL"
+PLACES = (
+    "PatientName", "PatientID", "OtherPatientIDs", "StudyDescription", "SeriesDescription",
+    "InstitutionName", "ReferringPhysicianName", "AccessionNumber", "StudyID", "PatientComments",
+    "ImageComments", "StationName", "OperatorsName", "ProtocolName", "Manufacturer",
+    "ImageType", "BodyPartExamined", "Modality",
+)  # fmt: skip
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Path:
+    draw = np.random.default_rng(0)
+    root = tmp_path / "data" / f"{CANARY}_ROOT"
+    for number in range(24):
+        label = number % 2
+        pixels = draw.integers(0, 200, (32, 32)).astype(np.uint16)
+        pixels[8:24, 8 : 16 + 8 * label] += 800
+        elements = dict.fromkeys(PLACES, CANARY)
+        # Three patients of each kind, each with four images; the folders of a kind are no names.
+        elements["PatientID"] = f"{CANARY}{label}{number % 3}"
+        made = dataset(pixels, SeriesInstanceUID=f"1.{number % 6}", **elements)
+        block = made.private_block(0x0011, CANARY, create=True)
+        block.add_new(0x01, "LO", CANARY)
+        block.add_new(0x02, "UT", CANARY * 100)
+        save(made, root / f"kind{label}" / f"{CANARY}{number:02}.dcm")
+    save(dataset(None, PatientName=CANARY), root / "kind0" / f"{CANARY}_REPORT.dcm")
+    return root
+
+
+def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Everything in all files below, archives and pictures unpacked."""
+    for path in folder.rglob("*"):
+        yield path.name, str(path.relative_to(folder)).encode()
+        if not path.is_file():
+            continue
+        content = path.read_bytes()
+        yield path.name, content
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    yield f"{path.name}/{name}", name.encode() + archive.read(name)
+        if path.suffix == ".png":
+            yield path.name, repr(Image.open(io.BytesIO(content)).info).encode()
+
+
+def test_no_output_names_a_patient(
+    planted: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    out.mkdir()
+    monkeypatch.setenv("DOMAINJEPA_CACHE", str(cache))
+    monkeypatch.setattr(index, "MANY", 4)  # the index is written for many files alone
+    monkeypatch.chdir(planted)  # the path that is typed may be printed: here it names nobody
+    small = [
+        *("--backbone", "test_resnet", "--batch-size", "8", "--steps", "3"),
+        *("--set", "data.workers=0", "--set", "projector.hidden=32", "--set", "projector.out=8"),
+        *("--set", "views.num_local=0", "--set", "objective.num_slices=16"),
+    ]
+    data = ("--data", ".")
+    commands: list[list[str]] = [
+        ["inspect", *data, "--json", "--out", f"{out}/montage.png"],
+        ["views", *data, "--out", f"{out}/views.png"],
+        ["pretrain", *data, *small, "--out", f"{out}/run"],
+        [
+            "evaluate",
+            f"{out}/run",
+            *data,
+            "--protocol",
+            "knn",
+            "--baseline",
+            "pixels",
+            "--out",
+            f"{out}/scores",
+        ],
+        ["embed", f"{out}/run", *data, "--out", f"{out}/features.npz"],
+        ["prepare", *data, "--out", f"{out}/packed.h5", "--workers", "0"],
+    ]
+    for command in commands:
+        monkeypatch.setattr(sys, "argv", ["domainjepa", *command])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        except typer.Exit as end:
+            status = end.exit_code
+        printed = capfd.readouterr()
+        assert status == 0, (command, printed.err)
+        assert CANARY not in printed.out + printed.err, command
+    written = dict(contents(out)) | dict(contents(cache))
+    assert {"montage.png", "views.png", "encoder.safetensors", "features.npz"} <= set(written)
+    assert any(name.endswith(".json") for name, _ in contents(cache))
+    for name, content in [*contents(out), *contents(cache)]:
+        for code in ("utf-8", "utf-16-le", "utf-32-le"):
+            assert CANARY.encode(code) not in content, name
+
+
+def test_a_source_says_nothing_of_a_patient(planted: Path) -> None:
+    for options in ({}, {"dimensions": 3}):
+        if options:
+            save_positions(planted)
+        source = open_source(planted, **options)
+        shown = (
+            source.name, source.public_name, source.keys, source.decisions, source.warnings,
+            source.classes, source.modality, source.ids, source.groups, source.split,
+        )  # fmt: skip
+        assert CANARY not in repr(shown)
+
+
+def save_positions(folder: Path) -> None:
+    import pydicom
+
+    for path in folder.rglob("*[0-9].dcm"):
+        made = pydicom.dcmread(path)
+        made.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        made.ImagePositionPatient = [0, 0, int(path.stem[-2:]) // 6]
+        made.save_as(path)
+
+
+def test_messages_of_libraries_do_not_repeat_a_header(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pixels, refused = np.zeros((4, 4), np.uint16), 0
+    for number, place in enumerate(("RescaleSlope", "InstanceNumber", "Rows", "PixelSpacing")):
+        made = dataset(pixels, RescaleIntercept="0", RescaleSlope="1", InstanceNumber="77777777")
+        made.PixelSpacing = ["77777777", "77777777"]
+        made.Rows = 4
+        path = save(made, tmp_path / f"{number}.dcm")
+        content = path.read_bytes()
+        if place == "Rows":
+            content = content.replace(b"US\2\0\4\0", b"LO\2\0K\x7f")
+        path.write_bytes(content.replace(b"77777777", CANARY[:8].encode()))
+        with contextlib.suppress(UserError):
+            open_source(path)[0]
+            continue
+        with pytest.raises(UserError) as caught:
+            open_source(path)[0]
+        assert CANARY[:8] not in str(caught.value)
+        assert str(tmp_path) not in str(caught.value)
+        refused += 1
+    assert refused
+    printed = capfd.readouterr()
+    assert CANARY[:8] not in printed.out + printed.err
