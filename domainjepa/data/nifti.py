@@ -33,7 +33,7 @@ from domainjepa.data.nifti_header import (
 )
 from domainjepa.data.nifti_values import as_image, as_stored, read_planes
 from domainjepa.data.recent import MOST_BYTES, Recent
-from domainjepa.data.source import Image, Loader, OpenOptions, Source, spread
+from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest, spread
 from domainjepa.errors import DataError, UserError
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr")
@@ -106,11 +106,14 @@ class NIfTISource(Source):
         return read_planes(path, header, planes[where[2]], moments[mine])[where[:2]]
 
     def content_key(self) -> str:
-        """All names, size and time of at most 10,000 files, and how their values become samples."""
+        """One file's content; of several all names, size and time of at most 10,000."""
+        if len(self.files) == 1:
+            path = self.root / self.files[0]
+            return f"{content_digest(path)} {content_digest(data_file(path))}"
         digest = hashlib.sha256("\0".join(self.files).encode("utf-8", "surrogateescape"))
         for number in spread(len(self.files), MOST_TIMES):
             path = self.root / self.files[number]
-            for one in {path, data_file(path)}:
+            for one in (path, data_file(path)):
                 status = one.stat()
                 digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
         return digest.hexdigest()
@@ -149,7 +152,7 @@ class NIfTILoader(Loader):
         if not path.is_dir():
             header = path.with_suffix(".hdr") if path.suffix.lower() == ".img" else path
             source = _volumes(header.parent.resolve(), [header.name], options)
-            source.name = path.name.split(".")[0]
+            source.name = Path(path.name.removesuffix(".gz")).stem
             return source
         found = list_files(path, SUFFIXES, options)
         source = _volumes(found.root, found.files, options)

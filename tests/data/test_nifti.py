@@ -141,6 +141,21 @@ def test_an_img_opens_as_its_hdr(tmp_path: Path) -> None:
     assert len(opened(tmp_path)) == 1
 
 
+def test_the_content_decides_whether_a_file_is_gzipped(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nii.gz", DRAW.normal(size=(3, 4, 5)).astype("f4"))
+    expected = canonical(path).astype("f4")
+    path.rename(tmp_path / "a.nii")
+    np.testing.assert_array_equal(opened(tmp_path / "a.nii")[0], expected)
+
+
+def test_a_renamed_file_is_the_same_data(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nii", DRAW.normal(size=(3, 4, 5)).astype("f4"))
+    before = opened(path)
+    renamed = opened(path.rename(tmp_path / "b.c.nii"))
+    assert (before.name, renamed.name) == ("a", "b.c")
+    assert renamed.fingerprint() == before.fingerprint()
+
+
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_slices_and_neighbours_are_those_of_the_volume(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"a{suffix}", DRAW.normal(size=(5, 6, 7)).astype("f4"))
