@@ -58,7 +58,7 @@ class Speckle(UnitTransform):
         real, imaginary = (
             cv2.sepFilter2D(part, -1, across, down, borderType=cv2.BORDER_REFLECT) for part in parts
         )
-        magnitude: Floats = cv2.magnitude(real, imaginary)
+        magnitude: Floats = np.sqrt(real * real + imaginary * imaginary)
         magnitude *= np.float32(1 / (norm * math.sqrt(math.pi / 2)))
         return magnitude
 

@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import albumentations as A
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -98,6 +97,6 @@ class RicianNoise(UnitTransform):
     ) -> Floats:
         real = image + np.float32(sigma) * parts[0]
         imaginary = np.float32(sigma) * parts[1]
-        magnitude: Floats = cv2.magnitude(real.ravel(), imaginary.ravel()).reshape(image.shape)
+        magnitude: Floats = np.sqrt(real * real + imaginary * imaginary)
         np.copyto(magnitude, real, where=image < 0)
         return magnitude
