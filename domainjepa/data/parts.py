@@ -35,7 +35,7 @@ Region = tuple[tuple[int, ...], tuple[int, ...]]
 Known = list[tuple[tuple[int, ...], str | None]]
 """For each sample its sides, and a "1" for each part that holds something and a "0" for the others;
 None where it cannot be read."""
-_GROUPS = "groups: all parts of a sample are one"
+_GROUPS = "groups: the parts of a sample are one group"
 _VERSION = 1  # of the rule: another number looks anew
 _LOOKED_AT = 64  # parts that tell a sample's background
 _PIXELS = 4096  # of each

@@ -150,10 +150,10 @@ def test_the_content_decides_whether_a_file_is_gzipped(tmp_path: Path) -> None:
 
 def test_a_renamed_file_is_the_same_data(tmp_path: Path) -> None:
     path = write(tmp_path / "a.nii", DRAW.normal(size=(3, 4, 5)).astype("f4"))
-    before = opened(path)
+    before = opened(path).fingerprint()
     renamed = opened(path.rename(tmp_path / "b.c.nii"))
-    assert (before.name, renamed.name) == ("a", "b.c")
-    assert renamed.fingerprint() == before.fingerprint()
+    assert renamed.name == "b.c"
+    assert renamed.fingerprint() == before
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])

@@ -143,7 +143,7 @@ def test_a_mosaic_in_a_file_opens_as_tiles(tmp_path: Path) -> None:
     source = open_source(tmp_path / "mosaic.npy", tile=32)
     assert (len(source), source.shape) == (6, (32, 32, 3))
     np.testing.assert_array_equal(source[5], mosaic[0, 32:, 64:])
-    assert "groups: all parts of a sample are one" in source.decisions
+    assert "groups: the parts of a sample are one group" in source.decisions
 
 
 def test_a_mosaic_is_not_cut_into_crumbs() -> None:
