@@ -173,6 +173,9 @@ class LogConfig(Settings):
     """By default a hundredth of the run, at most 50 steps."""
     probe: bool = True
     """Where there are labels, train a linear probe beside the encoder, without touching it."""
+    shortcuts: bool = True
+    """Warn where something simple, such as colour or brightness, tells samples apart across their
+    views; and say at the end how much of it the features hold."""
 
 
 class PretrainConfig(Settings):

@@ -21,8 +21,12 @@ from domainjepa.data.source import Image, Source
 from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.measuring import measured_on
 from domainjepa.pictures import MISSING, montage, planes, to_rgb
+from domainjepa.plan import Plan
 from domainjepa.registry import DOMAINS
 from domainjepa.resampling import spacing_of
+from domainjepa.shortcuts import Nuisance, shortcuts, warnings_of
+from domainjepa.shortcuts import render as table_of
+from domainjepa.views import ViewMaker
 
 _LISTED = 100  # rows, at most, in each list of an inspection
 _FITTED_ON = 256  # samples, at most, that the intensity of a picture is fitted on
@@ -47,6 +51,8 @@ class Inspection:
             they were not looked for.
         decisions: what the loader found and decided.
         warnings: what to see to before training, each with a remedy.
+        shortcuts: how far simple nuisances identify samples across their views, None where they
+            were not looked for.
     """
 
     name: str
@@ -73,6 +79,7 @@ class Inspection:
     near_duplicate_count: int | None
     decisions: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    shortcuts: list[Nuisance] | None = None
 
     def to_json(self) -> str:
         """All attributes as one JSON object."""
@@ -132,6 +139,13 @@ def inspect_source(
     )
 
 
+def add_shortcuts(inspection: Inspection, plan: Plan) -> None:
+    """Measures nuisances on the views of a plan; alarms join the warnings."""
+    maker = ViewMaker(plan.domain, plan.intensity, plan.config.views, plan.config.seed)
+    inspection.shortcuts = shortcuts(maker, plan.source, plan.rows, plan.config.seed)
+    inspection.warnings += warnings_of(inspection.shortcuts)
+
+
 def _with_bar(source: Source, console: Console | None) -> Census:
     if console is None or not console.is_terminal:
         return take_census(source)
@@ -189,6 +203,8 @@ def render(inspection: Inspection) -> RenderableType:
     note = f"; 1 % to 99 %, mean and std are of {one.value_samples:,} samples drawn by key"
     values = Text.assemble(("values", "bold cyan"), note)
     parts: list[RenderableType] = [facts, values, _bands_table(one)]
+    if one.shortcuts:
+        parts += [Text("shortcuts", style="bold cyan"), *map(Text, table_of(one.shortcuts))]
     parts += [Text.assemble(("warning ", "yellow"), text) for text in one.warnings]
     return Group(*parts)
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from domainjepa.batches import Batch
 from domainjepa.distributed import gather_over_ranks, sum_over_ranks, world_size
-from domainjepa.network import Outputs
+from domainjepa.network import Network, Outputs, Standardise
 from domainjepa.objective.diagnostics import distance_from_gaussian, effective_rank
 from domainjepa.plan import Plan
 from domainjepa.progress import Clock
+from domainjepa.shortcuts import Nuisance, shortcuts
 from domainjepa.state import RunState
+from domainjepa.views import ViewMaker
 
 UNLABELLED = -100
 """The class that cross-entropy leaves out."""
@@ -41,6 +45,32 @@ def probe_loss(logits: Tensor | None, batch: Batch, plan: Plan, state: RunState)
     # DDP takes the mean over ranks of what each rank divides by the mean count of a rank.
     count = sum_over_ranks((targets != UNLABELLED).sum().float()) / world_size()
     return loss / count.clamp(min=1)
+
+
+def nuisances(plan: Plan, network: Network | None = None) -> list[Nuisance]:
+    """How far simple nuisances identify the samples of a run across their views.
+
+    Args:
+        plan: of the run.
+        network: whose features are asked what they know of each nuisance; None asks none.
+    """
+    maker = ViewMaker(plan.domain, plan.intensity, plan.config.views, plan.config.seed)
+    standardise = Standardise(plan.mean, plan.std).to(plan.device)
+
+    @torch.inference_mode()
+    def embed(views: list[NDArray[Any]]) -> NDArray[Any]:
+        assert network is not None
+        network.eval()
+        parts = []
+        for first in range(0, len(views), plan.config.batch_size):
+            stacked = torch.from_numpy(np.stack(views[first : first + plan.config.batch_size]))
+            images = standardise(stacked.to(plan.device).permute(0, 3, 1, 2))
+            parts.append(network.backbone(images).float().cpu().numpy())
+        network.train()
+        return np.concatenate(parts)
+
+    seed = plan.config.seed
+    return shortcuts(maker, plan.source, plan.rows, seed, embed=embed if network else None)
 
 
 @torch.no_grad()

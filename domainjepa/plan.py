@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from domainjepa.backbones import Backbone, traits
 from domainjepa.config import PretrainConfig
+from domainjepa.data.quarantine import lenient
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source, open_configured
 from domainjepa.distributed import world_size
@@ -110,6 +111,8 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         source, views, shape = plan_volumes(source, views, nominal, config.data.regions)
         largest = LARGEST_VOLUME
     rows, rows_note = pretraining_rows(source, config)
+    if config.data.skip_unreadable:
+        source = lenient(source, rows, config.seed)
     if batches and len(rows) < config.batch_size:
         more = ", or draw more of each volume by --set data.regions=…" if source.volumetric else ""
         raise ConfigError(

@@ -13,6 +13,7 @@ from typing import cast
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 
 from domainjepa import config as settings
 from domainjepa.artefact import FILE_NAME, EncoderCard, package_versions, save_encoder
@@ -20,13 +21,20 @@ from domainjepa.batches import Batch, batches
 from domainjepa.checkpoint import load_checkpoint, save_checkpoint
 from domainjepa.config import PretrainConfig
 from domainjepa.data.sampling import key
-from domainjepa.distributed import any_over_ranks, is_main, process_group, rank
+from domainjepa.distributed import (
+    any_over_ranks,
+    gather_over_ranks,
+    is_main,
+    process_group,
+    rank,
+)
 from domainjepa.errors import UserError
-from domainjepa.monitor import metrics_line, probe_loss
+from domainjepa.monitor import metrics_line, nuisances, probe_loss
 from domainjepa.network import Standardise
 from domainjepa.plan import Plan, make_plan
 from domainjepa.progress import Clock, Display, MetricsFile, show_plan
 from domainjepa.run_folder import RunFolder
+from domainjepa.shortcuts import warnings_of
 from domainjepa.signals import Stopped, StopSignal
 from domainjepa.state import RunState, parallel
 
@@ -64,6 +72,9 @@ def pretrain(
         state = RunState.start(plan)
         if resume and folder.has_checkpoint():
             state.load(load_checkpoint(folder.checkpoints), plan)
+        elif is_main() and plan.config.log.shortcuts:
+            for warning in warnings_of(nuisances(plan)):
+                console.print(f"[yellow]warning[/yellow] {escape(warning)}", highlight=False)
         if resume:
             console.print(f"going on after step {state.step} of {plan.steps}", highlight=False)
         try:
@@ -73,7 +84,7 @@ def pretrain(
             raise
         if is_main():
             save_encoder(folder.path / FILE_NAME, plan.backbone, encoder_card(plan, state.step))
-            folder.write_report(plan.notes)
+            folder.write_report([*plan.notes, *afterthoughts(plan, state, console)])
         return folder.path / FILE_NAME
 
 
@@ -122,6 +133,7 @@ def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> Non
                 for buffer, before in zip(state.buffers(), buffers, strict=True):
                     buffer.copy_(before)
                 explain_bad_step(bad_steps, state.step, batch, display)
+            note_unreadable(plan, state, batch, display)
             state.step += 1
             figures = {name: value.item() for name, value in terms._asdict().items()}
             state.meter.add(steps=1, **figures)
@@ -145,6 +157,37 @@ def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> Non
                     f"stopped after step {state.step} of {plan.steps}; everything is saved. "
                     "Go on with the same command and --resume.",
                 )
+
+
+def afterthoughts(plan: Plan, state: RunState, console: Console) -> list[tuple[str, str]]:
+    """What only the trained encoder and the whole run can tell, for terminal and report."""
+    notes = []
+    if state.unreadable.rows:
+        told = f"{len(state.unreadable.rows):,} samples, others stood in for them"
+        notes.append(("unreadable", f"{told}: {state.unreadable.told()}"))
+    if plan.config.log.shortcuts:
+        found = nuisances(plan, state.network)
+        learned = ", ".join(f"{one.name} {one.predicted:.2f}" for one in found)
+        if learned:
+            notes.append(("shortcuts", f"R2 of nuisances from the features: {learned}"))
+    for name, text in notes:
+        console.print(f"[bold cyan]{name}[/bold cyan]  {escape(text)}", highlight=False)
+    return notes
+
+
+def note_unreadable(plan: Plan, state: RunState, batch: Batch, display: Display) -> None:
+    """Counts the samples that others stood in for, on all ranks.
+
+    Raises:
+        DataError: more than `data.skip_unreadable` allows.
+    """
+    if not plan.config.data.skip_unreadable:
+        return
+    lost = batch.get("unreadable", torch.zeros(0, dtype=torch.int64)).to(plan.device)
+    new = state.unreadable.add(gather_over_ranks(lost).tolist())
+    if new:
+        rows = ", ".join(map(str, new))
+        display.say(f"cannot be read, another sample stands in: row {rows}")
 
 
 def explain_memory(error: Exception, plan: Plan) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from domainjepa.config import PretrainConfig
+from domainjepa.data.quarantine import Quarantine
 from domainjepa.data.sampling import key
 from domainjepa.distributed import world_size
 from domainjepa.errors import UserError
@@ -31,12 +32,14 @@ class RunState:
         optimizer: of all of them.
         averaged: the averaged weights that yield the centre, None unless asked for.
         meter: sums since the last log line.
+        unreadable: the rows that could not be read.
         step: steps done.
     """
 
     network: Network
     optimizer: torch.optim.Optimizer
     averaged: Network | None
+    unreadable: Quarantine
     meter: Meter = field(default_factory=Meter)
     step: int = 0
 
@@ -59,7 +62,8 @@ class RunState:
         averaged = None
         if config.objective.average_weights:
             averaged = copy.deepcopy(network).requires_grad_(False)
-        return cls(network, build_optimizer(network, config), averaged)
+        unreadable = Quarantine(len(plan.rows), config.data.skip_unreadable)
+        return cls(network, build_optimizer(network, config), averaged, unreadable)
 
     def center(self, groups: list[Tensor]) -> Tensor | None:
         """The centre from averaged weights, (N, K), or None where the views' own mean serves."""
@@ -102,6 +106,7 @@ class RunState:
             "optimizer": self.optimizer.state_dict(),
             "averaged": self.averaged.state_dict() if self.averaged else None,
             "meter": dict(self.meter.sums),
+            "unreadable": sorted(self.unreadable.rows),
             "fingerprint": plan.fingerprint,
         }
 
@@ -117,6 +122,7 @@ class RunState:
                 "--data, or start a new run with another --out."
             )
         self.step = packed["step"]
+        self.unreadable.rows = set(packed["unreadable"])
         self.network.load_state_dict(packed["network"])
         self.optimizer.load_state_dict(packed["optimizer"])
         if self.averaged is not None:

@@ -153,14 +153,13 @@ class ViewDataset(Dataset[dict[str, torch.Tensor]]):
         Returns:
             "global": (V_g, N, C, H, W) uint8 or float32, channels last in memory, or (V_g, N, C, D,
             H, W) float32; "local": likewise with V_l smaller views, absent without local views;
-            "labels": (N,) int64, absent where the source has none; "rows": (N,) int64.
+            "labels": (N,) int64, absent where the source has none; "rows": (N,) int64;
+            "unreadable": those rows that others stand in for, absent where there are none.
         """
         cv2.setNumThreads(0)  # workers run beside each other; a pool in each would only fight
         rows = [row for _, row in draws]
         num_global = self.maker.views.num_global
         batch: dict[str, torch.Tensor] = {"rows": torch.tensor(rows)}
-        if self.source.labels is not None:
-            batch["labels"] = torch.from_numpy(self.source.labels[rows])
         parts: dict[str, NDArray[Any]] = {}
         for position, made in enumerate(self._made(draws)):
             for name, views in (("global", made[:num_global]), ("local", made[num_global:])):
@@ -169,8 +168,15 @@ class ViewDataset(Dataset[dict[str, torch.Tensor]]):
                         parts[name] = np.empty((len(views), len(draws), *view.shape), view.dtype)
                     parts[name][number, position] = view
         for name, part in parts.items():
-            views = torch.from_numpy(part)
-            batch[name] = views if self.volumes else views.permute(0, 1, 4, 2, 3)
+            stacked = torch.from_numpy(part)
+            batch[name] = stacked if self.volumes else stacked.permute(0, 1, 4, 2, 3)
+        lost = self.source.unreadable(rows)
+        if lost:
+            batch["unreadable"] = torch.tensor(lost)
+        if self.source.labels is not None:
+            # A stand-in has another label than the row that it stands for: it counts as unlabelled.
+            labels = np.where(np.isin(rows, lost), -1, self.source.labels[rows])
+            batch["labels"] = torch.from_numpy(labels)
         return batch
 
     def _made(self, draws: Sequence[tuple[int, int]]) -> Iterator[list[Image]]:

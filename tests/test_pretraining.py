@@ -26,6 +26,7 @@ from domainjepa.batches import Batch, batches
 from domainjepa.checkpoint import load_checkpoint
 from domainjepa.config import BackboneConfig
 from domainjepa.data.sampling import KeyedBatches
+from domainjepa.data.simulate import simulate_survey
 from domainjepa.errors import ConfigError, DataError, UserError
 from domainjepa.monitor import probe_loss
 from domainjepa.plan import Plan, hold_out, learning_rate, make_plan
@@ -282,6 +283,50 @@ def test_a_sample_that_cannot_be_read_is_one_message(tmp_path: Path, workers: in
     with pytest.raises(DataError, match="30") as caught:
         pretrain(config, tmp_path / "run", console=QUIET)
     assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_samples_are_skipped_if_asked_counted_and_told(
+    blobs: Path, tmp_path: Path, workers: int
+) -> None:
+    data = tmp_path / "torn.h5"
+    with h5py.File(blobs) as whole, h5py.File(data, "w") as torn:
+        torn.create_dataset("images", data=whole["images"], chunks=(1, 32, 32, 3), fletcher32=True)
+        torn["ans"], torn["split"] = whole["ans"][:], whole["split"][:]
+        place = torn["images"].id.get_chunk_info(2).byte_offset
+    content = bytearray(data.read_bytes())
+    content[place + 99] ^= 1
+    data.write_bytes(content)
+    console = Console(record=True, width=200, file=io.StringIO())
+    config = tiny(data, data__skip_unreadable=0.05, data__workers=workers)
+    pretrain(config, tmp_path / "run", console=console)
+    text = console.export_text()
+    assert text.count("another sample stands in: row 2") == 1
+    assert "1 samples, others stood in for them: row 2" in text
+    assert "1 samples, others stood in" in (tmp_path / "run" / "report.html").read_text()
+    assert load_checkpoint(tmp_path / "run" / "checkpoints")["unreadable"] == [2]
+    if workers:
+        pretrain(tiny(data, data__skip_unreadable=0.05), tmp_path / "again", console=QUIET)
+        assert load_encoder(tmp_path / "again")[0].sha256 != ""
+        for name, value in load_encoder(tmp_path / "run")[1].items():
+            assert torch.equal(value, load_encoder(tmp_path / "again")[1][name])
+    with pytest.raises(DataError, match=r"1 of 48 samples cannot be read, more than .* 0\.01"):
+        pretrain(tiny(data, data__skip_unreadable=0.01), tmp_path / "strict", console=QUIET)
+
+
+def test_a_shortcut_is_told_before_and_after(tmp_path: Path) -> None:
+    survey = tmp_path / "survey.h5"
+    simulate_survey(survey, samples=200)
+    console = Console(record=True, width=300, file=io.StringIO())
+    config = tiny(survey, domain="astronomy", views__without=("gain", "grey"), steps=2)
+    pretrain(config, tmp_path / "run", console=console)
+    text = console.export_text()
+    assert "colour tells samples apart" in text
+    assert "take back gain" in text
+    assert "R2 of nuisances from the features: brightness" in text
+    quiet = Console(record=True, width=300, file=io.StringIO())
+    pretrain(tiny(survey, domain="astronomy", steps=2), tmp_path / "whole", console=quiet)
+    assert "tells samples apart" not in quiet.export_text()
 
 
 def test_a_killed_worker_is_one_message_and_no_hang(blobs: Path) -> None:

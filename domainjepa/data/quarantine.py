@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,55 +18,89 @@ ATTEMPTS = 20
 NAMED = 8
 
 
-def read_or_replace(
-    source: Source, wanted: Sequence[int], rows: NDArray[np.int64], seed: int
-) -> tuple[list[int], list[Image], dict[int, str]]:
-    """Samples, each unreadable one replaced by another whose row is drawn by key.
+@dataclass(kw_only=True)
+class LenientSource(Source):
+    """Another source, in which a sample that cannot be read gives way to one that can.
 
-    Which sample takes its place depends on its own row alone, so workers, ranks and resumes see
-    the same ones.
+    Which one stands in depends on the row that it stands for and on the seed alone, so workers,
+    ranks and resumes see the same ones.
 
-    Args:
-        source: of the samples.
-        wanted: rows to read.
-        rows: (N,) those that may stand in.
+    Attributes:
+        whole: the source.
+        stand_ins: (n,) rows that may take another's place.
         seed: of the run.
+    """
 
-    Returns:
-        The rows that were read, their samples, and why others could not be, by row.
+    whole: Source
+    stand_ins: NDArray[np.int64] = field(repr=False)
+    seed: int
+    _taken: dict[int, int] = field(default_factory=dict, init=False, repr=False)
+    _lost: dict[int, str] = field(default_factory=dict, init=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Image]:
+        wanted = [self._taken.get(int(index), int(index)) for index in indices]
+        try:
+            return self.whole.__getitems__(wanted)
+        except DataError:
+            return [self._readable(int(index)) for index in indices]
+
+    def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
+        return self.whole.region(index, start, stop)
+
+    def sides(self, index: int) -> tuple[int, ...]:
+        return self.whole.sides(index)
+
+    @property
+    def reads_parts(self) -> bool:
+        return self.whole.reads_parts
+
+    def unreadable(self, rows: Sequence[int]) -> list[int]:
+        return [row for row in rows if row in self._lost]
+
+    def column(self, name: str) -> NDArray[Any]:
+        return self.whole.column(name)
+
+    def content_key(self) -> str:
+        return self.whole.content_key()
+
+    def _readable(self, first: int) -> Image:
+        for attempt in range(ATTEMPTS):
+            row = first
+            if attempt:
+                place = key(self.seed, "stand in", first, attempt) % len(self.stand_ins)
+                row = int(self.stand_ins[place])
+            if row in self._lost:
+                continue
+            try:
+                image = self.whole[row]
+            except DataError as error:
+                self._lost[row] = str(error)
+            else:
+                if attempt:
+                    self._taken[first] = row
+                return image
+        raise DataError(
+            f"sample {first} of {self.name} and {ATTEMPTS - 1} others in its place cannot be read. "
+            f"{self._lost[first]}"
+        )
+
+
+def lenient(source: Source, stand_ins: NDArray[np.int64], seed: int) -> LenientSource:
+    """The source with stand-ins for what cannot be read.
 
     Raises:
-        DataError: none of the substitutes can be read either.
+        DataError: its samples are volumes, of which single parts are read.
     """
-    try:
-        return list(wanted), source.__getitems__(list(wanted)), {}
-    except DataError:
-        pass
-    taken: list[int] = []
-    images: list[Image] = []
-    lost: dict[int, str] = {}
-    for first in wanted:
-        row, image = _readable(source, int(first), rows, seed, lost)
-        taken.append(row)
-        images.append(image)
-    return taken, images, lost
-
-
-def _readable(
-    source: Source, first: int, rows: NDArray[np.int64], seed: int, lost: dict[int, str]
-) -> tuple[int, Image]:
-    row = first
-    for attempt in range(ATTEMPTS):
-        if row not in lost:
-            try:
-                return row, source.__getitems__([row])[0]
-            except DataError as error:
-                lost[row] = str(error)
-        row = int(rows[key(seed, "replace", first, attempt) % len(rows)])
-    raise DataError(
-        f"sample {first} of {source.name} and {ATTEMPTS - 1} others in its place cannot be read. "
-        f"{lost[first]}"
-    )
+    if source.volumetric:
+        raise DataError(
+            "data.skip_unreadable is for images: leave it out, and take unreadable volumes out of "
+            "the folder."
+        )
+    told = {one.name: getattr(source, one.name) for one in fields(Source)}
+    return LenientSource(**told, whole=source, stand_ins=stand_ins, seed=seed)
 
 
 class Quarantine:
@@ -81,7 +117,7 @@ class Quarantine:
         self.rows = set(rows)
 
     def add(self, rows: Sequence[int]) -> list[int]:
-        """Notes rows; returns those that are new.
+        """Notes rows; returns those that are new, ascending.
 
         Raises:
             DataError: they are more than the share.
@@ -91,8 +127,8 @@ class Quarantine:
         if len(self.rows) > self.share * self.samples:
             raise DataError(
                 f"{len(self.rows):,} of {self.samples:,} samples cannot be read, more than "
-                f"data.skip_unreadable = {self.share:g} allows: {self.told()}. `domainjepa inspect` "
-                "says what is wrong with them."
+                f"data.skip_unreadable = {self.share:g} allows: {self.told()}. "
+                "`domainjepa inspect` says what is wrong with them."
             )
         return new
 

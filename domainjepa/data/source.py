@@ -120,6 +120,10 @@ class Source(ABC):
         """Whether `region` reads a part of a sample without the rest of it."""
         return type(self).region is not Source.region
 
+    def unreadable(self, rows: Sequence[int]) -> list[int]:
+        """Of these rows, those that others stand in for, since they could not be read."""
+        return []
+
     @property
     def channels(self) -> int:
         return self.shape[-1]
