@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from domainjepa.data.columns import find_columns
 from domainjepa.data.damage import unreadable
@@ -20,6 +21,7 @@ from domainjepa.data.fits_headers import GZIP
 from domainjepa.data.fits_images import Contents, contents, value_dtype
 from domainjepa.data.fits_sky import check_grids
 from domainjepa.data.fits_source import FITSSource, as_column
+from domainjepa.data.fits_table import open_table, table_columns
 from domainjepa.data.folder import read_folders, warn_of_links
 from domainjepa.data.layout import Array
 from domainjepa.data.listing import ends_in, list_files
@@ -79,22 +81,34 @@ def _apart(images: str | None) -> tuple[str | None, str | None]:
 
 
 def _one_file(path: Path, options: OpenOptions) -> Source:
-    """One file: an image, a cube, HDUs as bands, or HDUs as samples."""
-    with unreadable((Exception,), path.name):  # astropy raises whatever comes to hand
-        found = contents(path, options.max_sample_bytes, _keywords(options))
+    """One file: an image, a cube, a table of images, HDUs as bands, or HDUs as samples."""
     try:
-        if options.axis == "hdus":
-            return _hdus(path, found, options)
-        stack = choose(found.hdus, options.images, options)
-        parts = tuple((path.name, hdu) for hdu in stack.hdus)
-        if len(parts) > 1:
-            grids = found.grids_of(stack.hdus)
-            check_grids([path] * len(parts), stack.hdus, grids, options.bands)
+        with unreadable((Exception,), "it"):  # astropy raises whatever comes to hand
+            found = contents(path, options.max_sample_bytes, _keywords(options))
+            table = None if found.hdus else open_table(path, options)
+            if table:
+                return table
+            if options.axis == "hdus":
+                return _hdus(path, found, options)
+            return _image(path, found, options)
     except DataError as error:
         raise DataError(f"{path.name}: {error}") from error
+
+
+def _image(path: Path, found: Contents, options: OpenOptions) -> Source:
+    stack = choose(found.hdus, options.images, options)
+    parts = tuple((path.name, hdu) for hdu in stack.hdus)
+    if len(parts) > 1:
+        grids = found.grids_of(stack.hdus)
+        check_grids([path] * len(parts), stack.hdus, grids, options.bands)
     objects = Objects(stack, [parts], [0], [], list(stack.decisions))
     source = _source(stem(path.name), path.parent, objects, options)
-    _add_columns(source, [found.cards] if len(source) == 1 else [], options)
+    if "N" in stack.axes:
+        rows = table_columns(path, options.max_sample_bytes) if found.tables else {}
+        columns = {name: one.read(path) for name, one in rows.items() if one.rows == len(source)}
+    else:
+        columns = _keyword_columns([found.cards])
+    _add_columns(source, columns, options)
     return source
 
 
@@ -131,9 +145,8 @@ def _many_files(
     if not strict and options.labels is None:
         read_folders(source, [files[place] for place in objects.places])
     chosen = [opened[place] for place in objects.places]
-    _add_columns(
-        source, [{} if isinstance(one, DataError) else one.cards for one in chosen], options
-    )
+    cards = [{} if isinstance(one, DataError) else one.cards for one in chosen]
+    _add_columns(source, _keyword_columns(cards), options)
     return source
 
 
@@ -190,26 +203,29 @@ def _source(
     return source
 
 
-def _add_columns(source: FITSSource, cards: Sequence[dict[str, Any]], options: OpenOptions) -> None:
-    """Header keywords as columns, in lower case; labels, groups and split among those asked for."""
-    names = {name for one in cards for name in one}
-    source.columns = {
-        name.lower(): as_column(name, [one.get(name) for one in cards]) for name in sorted(names)
-    }
-    source.keys = tuple(source.columns)
-    arrays = {name: Array(values.shape, values.dtype) for name, values in source.columns.items()}
+def _keyword_columns(cards: Sequence[dict[str, Any]]) -> dict[str, NDArray[Any]]:
+    """Header keywords, in lower case, of each sample."""
+    names = sorted({name for one in cards for name in one})
+    return {name.lower(): as_column(name, [one.get(name) for one in cards]) for name in names}
+
+
+def _add_columns(
+    source: FITSSource, columns: dict[str, NDArray[Any]], options: OpenOptions
+) -> None:
+    """Sets what `column` reads; labels, groups and split where they are among it."""
+    source.columns, source.keys = columns, tuple(columns)
+    arrays = {name: Array(values.shape, values.dtype) for name, values in columns.items()}
     arrays["images"] = Array((len(source), *source.shape), source.dtype)
-    asked: dict[str, Any] = {role: name.lower() for role, name in _asked(options).items()}
+    spelt = {name.lower(): name for name in columns}
+    asked: dict[str, Any] = {
+        role: spelt.get(name.lower(), name) for role, name in _asked(options).items()
+    }
     found = find_columns(
-        arrays,
-        source.columns.__getitem__,
-        "images",
-        replace(options, **asked),
-        f"the headers of {source.name}",
+        arrays, columns.__getitem__, "images", replace(options, **asked), "the file"
     )
     source.decisions += found.decisions[1:]  # the first tells of the images
     source.warnings += found.warnings
-    for role in ("labels", "classes", "groups", "split"):
+    for role in ("labels", "classes", "groups", "ids", "split"):
         if getattr(found, role) is not None:
             setattr(source, role, getattr(found, role))
 

@@ -48,7 +48,7 @@ def look(
     """What the headers of the files tell, from the index where it has them."""
 
     def read(path: Path) -> Any:
-        hdus, grids, cards = contents(path, options.max_sample_bytes, keywords)
+        hdus, grids, cards, _ = contents(path, options.max_sample_bytes, keywords)
         return json.dumps(hdus), grids, cards
 
     # Files of one make have one text, and so one object in memory, however many there are.

@@ -111,11 +111,13 @@ class Contents(NamedTuple):
         hdus: its images.
         grids: a hash for each of the keywords that place pixels on the sky; empty without them.
         cards: values of header keywords, each from the first HDU that has it.
+        tables: how many binary tables there are.
     """
 
     hdus: tuple[ImageHDU, ...]
     grids: tuple[str, ...]
     cards: dict[str, Any]
+    tables: int = 0
 
     def grids_of(self, hdus: Sequence[ImageHDU]) -> list[str]:
         """The hashes of these images."""
@@ -135,16 +137,18 @@ def contents(path: Path, most: int, keywords: Sequence[str] = ()) -> Contents:
     images: list[ImageHDU] = []
     grids: list[str] = []
     cards: dict[str, Any] = {}
+    tables = 0
     for number, header, offset, storage, held in headers(path, most):
         image = _image(number, header, offset, storage, held)
         if image:
             images.append(image)
             grids.append(_grid(header))
+        tables += header.get("XTENSION") == "BINTABLE" and not image
         for keyword in keywords:
             value = header.get(keyword)
             if isinstance(value, str | int | float):
                 cards.setdefault(keyword, value)
-    return Contents(tuple(images), tuple(grids), cards)
+    return Contents(tuple(images), tuple(grids), cards, tables)
 
 
 def _image(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,16 +107,18 @@ def test_nothing_is_said_beside_the_source(
 
 
 @pytest.mark.parametrize(
-    ("kind", "times"), [("plain", 100), ("gzip", 40), ("tiles", 100), ("folder", 20)]
+    ("kind", "times"), [("plain", 100), ("gzip", 40), ("tiles", 100), ("folder", 20), ("table", 60)]
 )
 def test_flipped_bits_give_a_message_or_an_array(tmp_path: Path, kind: str, times: int) -> None:
     path = tmp_path / {"gzip": "a.fits.gz", "tiles": "a.fits.fz"}.get(kind, "a.fits")
     image = np.random.default_rng(0).normal(0, 1, (2, 24, 20)).astype("f4")
+    hdus: list[Any] = [fits.ImageHDU(image)]
+    if kind == "table":
+        stamps = fits.Column("stamps", "480E", dim="(20,24)", array=image)
+        hdus = [fits.BinTableHDU.from_columns([stamps])]
     if kind == "tiles":
         hdus = [fits.CompImageHDU(image[0], tile_shape=(8, 20)), fits.ImageHDU(image[1])]
         hdus[0].name = "SCI"
-    else:
-        hdus = [fits.ImageHDU(image)]
     fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path)
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FUZZ, str(path), str(times), kind],
@@ -129,10 +132,10 @@ def test_flipped_bits_give_a_message_or_an_array(tmp_path: Path, kind: str, time
 
 @pytest.mark.skipif(not REAL.exists(), reason="real data are not here")
 def test_real_cubes_of_five_bands() -> None:
-    source = open_source(REAL)
+    source = open_source(REAL, loader="fits")
     assert (len(source), source.shape, source.dtype) == (2, (50, 50, 5), np.dtype("float64"))
     assert "2 of 4 files are left out" in source.warnings[0]
     expected = fits.getdata(REAL / "Cut_HSC1.fits")
     np.testing.assert_array_equal(source[1], np.moveaxis(expected, 0, -1))
-    other = open_source(REAL, images="Cut_HST*")
+    other = open_source(REAL, loader="fits", images="Cut_HST*")
     np.testing.assert_array_equal(other[0][..., 0], fits.getdata(REAL / "Cut_HST.fits"))
