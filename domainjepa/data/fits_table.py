@@ -137,9 +137,7 @@ def open_table(path: Path, options: OpenOptions) -> FITSTable | None:
         columns=columns,
         images=name,
         layout=layout,
-        **vars(
-            find_columns(arrays, lambda one: columns[one].read(path), name, options, "the table")
-        ),
+        **vars(beside),
     )
 
 
