@@ -135,7 +135,8 @@ def fine_tune(
     )
     values = target.values[train]
     wanted, scale = _as_tensor(target.kind, values)
-    folds = tuning_folds(target.strata(values), seed=seed, groups=groups, parts=PARTS)
+    whole = target.kind == "classes"
+    folds = tuning_folds(target.strata(values), seed=seed, groups=groups, parts=PARTS, whole=whole)
     fit, validate = folds[0] if folds else (np.arange(len(train)), None)
     inputs = _Inputs(source, train, prepare)
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):

@@ -83,8 +83,8 @@ def leaks(source: Source, splits: list[Split], cache: Path | None = None) -> lis
         return [*said, "repeated volumes in training and test were not looked for"]
     try:
         repeats = repeats_of(source, cache)
-    except DataError as error:
-        return [*said, f"repeated images were not looked for: {error}"]
+    except DataError:  # whose message may name a file
+        return [*said, "repeated images were not looked for: a sample cannot be read"]
     for split in splits:
         said += [text for text in shared_images(source, split, repeats) if text not in said]
     return said

@@ -27,6 +27,9 @@ Fold = tuple[Rows, Rows]
 TEST_PARTS = 5
 """Without a split of its own, a fifth of the data becomes the test set."""
 TUNING_FOLDS = 3
+MANY = 3000
+"""Labels from which one fold is enough: a thousand samples to validate on tell penalties apart, and
+three folds would take most of an evaluation's time."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ def tuning_folds(
 
     Returns:
         (fit, validate) positions, stratified, groups whole; None where a fold would miss a class,
-        as with one or two labels a class.
+        as with one or two labels a class. From `MANY` labels on the first fold alone.
     """
     classes, counts = np.unique(labels, return_counts=True)
     if (counts.min() if whole else counts.max()) < parts:
@@ -187,6 +190,8 @@ def tuning_folds(
     if groups is not None and len(np.unique(groups)) < parts:
         return None
     folds = _folds(labels, groups, parts, key(seed, "tune"))
+    if len(labels) >= MANY:
+        folds = folds[:1]
     if not whole:
         return folds
     complete = all(len(np.unique(labels[part])) == len(classes) for fold in folds for part in fold)

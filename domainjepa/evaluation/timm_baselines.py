@@ -29,7 +29,7 @@ from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.proposal import propose_domain
 from domainjepa.errors import UserError, did_you_mean
 from domainjepa.evaluation.features import Encoder
-from domainjepa.evaluation.weights import Unavailable, digest_of, load_published
+from domainjepa.evaluation.weights import Unavailable, digest_of, fill, locate
 from domainjepa.registry import DOMAINS
 
 PREFIX = "timm:"
@@ -163,7 +163,9 @@ class TimmEncoder:
     def prepare(self, images: Sequence[Image]) -> Tensor:
         """What the network sees: (H, W, C) images -> (N, 3, S, S) float32."""
         self._load()
-        return torch.stack([self._steps(self._picture(np.asarray(image))) for image in images])
+        inputs = torch.stack([self._steps(self._picture(np.asarray(image))) for image in images])
+        # Bicubic resampling overshoots; of 8-bit pictures it is cut off on the way.
+        return torch.clamp(inputs, self._black, self._white)
 
     def trainable(self) -> tuple[Backbone, Callable[[Sequence[Image]], Tensor]]:
         """A copy of the network to train, and what turns images into its input."""
@@ -192,6 +194,8 @@ class TimmEncoder:
     def _load(self) -> Published:
         if self._network is not None:
             return self._network
+        # Before the network is built, which for the large ones takes a while.
+        path, origin = locate(self.model, self.weights)
         try:
             sized: dict[str, Any] = {} if self.size is None else {"img_size": self.size}
             net = timm.create_model(self.model, pretrained=False, num_classes=0, **sized)
@@ -199,10 +203,13 @@ class TimmEncoder:
             net = timm.create_model(self.model, pretrained=False, num_classes=0)
         except (AssertionError, ValueError) as error:
             raise UserError(f"{self.name}: {self.model} cannot be built: {error}") from error
-        self._origin = load_published(net, self.model, self.weights)
+        fill(net, self.model, path)
+        self._origin = origin
         config: dict[str, Any] = resolve_model_data_config(net)  # type: ignore[no-untyped-call]
         if self.size is not None:
             config["input_size"] = (3, self.size, self.size)
+        mean, std = (torch.tensor(config[name]).view(3, 1, 1) for name in ("mean", "std"))
+        self._black, self._white = -mean / std, (1 - mean) / std
         self._steps = create_transform(**config, is_training=False)
         self._network = Published(net, config["input_size"][-1]).requires_grad_(False).eval()
         return self._network

@@ -24,31 +24,38 @@ class Unavailable(UserError):
     """An encoder that cannot be had here; an evaluation goes on without it."""
 
 
-def load_published(net: nn.Module, model: str, path: Path | None) -> str:
-    """Put published weights into a timm network.
+def locate(model: str, path: Path | None) -> tuple[Path, str]:
+    """The file of published weights, and where it came from: never a path.
 
     Args:
-        net: built by timm, without a classifier.
         model: its name in timm.
-        path: a `.safetensors`, or a `.pth` that holds tensors alone; None asks the hub.
+        path: a file of one's own; None takes the hub's.
 
     Returns:
-        Where they came from: the hub's name of them, or a local file's SHA-256; never a path.
+        The file; the hub's name of it, or a local file's SHA-256.
 
     Raises:
-        Unavailable: they cannot be had, or do not fit the network.
+        Unavailable: there is none.
     """
     if path is None:
-        path, origin = _from_hub(model)
-        called = origin
-    else:
-        called = path.name
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise Unavailable(f"{model}: no weights at {called}: {error.strerror}") from error
-        origin = f"local file, SHA-256 {digest}"
+        return _from_hub(model)
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise Unavailable(f"{model}: no weights at {path.name}: {error.strerror}") from error
+    return path, f"local file, SHA-256 {digest}"
+
+
+def fill(net: nn.Module, model: str, path: Path) -> None:
+    """Put published weights into a timm network that was built without a classifier.
+
+    Args:
+        path: a `.safetensors`, or a `.pth` that holds tensors alone.
+
+    Raises:
+        Unavailable: they do not fit the network, or are no weights.
+    """
     try:
         # Pickled objects other than tensors are refused.
         found = load_state_dict(str(path), device="cpu", weights_only=True)
@@ -57,10 +64,9 @@ def load_published(net: nn.Module, model: str, path: Path | None) -> str:
         _fill(net, {name: value for name, value in found.items() if isinstance(value, Tensor)})
     except (OSError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Unavailable(f"{model}: {called} holds no weights for it: {reason}") from error
+        raise Unavailable(f"{model}: {path.name} holds no weights for it: {reason}") from error
     except (KeyError, AttributeError, TypeError, EOFError) as error:
-        raise Unavailable(f"{model}: {called} holds no weights for it") from error
-    return origin
+        raise Unavailable(f"{model}: {path.name} holds no weights for it") from error
 
 
 def _fill(net: nn.Module, weights: dict[str, Tensor]) -> None:

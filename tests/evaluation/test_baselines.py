@@ -5,7 +5,14 @@ import pytest
 from toys import make_source
 
 from domainjepa.errors import UserError
-from domainjepa.evaluation.baselines import Pixels, baselines, pixels, untrained
+from domainjepa.evaluation.baselines import (
+    Histograms,
+    Pixels,
+    baselines,
+    encoder,
+    pixels,
+    untrained,
+)
 
 
 def test_pixels_are_means_over_areas():
@@ -41,3 +48,39 @@ def test_baselines_by_name():
         baselines(["pixel"], [])
     with pytest.raises(UserError, match="no weights"):
         pixels([], "some.pth")
+
+
+def test_histograms_count_levels_and_colours():
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[:4, :, 0], image[4:, :, 2] = 255, 100
+    (found,) = np.square(Histograms().transform([image]))
+    bands, colours = found[:96].reshape(3, 32), found[96:].reshape(4, 4, 4)
+    assert bands[0, [0, 31]] == pytest.approx([0.5, 0.5])
+    assert bands[1, 0] == pytest.approx(1)
+    assert bands[2, [0, 100 * 32 // 255]] == pytest.approx([0.5, 0.5])
+    assert colours[3, 0, 0] == pytest.approx(0.5)
+    assert colours[0, 0, 1] == pytest.approx(0.5)
+    assert found.sum() == pytest.approx(4)
+
+
+def test_histograms_of_floats_take_their_range_from_training_images(rng):
+    source = make_source([0, 1] * 20)
+    source.images[...] = rng.normal(1000, 10, source.images.shape)
+    source.images[-1] = 1e9  # not among the training rows
+    one = Histograms()
+    before = one.sha256
+    one.adapt(source, np.arange(30))
+    assert one.sha256 != before
+    found = np.square(one.transform(list(source.images)))
+    assert found.shape == (40, 32)
+    assert (found[:30] > 0).sum(axis=1).min() > 4
+    assert found[-1, -1] == pytest.approx(1)
+    source.images[3, 0, 0] = np.nan
+    assert np.isfinite(one.transform([source.images[3]])).all()
+
+
+def test_an_encoder_is_a_run_or_one_of_timm():
+    assert encoder("timm:test_vit@160").name == "timm:test_vit@160"
+    assert encoder("somewhere/run").name == "run"
+    with pytest.raises(UserError, match="timm has no model"):
+        encoder("timm:nothing")

@@ -4,19 +4,26 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from domainjepa.evaluation.device_logistic import DeviceLogisticRegression, device_for
 from domainjepa.evaluation.probes import (
+    PENALTIES,
     REGULARISATION,
+    UNTUNED_PENALTY,
     CommonScale,
     LayerNorm,
-    logistic,
+    answers,
     linear_pipeline,
+    logistic,
     logistic_regression,
     nearest,
+    nearest_mean,
+    one_vs_rest,
+    ridge,
 )
 from domainjepa.evaluation.splits import tuning_folds
 
@@ -113,3 +120,84 @@ def test_the_nearest_neighbours_vote_as_written_out(rng):
 def test_few_samples_are_all_neighbours(rng):
     features, labels = blobs(rng, 6)
     assert (nearest(features, labels, None).predict(features) == labels).all()
+
+
+def test_the_ridge_probe_is_ridge_regression_written_out(rng):
+    features = rng.normal(size=(120, 12)).astype(np.float32)
+    values = 3 + features[:, 0] - 0.5 * features[:, 1] + 0.3 * rng.normal(size=120)
+    folds = tuning_folds(np.arange(120) % 5, seed=0)
+
+    def fit(x, y, alpha):
+        return make_pipeline(LayerNorm(), CommonScale(), Ridge(alpha=alpha)).fit(x, y)
+
+    scores = [
+        np.mean([fit(features[f], values[f], a).score(features[v], values[v]) for f, v in folds])
+        for a in PENALTIES
+    ]
+    best = PENALTIES[int(np.argmax(scores))]
+    probe = ridge(features, values, folds)
+    assert probe["predict"].alpha == best
+    fresh = rng.normal(size=(300, 12)).astype(np.float32)
+    found = answers(probe, "numbers", fresh, 0)
+    assert np.array_equal(found.guess, fit(features, values, best).predict(fresh).astype(float))
+    assert ridge(features, values, None)["predict"].alpha == UNTUNED_PENALTY
+
+
+def test_the_multi_label_probe_is_a_logistic_regression_a_label(rng):
+    features = rng.normal(size=(150, 6)).astype(np.float32)
+    marks = (features[:, :3] + 0.5 * rng.normal(size=(150, 3)) > [0, 0.5, 9]).astype(np.int64)
+    probe = one_vs_rest(features, marks, None)
+    found = answers(probe, "multi-label", features, 3)
+    x = make_pipeline(LayerNorm(), CommonScale()).fit_transform(features)
+    for label in (0, 1):
+        alone = logistic_regression().fit(x, marks[:, label])
+        assert found.probability[:, label] == pytest.approx(alone.predict_proba(x)[:, 1])
+    assert (found.probability[:, 2] == 0).all()  # never set
+    assert np.array_equal(found.guess, found.probability > 0.5)
+    tuned = one_vs_rest(features, marks[:, :2], tuning_folds(marks[:, 0], seed=0))
+    assert tuned["predict"].estimator.C in REGULARISATION
+
+
+@pytest.mark.parametrize("kind", ["numbers", "multi-label"])
+def test_neighbours_give_their_weighted_mean(kind, rng):
+    features = rng.normal(size=(60, 5)).astype(np.float32)
+    values = rng.normal(size=60) if kind == "numbers" else rng.integers(0, 2, (60, 3))
+    fresh = rng.normal(size=(20, 5)).astype(np.float32)
+    found = answers(nearest_mean(features, values, None), kind, fresh, 3)
+    unit, asked = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (features, fresh))
+    likeness = asked @ unit.T
+    near = np.argsort(-likeness, axis=1)[:, :20]
+    weight = np.exp(np.take_along_axis(likeness, near, 1) / 0.07)
+    parts = values[near].reshape(20, 20, -1)
+    mean = (weight[:, :, None] * parts).sum(1) / weight.sum(1)[:, None]
+    given = found.guess[:, None] if kind == "numbers" else found.probability
+    assert given == pytest.approx(mean, rel=1e-3, abs=1e-5)
+
+
+def test_classes_that_were_never_seen_get_no_probability(rng):
+    features, labels = blobs(rng)
+    probe = logistic(features, 2 * labels, None)
+    found = answers(probe, "classes", features, 6)
+    assert found.probability.shape == (90, 6)
+    assert (found.probability[:, [1, 3, 5]] == 0).all()
+    assert np.array_equal(found.guess, probe.predict(features))
+    assert np.array_equal(found.guess, found.probability.argmax(1))
+
+
+def test_a_device_fits_the_same_classifier(rng):
+    features, labels = blobs(rng, 300)
+    settings = {"C": 0.1, "tol": 1e-3, "max_iter": 2000}
+    here = LogisticRegression(**settings).fit(features, labels)
+    there = clone(DeviceLogisticRegression(device="cpu", **settings)).fit(features, labels)
+    assert there.coef_ == pytest.approx(here.coef_, abs=1e-5)
+    assert isinstance(there.coef_, np.ndarray)
+    assert np.array_equal(there.predict(features), here.predict(features))
+    assert there.predict_proba(features) == pytest.approx(here.predict_proba(features), abs=1e-5)
+
+
+def test_small_fits_stay_where_they_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device_for(np.zeros((10, 10))) is None
+    assert device_for(np.zeros((4000, 512), np.float32)) in ("cuda", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device_for(np.zeros((4000, 512), np.float32)) is None

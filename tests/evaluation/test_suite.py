@@ -2,18 +2,19 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from toys import Table, make_source
+from toys import ArraySource, Table, make_source
 
 from domainjepa.errors import ConfigError, DataError, UserError
 from domainjepa.evaluation import probes, suite
 from domainjepa.evaluation.features import features_of
 from domainjepa.evaluation.intervals import over_draws
 from domainjepa.evaluation.probes import logistic
-from domainjepa.evaluation.protocol import Protocol, read_protocol
+from domainjepa.evaluation.protocol import Protocol, measuring, read_protocol
 from domainjepa.evaluation.splits import draw_shots, train_test, tuning_folds
 from domainjepa.evaluation.suite import evaluate
 from domainjepa.evaluation.targets import target_of
@@ -272,3 +273,113 @@ def test_settings_tell_what_was_done_and_no_path(protocol, rng):
         )
     )
     assert runs == {1, 5, "all"}
+
+
+class Columned(ArraySource):
+    """A source with other columns than its labels."""
+
+    columns: dict
+
+    def column(self, name):
+        return self.columns[name]
+
+
+def with_columns(labels, **columns):
+    plain = make_source(labels)
+    source = Columned(**{f.name: getattr(plain, f.name) for f in fields(plain)})
+    source.columns = columns
+    return source
+
+
+def test_numbers_are_told(protocol, rng):
+    redshift = rng.uniform(0, 0.3, 200)
+    source = with_columns(np.zeros(200), redshift=redshift)
+    hot = np.stack([redshift, 0.3 - redshift, *rng.normal(size=(3, 200))], 1)
+    tables = [Table("holds it", 100 * hot[:, :2]), Table("noise", rng.normal(size=(200, 5)))]
+    results = evaluate(tables, source, [protocol], target="redshift")
+    assert results.settings["target"] == {"name": "redshift", "kind": "numbers", "found": "numbers"}
+    assert {row["metric"] for row in results.summary} == {"r2", "mae"}
+    assert summary(results, "noise", "all", "r2")["mean"] < 0.1
+    row = summary(results, "noise", "all", "mae")
+    assert row["low"] < np.abs(redshift - redshift.mean()).mean() < row["high"]
+    better = summary(results, "holds it", "all", "mae")
+    assert better["high"] < row["low"]
+
+
+def test_several_labels_are_told(protocol, rng):
+    bar, ring = rng.integers(0, 2, (2, 200))
+    source = with_columns(np.zeros(200), bar=bar, ring=ring)
+    tables = [Table("holds them", np.stack([bar, ring, 1 - bar, rng.normal(size=200)], 1))]
+    results = evaluate(tables, source, [protocol], target="bar,ring")
+    row = summary(results, "holds them", "all", "roc_auc")
+    assert (row["mean"], row["low"], row["high"]) == (1.0, 1.0, 1.0)
+    assert summary(results, "holds them", "all", "average_precision")["mean"] == 1.0
+
+
+@pytest.mark.parametrize("target", ["redshift", "bar,ring"])
+@pytest.mark.parametrize("probe", ["linear", "knn"])
+def test_other_targets_are_not_read_in_the_test_set_either(target, probe, rng):
+    redshift, marks = rng.uniform(size=240), rng.integers(0, 2, (2, 240))
+    split = np.array(["train", "train", "test"] * 80)
+    test = np.flatnonzero(split == "test")
+    features = rng.normal(size=(240, 6)) + redshift[:, None]
+    given = []
+    for order in (test, test[::-1]):
+        columns = {"redshift": redshift.copy(), "bar": marks[0].copy(), "ring": marks[1].copy()}
+        for column in columns.values():
+            column[test] = column[order]
+        source = with_columns(np.zeros(240), **columns)
+        source.split = split
+        run = Protocol(name="x", probe=probe, shots=(2, "all"), draws=2)
+        results = evaluate([Table("a", features)], source, [run], target=target)
+        metric = {"redshift": "r2", "bar,ring": "average_precision"}[target]
+        mean = summary(results, "a", "all", metric)["mean"]
+        given.append((results.answers["x", "a"].guess, mean))
+    assert np.array_equal(given[0][0], given[1][0])
+    assert given[0][1] != given[1][1]
+
+
+def test_reports_of_other_targets_are_whole(tmp_path, rng):
+    numbers, marks = rng.uniform(size=120), rng.integers(0, 2, (2, 120))
+    source = with_columns(np.zeros(120), redshift=numbers, bar=marks[0], ring=marks[1])
+    tables = [Table(name, rng.normal(size=(120, 5))) for name in "ab"]
+    run = Protocol(name="x", probe="linear", shots=(2, "all"), draws=2)
+    for target, heading in (("redshift", "2 a fifth"), ("bar,ring", "2 a label")):
+        evaluate(tables, source, [run], tmp_path / target, target=target)
+        html = (tmp_path / target / "report.html").read_text()
+        assert heading in html
+        assert "nan" not in (tmp_path / target / "results.json").read_text().lower()
+
+
+def test_metrics_are_those_of_the_protocol_that_the_target_has(rng):
+    labels = rng.integers(0, 2, 60)
+    run = Protocol(name="x", probe="knn", shots=("all",), metrics=("roc_auc", "r2", "accuracy"))
+    results = evaluate([Table("a", one_hot(labels, 1, rng))], make_source(labels), [run])
+    assert [row["metric"] for row in results.summary] == ["roc_auc", "accuracy"]
+    of_numbers = Protocol(name="x", probe="knn", shots=("all",), metrics=("r2",))
+    with pytest.raises(UserError, match="no metric for a target of classes: choose from accuracy"):
+        evaluate([Table("a", one_hot(labels, 1, rng))], make_source(labels), [of_numbers])
+    assert measuring(run, None) is run
+    assert measuring(run, ["accuracy"]).metrics == ("accuracy",)
+    with pytest.raises(UserError, match=r"unknown metric 'acuracy'\. Did you mean"):
+        measuring(run, ["acuracy"])
+
+
+def test_every_encoder_sees_the_same_draws(protocol, rng, monkeypatch):
+    labels = rng.integers(0, 3, 150)
+    rows = np.arange(150)[:, None] + np.zeros(4)  # features that tell the row
+    seen = []
+
+    def noting(protocol, target, features, labels, groups=None):
+        seen.append((features % 1000)[:, 0].tolist())
+        return fit_probe(protocol, target, features, labels, groups)
+
+    fit_probe = suite.fit_probe
+    monkeypatch.setattr(suite, "fit_probe", noting)
+    tables = [
+        Table(name, rows + np.array(more)) for name, more in (("a", 0), ("b", [1000, 9, 8, 7]))
+    ]
+    evaluate(tables, make_source(labels), [protocol])
+    assert len(seen) == 2 * 9
+    assert seen[:9] == seen[9:]
+    assert len({tuple(one) for one in seen[:9]}) == 9
