@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from domainjepa.artefact import FILE_NAME, EncoderCard, parse_encoder, read_enco
 from domainjepa.backbones import Backbone
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
-from domainjepa.domains.intensity import load_intensity
+from domainjepa.domains.intensity import Intensity, load_intensity
 from domainjepa.errors import DataError, UserError
 from domainjepa.network import Standardise
 from domainjepa.resampling import Volume, own_scale
@@ -244,7 +245,7 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(found, Source):
             for row in range(len(found)):
                 own = own_scale(found, row, intensity)
-                yield Volume.of_row(found, row, lambda part, own=own: own(as_stored(part, dtype)))
+                yield Volume.of_row(found, row, partial(_as_seen, own, dtype))
             return
         if self.spacing is None:
             warnings.warn(
@@ -256,9 +257,8 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if len(spacing) != 3 or min(spacing) <= 0:
             raise UserError(f"spacing={self.spacing}: give three lengths in mm, along D, H and W")
         for array in found:
-            stored = as_stored(array, dtype)
-            own = intensity.of(lambda stored=stored: stored)
-            yield Volume.of_array(stored, spacing, own)
+            own = intensity.of(partial(as_stored, array, dtype))
+            yield Volume.of_array(array, spacing, partial(_as_seen, own, dtype))
 
     @property
     def _side(self) -> float:
@@ -333,6 +333,10 @@ def as_stored(image: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
             "encoder scales them itself."
         )
     return cast_image
+
+
+def _as_seen(intensity: Intensity, dtype: np.dtype[Any], part: NDArray[Any]) -> NDArray[Any]:
+    return intensity(as_stored(part, dtype))
 
 
 def _device(name: str) -> torch.device:

@@ -72,7 +72,7 @@ def planes(volume: Image, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> Image:
     """The three planes through the middle of a volume, in their true proportions, as one image.
 
     The plane of H and W lies above that of D and W, with the plane of H and D beside it; what is
-    left empty holds the volume's first value.
+    left empty holds the least value of the first plane.
 
     Args:
         volume: (D, H, W, C), any real dtype.
@@ -89,7 +89,7 @@ def planes(volume: Image, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> Image:
     d, h, w = (np.minimum(one, side - 1) for one, side in zip(at, volume.shape[:3], strict=True))
     middle = [side // 2 for side in volume.shape[:3]]
     sheet = np.empty((len(h) + len(d), len(w) + len(d), volume.shape[3]), volume.dtype)
-    sheet[:] = volume[0, 0, 0]
+    sheet[:] = np.fmin.reduce(volume[middle[0]], axis=(0, 1))  # without what is not a number
     sheet[: len(h), : len(w)] = volume[middle[0]][h][:, w]
     sheet[len(h) :, : len(w)] = volume[:, middle[1]][d][:, w]
     sheet[: len(h), len(w) :] = volume[:, :, middle[2]][d][:, h].swapaxes(0, 1)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -78,17 +78,23 @@ class Volume:
 
     @classmethod
     def of_row(cls, source: Source, row: int, intensity: Callable[[Image], Image]) -> Volume:
-        """A volume of a source; for the intensity see `own_scale`."""
+        """A volume of a source, read whole where its format cannot be read in parts.
+
+        For the intensity see `own_scale`.
+        """
+        spacing = spacing_of(source, row)
+        if not source.reads_parts:
+            return cls.of_array(source[row], spacing, intensity)
         depth, height, width = source.sides(row)
 
         def read(start: Sequence[int], stop: Sequence[int]) -> NDArray[np.float32]:
             return unit_scale(intensity(source.region(row, start, stop)))
 
-        return cls((depth, height, width), spacing_of(source, row), read)
+        return cls((depth, height, width), spacing, read)
 
     @classmethod
     def of_array(
-        cls, array: Image, spacing: Sequence[float], intensity: Callable[[Image], Image]
+        cls, array: Image, spacing: ArrayLike, intensity: Callable[[Image], Image]
     ) -> Volume:
         """A volume in memory, (D, H, W, C)."""
 
@@ -130,7 +136,8 @@ class Block:
         bins, sides = _bins(cube.step, self.spacing), np.array(self.values.shape[2:])
         low, high = cube.bounds()
         start, stop = _voxels(low - self.corner, high - self.corner, self.spacing, bins, sides)
-        part = self.values[(..., *(slice(*pair) for pair in zip(start, stop, strict=True)))]
+        (d0, h0, w0), (d1, h1, w1) = start.tolist(), stop.tolist()
+        part = self.values[:, :, d0:d1, h0:h1, w0:w1]
         bins = np.minimum(bins, stop - start)
         if bins.max() > 1:
             # Trilinear interpolation sees two voxels an axis: a coarser grid would skip some.

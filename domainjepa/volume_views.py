@@ -200,4 +200,5 @@ def draw_volume_views(
 def _shown(values: torch.Tensor) -> NDArray[np.uint8]:
     """(C, D, H, W) -> (D, H, W, C) uint8, on one scale, -0.1 to 1.1, for all of a row."""
     image = np.asarray(values, dtype=np.float32).transpose(1, 2, 3, 0)
-    return np.clip((image + 0.1) * (255 / 1.2), 0, 255).astype(np.uint8)
+    shown: NDArray[np.uint8] = np.clip((image + 0.1) * (255 / 1.2), 0, 255).astype(np.uint8)
+    return shown

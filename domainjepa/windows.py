@@ -28,8 +28,8 @@ def windows(extent: Place, side: float, size: int) -> list[Cube]:
     along = []
     for length in extent.tolist():
         count = max(int(np.ceil(length / side - 1e-6)), 1)
-        ends = (side / 2, length - side / 2) if count > 1 else (length / 2, length / 2)
-        along.append(np.linspace(*ends, count))
+        first = side / 2 if count > 1 else length / 2
+        along.append(np.linspace(first, length - first, count))
     return [Cube(np.array(centre), side, size, np.eye(3)) for centre in product(*along)]
 
 

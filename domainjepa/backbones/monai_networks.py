@@ -78,7 +78,7 @@ def build(config: BackboneConfig, channels: int, size: int, reduction: int) -> n
         swin = nets.swin_unetr.SwinTransformer
         net = PooledSwin(swin, channels, 2 // reduction, config.drop_path)
     else:
-        net = PooledViT(nets.ViT, channels, size, 16 // reduction)
+        net = PooledViT(nets.vit.ViT, channels, size, 16 // reduction)
     return net
 
 

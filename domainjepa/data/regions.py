@@ -41,6 +41,10 @@ class RegionsSource(Source):
     def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
         return self.volumes.region(self.volume_of(index), start, stop)
 
+    @property
+    def reads_parts(self) -> bool:
+        return self.volumes.reads_parts
+
     def sides(self, index: int) -> tuple[int, ...]:
         return self.volumes.sides(self.volume_of(index))
 
@@ -73,6 +77,8 @@ def spread_slices(volumes: Source, row: int, most: int) -> NDArray[Any]:
     """
     depth, height, width = volumes.sides(row)
     at = np.unique(((np.arange(most) + 0.5) * depth / most).astype(int))
+    if not volumes.reads_parts:
+        return volumes[row][at]
     return np.concatenate(
         [volumes.region(row, (z, 0, 0), (z + 1, height, width)) for z in at.tolist()]
     )

@@ -45,7 +45,8 @@ def measured_on(
         chosen = np.sort(draw.permutation(rows)[:count])
         return source.__getitems__(chosen.tolist())
     if isinstance(source, RegionsSource):
-        source, rows = source.volumes, np.unique(rows // source.regions)
+        rows = np.unique(rows // source.regions)
+        source = source.volumes
     volumes = np.sort(draw.permutation(rows)[: min(most, _VOLUMES)])
     slices = BYTES // len(volumes) // (sample_bytes // source.shape[0])
     return [
