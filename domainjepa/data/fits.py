@@ -125,7 +125,8 @@ def _hdus(path: Path, found: Contents, options: OpenOptions) -> Source:
     objects.decisions.append(f"samples: {len(alike):,} HDUs, from {stacks[0].hdus[0]} on")
     if len(alike) < len(stacks):
         objects.warnings.append(
-            f"{len(stacks) - len(alike):,} HDUs are left out: they have not the bands of the first"
+            f"{len(stacks) - len(alike):,} of {len(stacks):,} HDUs are left out: they have not the "
+            "bands of the first"
         )
     return _source(stem(path.name), path.parent, objects, options)
 
@@ -197,7 +198,9 @@ def _source(
         source.decisions.append(f"sizes differ: {sizes:,} of them; the shape is the first's")
     bad = [one for one in found.objects if isinstance(one, DataError)]
     if bad:
-        source.warnings.append(f"{len(bad):,} samples cannot be read, the first: {bad[0]}")
+        source.warnings.append(
+            f"{len(bad):,} of {len(source):,} samples cannot be read, the first: {bad[0]}"
+        )
     if not options.tile:
         source.check_size(found.objects.index(good[0]))
     return source

@@ -81,7 +81,9 @@ def one_a_band(
     if outside:
         found.decisions.append(f"{outside:,} files whose names have no band are not read")
     if incomplete:
-        found.warnings.append(f"{len(incomplete):,} objects lack a band and are left out")
+        found.warnings.append(
+            f"{len(incomplete):,} of {len(groups):,} objects lack a band and are left out"
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""What the headers of a FITS file tell of its images, read without touching a pixel.
+"""The headers of a FITS file, read without touching a pixel.
 
 The headers are walked here, block by block (FITS standard 4.0, sections 3 and 4.4.1), and parsed by
 astropy: so a folder of 100,000 files is indexed five times faster than by opening each, the size
@@ -13,7 +13,7 @@ import gzip
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from domainjepa.errors import DataError
 
@@ -26,11 +26,32 @@ MOST_BLOCKS = 2_000
 GZIP = b"\x1f\x8b"
 
 
-def headers(path: Path, most: int) -> Iterator[tuple[int, fits.Header, int, str, int]]:
-    """Number, header, offset of the data, storage, and size of the file, HDU by HDU.
+class HDU(NamedTuple):
+    """A header and data unit of a file.
+
+    Attributes:
+        number: 0 is the primary one.
+        header: parsed as it is asked.
+        offset: of the data in the (unpacked) file, in bytes.
+        packed: whether the file is a gzip.
+        held: bytes of the file on disk.
+    """
+
+    number: int
+    header: fits.Header
+    offset: int
+    packed: bool
+    held: int
+
+
+def headers(path: Path, most: int) -> Iterator[HDU]:
+    """Every HDU of a file, in their order.
+
+    Args:
+        most: bytes up to which a gzip is unpacked.
 
     Raises:
-        DataError: as `contents`.
+        DataError: no FITS file, damaged, truncated, or it claims more than it can hold.
     """
     from astropy.io import fits
 
@@ -56,7 +77,7 @@ def headers(path: Path, most: int) -> Iterator[tuple[int, fits.Header, int, str,
                     f"HDU {number} claims {end:,} bytes and the file has {held:,}: it is truncated "
                     "or damaged. Copy or download it again"
                 )
-            yield number, header, offset, "gzip" if packed else "plain", held
+            yield HDU(number, header, offset, packed, held)
             number, start = number + 1, offset + -(-(end - offset) // BLOCK) * BLOCK
 
 
@@ -101,6 +122,7 @@ def _data_size(header: fits.Header) -> int:
 
 
 def sides_of(header: fits.Header, prefix: str) -> tuple[int, ...]:
+    """NAXISn, the last one first, as numpy counts; or ZNAXISn with the prefix Z."""
     axes = count_of(header, f"{prefix}NAXIS")
     if axes > 999:
         raise DataError(f"{prefix}NAXIS is {axes}, the standard allows 999")
@@ -108,6 +130,7 @@ def sides_of(header: fits.Header, prefix: str) -> tuple[int, ...]:
 
 
 def count_of(header: fits.Header, keyword: str, default: int | None = None) -> int:
+    """An integer that is not negative."""
     value = header.get(keyword, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise DataError(f"{keyword} is {value!r}, not a count: the header is damaged")
@@ -115,6 +138,7 @@ def count_of(header: fits.Header, keyword: str, default: int | None = None) -> i
 
 
 def bitpix_of(header: fits.Header, prefix: str) -> int:
+    """BITPIX, or ZBITPIX with the prefix Z."""
     value = header.get(f"{prefix}BITPIX")
     if value not in (8, 16, 32, 64, -32, -64):
         raise DataError(f"{prefix}BITPIX is {value!r}, which FITS does not know")

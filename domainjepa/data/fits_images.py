@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from domainjepa.data.fits_headers import bitpix_of, count_of, headers, sides_of
+from domainjepa.data.fits_headers import HDU, bitpix_of, count_of, headers, sides_of
 from domainjepa.errors import DataError
 
 if TYPE_CHECKING:
@@ -132,31 +132,35 @@ def contents(path: Path, most: int, keywords: Sequence[str] = ()) -> Contents:
         keywords: to look up beside them.
 
     Raises:
-        DataError: no FITS file, damaged, truncated, or it claims more than it can hold.
+        DataError: as `headers`; and what makes no sense in the header of an image.
     """
     images: list[ImageHDU] = []
     grids: list[str] = []
     cards: dict[str, Any] = {}
     tables = 0
-    for number, header, offset, storage, held in headers(path, most):
-        image = _image(number, header, offset, storage, held)
+    for hdu in headers(path, most):
+        image = _image(hdu)
         if image:
             images.append(image)
-            grids.append(_grid(header))
-        tables += header.get("XTENSION") == "BINTABLE" and not image
+            grids.append(_grid(hdu.header))
+        tables += kind_of(hdu.header) == "BINTABLE" and not image
         for keyword in keywords:
-            value = header.get(keyword)
+            value = hdu.header.get(keyword)
             if isinstance(value, str | int | float):
                 cards.setdefault(keyword, value)
     return Contents(tuple(images), tuple(grids), cards, tables)
 
 
-def _image(
-    number: int, header: fits.Header, offset: int, storage: str, held: int
-) -> ImageHDU | None:
+def kind_of(header: fits.Header) -> str:
+    """IMAGE, TILES (an image in compressed tiles), BINTABLE, or another kind of extension."""
     kind = str(header.get("XTENSION", "IMAGE")).strip()
-    tiled = kind == "BINTABLE" and header.get("ZIMAGE") is True
-    if kind != "IMAGE" and not tiled:
+    return "TILES" if kind == "BINTABLE" and header.get("ZIMAGE") is True else kind
+
+
+def _image(found: HDU) -> ImageHDU | None:
+    number, header, offset, packed, held = found
+    tiled = kind_of(header) == "TILES"
+    if kind_of(header) not in ("IMAGE", "TILES"):
         return None
     prefix = "Z" if tiled else ""
     sides = sides_of(header, prefix)
@@ -176,7 +180,7 @@ def _image(
         zero=_number(header, "BZERO", 0.0),
         blank=blank if isinstance(blank, int) and bitpix > 0 else None,
         offset=offset,
-        storage="tiles" if tiled else storage,
+        storage="tiles" if tiled else "gzip" if packed else "plain",
         axes=len(sides),
     )
     if tiled:

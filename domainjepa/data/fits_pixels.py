@@ -108,7 +108,8 @@ def _from_tiles(path: Path, hdu: ImageHDU, index: tuple[slice | int, ...]) -> ND
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        with fits.open(path, memmap=False, do_not_scale_image_data=True) as hdus:
+        # Mapped, or every part would cost reading all tiles; unscaled, so that it may be.
+        with fits.open(path, memmap=True, do_not_scale_image_data=True) as hdus:
             section = hdus[hdu.number].section
             if tuple(section.shape[-len(hdu.shape) :]) != hdu.shape:
                 raise DataError("it has changed since it was opened")

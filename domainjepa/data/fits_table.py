@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from domainjepa.data.columns import find_columns
 from domainjepa.data.damage import reason
 from domainjepa.data.fits_headers import headers
-from domainjepa.data.fits_images import ImageHDU
+from domainjepa.data.fits_images import ImageHDU, kind_of
 from domainjepa.data.fits_pixels import physical
 from domainjepa.data.layout import Array, Layout, pick_images
 from domainjepa.data.source import Image, OpenOptions, Source, content_digest
@@ -149,10 +149,10 @@ def table_columns(path: Path, most: int) -> dict[str, Column]:
     """
     from astropy.io import fits
 
-    for number, header, offset, storage, _ in headers(path, most):
-        if str(header.get("XTENSION")).strip() != "BINTABLE" or header.get("ZIMAGE") is True:
+    for number, header, offset, packed, _ in headers(path, most):
+        if kind_of(header) != "BINTABLE":
             continue
-        if storage == "gzip":
+        if packed:
             raise DataError("a table in a gzip cannot be read by rows: unpack it with gunzip")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

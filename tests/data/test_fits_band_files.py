@@ -52,7 +52,7 @@ def test_missing_bands(tmp_path: Path) -> None:
             )
     source = open_source(tmp_path, bands=("g", "r"))
     assert len(source) == 103
-    assert source.warnings == ["1 objects lack a band and are left out"]
+    assert source.warnings == ["1 of 104 objects lack a band and are left out"]
     (tmp_path / "obj0-g.fits").write_bytes((tmp_path / "obj0_g.fits").read_bytes())
     (tmp_path / "obj0_G.fits").write_bytes((tmp_path / "obj0_g.fits").read_bytes())
     with pytest.raises(DataError, match="are both of the band 'g'"):
@@ -67,7 +67,10 @@ def test_bands_of_one_object_that_do_not_fit(tmp_path: Path) -> None:
     save(tmp_path / "3_g.fits", numbers(9, 8))
     save(tmp_path / "3_r.fits", numbers(8, 8))
     source = open_source(tmp_path, bands=("g", "r"))
-    assert "2 samples cannot be read, the first: 1_g.fits: the bands g and r" in source.warnings[0]
+    assert (
+        "2 of 4 samples cannot be read, the first: 1_g.fits: the bands g and r"
+        in source.warnings[0]
+    )
     assert source[2].shape == (9, 8, 2)
     with pytest.raises(DataError, match=r"sample 1: .*different grids"):
         source[1]

@@ -180,7 +180,7 @@ def test_hdus_as_samples(path: Path) -> None:
     source = open_source(write(path, *images), axis="hdus")
     assert len(source) == 2
     np.testing.assert_array_equal(source[1][..., 0], images[1])
-    assert "1 HDUs are left out" in source.warnings[0]
+    assert "1 of 3 HDUs are left out" in source.warnings[0]
 
 
 def test_what_is_done_to_the_numbers_is_told(path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_file_that_cannot_be_read_says_so_when_it_is_asked_for(tmp_path: Path)
     source = open_source(tmp_path)
     assert len(source) == 3
     assert source.shape == (90, 80, 1)
-    assert "1 samples cannot be read, the first: a.fits" in source.warnings[0]
+    assert "1 of 3 samples cannot be read, the first: a.fits" in source.warnings[0]
     with pytest.raises(DataError, match=r"sample 0: a.fits cannot be read: .*truncated"):
         source[0]
     (tmp_path / "b.fits").write_bytes(content[:2880])
