@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shutil
+import struct
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -58,6 +59,7 @@ class HDF5Writer:
         done: int,
     ) -> None:
         self.done = done if done and _intact(path, done) else 0
+        self._path, self._samples, self._taken_up = path, shape[0], self.done > 0
         how = _filters(compression)
         with _full_disk(path):
             self._file = h5py.File(path, "r+" if self.done else "w")
@@ -75,7 +77,7 @@ class HDF5Writer:
 
     def write(self, start: int, block: NDArray[Any]) -> None:
         """Samples from `start` on, on the disk when this returns."""
-        with _full_disk(Path(self._file.filename)):
+        with _full_disk(self._path):
             self._file["images"][start : start + len(block)] = block
             self._flush()
 
@@ -83,7 +85,7 @@ class HDF5Writer:
         """Everything else, and close."""
         about, classes = dict(about), about["classes"]
         del about["classes"]
-        with _full_disk(Path(self._file.filename)):
+        with _full_disk(self._path):
             for name, values in columns.items():
                 if name in self._file:  # of a run that was killed right here
                     del self._file[name]
@@ -101,6 +103,11 @@ class HDF5Writer:
             self._file.attrs[prepared.ATTRIBUTE] = np.bytes_(json.dumps(about).encode())
             self._flush()
         self.close()
+        if self._taken_up and not _intact(self._path, self._samples):
+            self._path.unlink()
+            raise UserError(
+                "the file was damaged when its writer was killed: give the same command again."
+            )
 
     def close(self) -> None:
         """Close as it is."""
@@ -112,19 +119,36 @@ class HDF5Writer:
 
 
 def _intact(path: Path, done: int) -> bool:
-    """Whether a file holds this many samples, each with its checksum right, and not one more."""
+    """Whether the first samples of a file are all there, each with its checksum right.
+
+    A writer that is killed while HDF5 puts its tables on the disk leaves some of them old: those
+    that count the file's bytes come last, so a chunk beyond that count tells it.
+    """
     try:
+        end = _counted_bytes(path)
         with h5py.File(path, "r") as file:
             images = file["images"]
             buffer = np.empty((1, *images.shape[1:]), images.dtype)
-            if images.id.get_num_chunks() != done:
+            ends = [0]
+            images.id.chunk_iter(lambda chunk: ends.append(chunk.byte_offset + chunk.size))
+            if max(ends) > end:
                 return False
             for row in range(done):
                 images.id.get_chunk_info_by_coord((row, *(0,) * (images.ndim - 1)))
                 images.read_direct(buffer, np.s_[row : row + 1])
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError):
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, struct.error):
         return False
     return True
+
+
+def _counted_bytes(path: Path) -> int:
+    """The end of the file by its superblock, version 0 (HDF5 File Format Specification II.A)."""
+    with path.open("rb") as file:
+        head = file.read(48)
+    if head[8] != 0:
+        raise ValueError("another version of the superblock")
+    end: int = struct.unpack_from("<Q", head, 40)[0]
+    return end
 
 
 def _filters(compression: str) -> dict[str, Any]:
