@@ -52,9 +52,8 @@ class ArrayFilesSource(FilesSource):
         return self._checked(path).read()
 
     def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
-        if not 0 <= index < len(self):
-            raise IndexError(f"sample {index} of {self.name}, which has {len(self)}")
-        return self._checked(self.root / self.files[index]).read(tuple(map(slice, start, stop)))
+        window = tuple(map(slice, start, stop))
+        return self._told(index, lambda path: self._checked(path).read(window))
 
     def sides(self, index: int) -> tuple[int, ...]:
         return self._checked(self.root / self.files[index]).layout.shape[:-1]

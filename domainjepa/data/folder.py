@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,11 +38,15 @@ class FilesSource(Source):
         return [self._read(int(index)) for index in indices]
 
     def _read(self, index: int) -> Image:
+        return self._told(index, self.read)
+
+    def _told(self, index: int, read: Callable[[Path], Image]) -> Image:
+        """What a function reads from a sample's file; its errors name the sample and the file."""
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {self.name}, which has {len(self)}")
         name = self.files[index]
         try:
-            return self.read(self.root / name)
+            return read(self.root / name)
         except Exception as error:  # decoders raise whatever comes to hand on damaged files
             said = str(error) if isinstance(error, UserError) else reason(error)
             raise DataError(f"sample {index}, {name}, cannot be read: {said}") from error

@@ -4,55 +4,26 @@ class and `train/ val/ test/` a split; a single TIFF file is a stack of samples.
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import Image as Pillow
-from PIL import UnidentifiedImageError
-from PIL.ImageFile import ImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
 from domainjepa.data import tiff
 from domainjepa.data.damage import reason
 from domainjepa.data.folder import FilesSource, read_folders, refuse_names, warn_of_links
 from domainjepa.data.listing import ends_in, list_files
+from domainjepa.data.plain import COLOUR, GREY, Kind, kind_of, plain
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, spread
 from domainjepa.data.stack import open_stack
 from domainjepa.errors import DataError, MissingExtra
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
-FORMATS = ("JPEG", "PNG", "TIFF")
-"""Of Pillow's decoders only these are let near a file."""
+TIFF = (".tif", ".tiff", ".svs")
+SUFFIXES = (".jpg", ".jpeg", ".png", *TIFF)
 MOST_HEADERS = 64
 """Files that are looked at when a folder is opened; the others are checked as they are read."""
-
-
-class Kind(NamedTuple):
-    """What the pixels of a file become."""
-
-    dtype: str
-    channels: int
-
-
-GREY, COLOUR = Kind("uint8", 1), Kind("uint8", 3)
-KINDS = {
-    **dict.fromkeys(("1", "L", "LA", "La"), GREY),
-    **dict.fromkeys(
-        ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"), COLOUR
-    ),
-    **dict.fromkeys(("I;16", "I;16B", "I;16L", "I;16N"), Kind("uint16", 1)),
-    "I": Kind("int32", 1),
-    "F": Kind("float32", 1),
-}
-"""Pillow's mode -> kind."""
-BITS, PHOTOMETRIC, EXTRA_SAMPLES, SAMPLE_FORMAT = 258, 262, 338, 339
-"""Tags of TIFF."""
-BLACK_IS_ZERO = 1
 DEEP = "16-bit colour PNG files are read as 8 bits; keep 16 bits as TIFF, .npy or HDF5"
 
 
@@ -71,6 +42,17 @@ class ImagesSource(FilesSource):
             return _header(self.root / self.files[index], self.options)[0][:-1]
         except Exception:  # reading it tells why
             return super().sides(index)
+
+    @property
+    def reads_parts(self) -> bool:
+        """TIFF that is cut into tiles is read by its own tiles or strips."""
+        return self.options.tile is not None and ends_in(self.files[0], TIFF)
+
+    def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
+        if not (self.options.tile and ends_in(self.files[index], TIFF)):
+            return super().region(index, start, stop)
+        window = tuple(map(slice, start, stop))
+        return self._told(index, lambda path: _decode(path, self.kind, self.options, window))
 
 
 class ImagesLoader(Loader):
@@ -161,9 +143,9 @@ def _look_at_headers(source: ImagesSource) -> None:
 def _header(path: Path, options: OpenOptions) -> tuple[tuple[int, ...], str, str]:
     """Shape and dtype of one file, and what there is to say about it."""
     with path.open("rb") as file:
-        image = _plain(file)
+        image = plain(file, options)
         if image is not None:
-            kind = _kind(image)
+            kind = kind_of(image)
             remark = ""
             if ";16" in str(image.tile[:1]) and kind == COLOUR:
                 remark = DEEP
@@ -174,12 +156,12 @@ def _header(path: Path, options: OpenOptions) -> tuple[tuple[int, ...], str, str
         return series.shape, series.dtype.name, str(series)
 
 
-def _decode(path: Path, kind: Kind, options: OpenOptions) -> Image:
+def _decode(path: Path, kind: Kind, options: OpenOptions, window: tuple[slice, ...] = ()) -> Image:
     """(H, W, C) of one file; raises DataError and whatever the decoder raises."""
     with path.open("rb") as file:
-        image = _plain(file)
+        image = plain(file, options)
         if image is not None:
-            _check_kind(_kind(image), kind)
+            _check_kind(kind_of(image), kind)
             size = image.width * image.height * kind.channels * np.dtype(kind.dtype).itemsize
             if size > options.max_sample_bytes:
                 raise DataError(
@@ -193,7 +175,7 @@ def _decode(path: Path, kind: Kind, options: OpenOptions) -> Image:
             return array.reshape(*array.shape[:2], kind.channels)
     with tiff.opened(path, options) as series:
         _check_kind(Kind(series.dtype.name, series.shape[-1]), kind)
-        return series.read()
+        return series.read(0, window)
 
 
 def _check_kind(own: Kind, first: Kind) -> None:
@@ -202,42 +184,3 @@ def _check_kind(own: Kind, first: Kind) -> None:
     if own.dtype != first.dtype:
         raise DataError(f"it is {own.dtype}, the first file is {first.dtype}")
     raise DataError(f"it has {own.channels} channels, the first file has {first.channels}")
-
-
-def _plain(file: IO[bytes]) -> ImageFile | None:
-    """The image by Pillow, its pixels not yet read; None for a TIFF that tifffile has to read.
-
-    Raises:
-        DataError: it is of none of the formats.
-    """
-    is_tiff = file.read(4) in tiff.MAGIC
-    file.seek(0)
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of damaged EXIF, which is not read
-            image = Pillow.open(file, formats=FORMATS)
-    except (UnidentifiedImageError, Pillow.DecompressionBombError) as error:
-        if is_tiff:  # tifffile reads more, and sizes are checked
-            return None
-        if isinstance(error, Pillow.DecompressionBombError):
-            raise
-        raise DataError("it is no JPEG, PNG or TIFF") from error
-    return image if not isinstance(image, TiffImageFile) or _pillow_reads(image) else None
-
-
-def _pillow_reads(image: TiffImageFile) -> bool:
-    """Whether Pillow reads a TIFF in full: one page of 8 bits, or grey of 16 bits or float32.
-
-    It makes 16-bit colour 8-bit, leaves a fourth band out, and does not turn deep white-is-zero.
-    """
-    if image.n_frames > 1 or image.mode not in KINDS or 0 in image.tag_v2.get(EXTRA_SAMPLES, ()):
-        return False
-    if max(image.tag_v2.get(BITS, (1,))) <= 8:
-        return set(image.tag_v2.get(SAMPLE_FORMAT, (1,))) == {1}
-    deep = image.mode in ("I;16", "I;16B", "F")
-    return deep and image.tag_v2.get(PHOTOMETRIC) == BLACK_IS_ZERO
-
-
-def _kind(image: Pillow.Image) -> Kind:
-    if image.mode not in KINDS:
-        raise DataError(f"pixels of the kind {image.mode!r} are not read")
-    return KINDS[image.mode]

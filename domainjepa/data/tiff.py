@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.source import Image, OpenOptions
+from domainjepa.data.tiff_window import read_window, segment_of
 from domainjepa.errors import DataError, MissingExtra
 
 if TYPE_CHECKING:
-    from tifffile import TiffFile
+    from tifffile import TiffFile, TiffPage
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """TIFF and BigTIFF in either byte order."""
@@ -82,7 +83,7 @@ class Series:
         self.shape = (*(self.sizes[place] for place in [*depth, *sides]), count)
         self.dtype = _native(series.dtype)
         self._stored = self._map(file)
-        self._check_size(options.max_sample_bytes)
+        self._check_size(options)
 
     def _depth(self, pages: list[int]) -> list[int]:
         named = [place for place in pages if self.axes[place] == "Z"]
@@ -108,19 +109,22 @@ class Series:
             shape=self.sizes,
         )
 
-    def _check_size(self, most: int) -> None:
-        """Raises DataError before anything is allocated that only the header asks for."""
-        keyframe = self._keyframe
-        tile = keyframe.tilewidth * keyframe.tilelength * keyframe.tiledepth
-        for what, pixels in (
-            ("it", int(np.prod(self.shape, dtype=object))),
-            ("a page", int(np.prod(keyframe.shape, dtype=object))),
-            ("a tile", tile * keyframe.samplesperpixel),
-        ):
-            size = pixels * self.dtype.itemsize
-            if size > most:
+    def _check_size(self, options: OpenOptions) -> None:
+        """Raises DataError before anything is allocated that only the header asks for.
+
+        What is cut into tiles is never read whole, so there it may be of any size.
+        """
+        height, width = segment_of(self._keyframe)
+        asked: list[tuple[str, tuple[int, ...]]] = [
+            ("a tile or strip of it", (height, width, self._keyframe.samplesperpixel))
+        ]
+        if options.tile is None:
+            asked += [("it", self.shape), ("a page of it", self._keyframe.shape)]
+        for what, sides in asked:
+            size = int(np.prod(sides, dtype=object)) * self.dtype.itemsize
+            if size > options.max_sample_bytes:
                 raise DataError(
-                    f"{what} would take {size:,} bytes, more than {most:,}; "
+                    f"{what} would take {size:,} bytes, more than {options.max_sample_bytes:,}; "
                     f"if that is meant: --set data.max_sample_bytes={size}"
                 )
 
@@ -130,9 +134,11 @@ class Series:
         index: list[Any] = [slice(None)] * len(self.axes)
         for place, number in zip(self.counted, at, strict=True):
             index[place] = int(number)
+        for place, part in zip(self._order, window, strict=False):
+            index[place] = part
         stored = self._pages(index) if self._stored is None else self._stored[tuple(index)]
         left = [place for place in range(len(self.axes)) if place not in self.counted]
-        image = np.transpose(stored, [left.index(place) for place in self._order])[window]
+        image = np.transpose(stored, [left.index(place) for place in self._order])
         image = image.reshape(*image.shape[: len(self.shape) - 1], -1)
         if self._alpha:
             image = np.delete(image, self._alpha, axis=-1)
@@ -150,8 +156,17 @@ class Series:
             page = series[number]
             if page is None:
                 raise DataError(f"page {number} is missing")
-            pages.append(page.asarray(maxworkers=1)[tuple(index[leading:])])
+            pages.append(self._page(page, index[leading:]))
         return np.reshape(pages, (*np.shape(numbers), *pages[0].shape))
+
+    def _page(self, page: TiffPage, index: list[Any]) -> NDArray[Any]:
+        """A page, or what is asked of its rows and columns."""
+        axes = self.axes[-len(index) :]
+        rows, columns = index[axes.index("Y")], index[axes.index("X")]
+        if axes not in ("YX", "YXS", "SYX") or (rows, columns) == (slice(None), slice(None)):
+            part: NDArray[Any] = page.asarray(maxworkers=1)[tuple(index)]
+            return part
+        return read_window(page, rows, columns)
 
     def _as_brightness(self, image: NDArray[Any]) -> Image:
         """Native, bits as 0 and 255, and the larger the brighter."""
@@ -185,8 +200,14 @@ def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def _pick(file: TiffFile, chosen: str | None, whole: bool) -> Any:
     """The series that the user names by its number, else the only one."""
     every = file.series
-    if len(every) == 1 and (whole or chosen is None):
-        return every[0]
+    pyramids = [series for series in every if series.is_pyramidal]
+    if whole or chosen is None:
+        if len(every) == 1:
+            return every[0]
+        if (
+            len(pyramids) == 1
+        ):  # a whole slide; beside it are a thumbnail and the label's photograph
+            return pyramids[0]
     if not whole and chosen is not None and chosen.isdigit() and int(chosen) < len(every):
         return every[int(chosen)]
     listed = ", ".join(

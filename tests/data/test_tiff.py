@@ -227,3 +227,48 @@ def test_flipped_bits_give_an_array_or_an_error(tmp_path: Path, how: dict[str, A
         check=False,
     )
     assert run.returncode == 0, run.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"tile": (32, 32), "compression": "lzw"},
+        {"tile": (16, 48), "compression": "deflate", "predictor": True, "byteorder": ">"},
+        {"rowsperstrip": 7, "compression": "zstd"},
+        {"tile": (32, 32), "planarconfig": "separate", "compression": "lzw"},
+    ],
+    ids=["tiles", "wide tiles", "strips", "planes"],
+)
+def test_parts_are_read_by_tiles_and_strips(tmp_path: Path, how: dict[str, Any]) -> None:
+    slide = noise(130, 170, 3)
+    stored = np.moveaxis(slide, -1, 0) if "planarconfig" in how else slide
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", **how)
+    limit = 40_000  # bytes: less than a quarter of it
+    with pytest.raises(DataError, match="max_sample_bytes"):
+        open_source(tmp_path, max_sample_bytes=limit)
+    for path in (tmp_path / "a.tif", tmp_path):
+        tiles = open_source(path, tile=64, max_sample_bytes=limit)
+        assert len(tiles) == 9
+        corners = [(y, x) for y in (0, 64, 66) for x in (0, 64, 106)]
+        for tile, (y, x) in zip(tiles, corners, strict=True):
+            np.testing.assert_array_equal(tile, slide[y : y + 64, x : x + 64])
+
+
+def test_parts_of_a_jpeg_slide_are_those_of_the_whole(tmp_path: Path) -> None:
+    smooth = np.linspace(0, 255, 128 * 128 * 3).reshape(128, 128, 3).astype("u1")
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, smooth, tile=(32, 32), compression="jpeg", photometric="rgb")
+    whole = tifffile.imread(path)
+    tiles = open_source(path, tile=48)
+    np.testing.assert_array_equal(tiles[4], whole[48:96, 48:96])
+
+
+def test_of_a_whole_slide_the_pyramid_is_taken(tmp_path: Path) -> None:
+    slide = noise(96, 96, 3, dtype="uint8")
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(slide, subifds=1, tile=(32, 32), photometric="rgb")
+        file.write(slide[::2, ::2], subfiletype=1, tile=(32, 32), photometric="rgb")
+        file.write(slide[:20, :30], photometric="rgb")  # the label of the glass
+    source = open_source(tmp_path / "a.tif")
+    assert source.shape == (96, 96, 3)
+    np.testing.assert_array_equal(source[0], slide)
