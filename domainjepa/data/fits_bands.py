@@ -158,7 +158,7 @@ def _bands(shape: Sequence[int], most: int) -> str | None:
 
 def _only(hdus: Sequence[ImageHDU]) -> tuple[ImageHDU, str]:
     """The one image, or the one among several that alone has a usual name; and what to add."""
-    usual = [hdu for hdu in hdus if leaf(hdu.name) in USUAL_NAMES]
+    usual = [hdu for hdu in hdus if leaf(hdu.name.partition(",")[0]) in USUAL_NAMES]
     picked = usual if len(usual) == 1 else list(hdus)
     if len(picked) == 1:
         rest = [hdu.name or str(hdu.number) for hdu in hdus if hdu is not picked[0]]

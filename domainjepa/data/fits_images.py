@@ -35,12 +35,12 @@ class ImageHDU(NamedTuple):
     Attributes:
         number: of the HDU; 0 is the primary one.
         name: EXTNAME, with `,EXTVER` where that is not 1; empty where there is none.
-        shape: in numpy's order (NAXISn, …, NAXIS1), leading axes of length one left out.
+        shape: in numpy's order (NAXISn, …, NAXIS1), without axes of length one before the last two,
+            which radio images have for Stokes and frequency.
         bitpix: BITPIX, or ZBITPIX of a compressed image.
         scale, zero, blank: BSCALE, BZERO and BLANK.
         offset: of the data in the (unpacked) file, in bytes.
         storage: "plain", "gzip" of the whole file, or "tiles" (`.fz`).
-        axes: how many axes there are with those of length one.
     """
 
     number: int
@@ -52,7 +52,6 @@ class ImageHDU(NamedTuple):
     blank: int | None
     offset: int
     storage: str
-    axes: int
 
     @property
     def stored(self) -> np.dtype[Any]:
@@ -166,7 +165,6 @@ def _image(found: HDU) -> ImageHDU | None:
     sides = sides_of(header, prefix)
     if len(sides) < 2 or 0 in sides:
         return None
-    leading = next((at for at, side in enumerate(sides[:-2]) if side > 1), len(sides) - 2)
     blank = header.get("BLANK", header.get("ZBLANK") if tiled else None)
     bitpix = bitpix_of(header, prefix)
     name, version = str(header.get("EXTNAME", "")).strip(), header.get("EXTVER", 1)
@@ -174,14 +172,13 @@ def _image(found: HDU) -> ImageHDU | None:
     hdu = ImageHDU(
         number=number,
         name=f"{name},{version}" if name and version != 1 else name,
-        shape=sides[leading:],
+        shape=without_ones(sides),
         bitpix=bitpix,
         scale=_number(header, "BSCALE", 1.0),
         zero=_number(header, "BZERO", 0.0),
         blank=blank if isinstance(blank, int) and bitpix > 0 else None,
         offset=offset,
         storage="tiles" if tiled else "gzip" if packed else "plain",
-        axes=len(sides),
     )
     if tiled:
         tile = math.prod(count_of(header, f"ZTILE{axis + 1}", 1) for axis in range(len(sides)))
@@ -192,6 +189,11 @@ def _image(found: HDU) -> ImageHDU | None:
                 "damaged, or made to exhaust memory"
             )
     return hdu
+
+
+def without_ones(sides: tuple[int, ...]) -> tuple[int, ...]:
+    """Without axes of length one before the last two."""
+    return (*(side for side in sides[:-2] if side > 1), *sides[-2:])
 
 
 def _number(header: fits.Header, keyword: str, default: float) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.fits_headers import unpacked
-from domainjepa.data.fits_images import ImageHDU, offset_binary
+from domainjepa.data.fits_images import ImageHDU, offset_binary, without_ones
 from domainjepa.data.recent import Recent
 from domainjepa.errors import DataError
 
@@ -111,8 +111,9 @@ def _from_tiles(path: Path, hdu: ImageHDU, index: tuple[slice | int, ...]) -> ND
         # Mapped, or every part would cost reading all tiles; unscaled, so that it may be.
         with fits.open(path, memmap=True, do_not_scale_image_data=True) as hdus:
             section = hdus[hdu.number].section
-            if tuple(section.shape[-len(hdu.shape) :]) != hdu.shape:
+            if without_ones(tuple(section.shape)) != hdu.shape:
                 raise DataError("it has changed since it was opened")
-            leading = (0,) * (hdu.axes - len(hdu.shape))
-            found: NDArray[Any] = np.asarray(section[(*leading, *index)])
+            parts = iter(index)
+            leading = [0 if side == 1 else next(parts) for side in section.shape[:-2]]
+            found: NDArray[Any] = np.asarray(section[(*leading, *parts)])
     return found

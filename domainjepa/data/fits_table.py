@@ -170,7 +170,7 @@ def table_columns(path: Path, most: int) -> dict[str, Column]:
             if code in BITPIX:
                 shape, scale, zero = stored.shape, one.bscale or 1.0, one.bzero or 0.0
                 values = ImageHDU(
-                    number, one.name, shape, BITPIX[code], scale, zero, one.null, 0, "plain", 0
+                    number, one.name, shape, BITPIX[code], scale, zero, one.null, 0, "plain"
                 )
             found[one.name] = Column(one.name, values, record, offset, header["NAXIS2"])
         if found:

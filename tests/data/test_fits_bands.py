@@ -80,10 +80,17 @@ def test_four_axes(path: Path) -> None:
         np.testing.assert_array_equal(found, image.transpose(1, 2, 0))
 
 
-def test_axes_of_length_one_do_not_count(path: Path) -> None:
+@pytest.mark.parametrize("kind", [fits.ImageHDU, fits.CompImageHDU])
+@pytest.mark.parametrize("shape", [(1, 1, 9, 12), (1, 3, 9, 12), (3, 1, 9, 12), (30, 1, 9, 12)])
+def test_axes_of_length_one_do_not_count(path: Path, kind: Any, shape: tuple[int, ...]) -> None:
     """Radio images have axes of Stokes and frequency in front."""
-    image = numbers(1, 1, 9, 12)
-    np.testing.assert_array_equal(open_source(write(path, image))[0], image[0, 0, ..., None])
+    image = numbers(*shape, dtype="i4")
+    fits.HDUList([fits.PrimaryHDU(), kind(image)]).writeto(path)
+    source = open_source(path)
+    planes = image.reshape(-1, 9, 12)
+    expected = planes[7] if len(planes) > 16 else np.moveaxis(planes, 0, -1)
+    found = source[7 if len(planes) > 16 else 0]
+    np.testing.assert_array_equal(found, expected.reshape(9, 12, -1))
 
 
 def test_a_volume_on_request(path: Path) -> None:
@@ -130,9 +137,11 @@ def test_science_goes_before_what_comes_with_it(path: Path) -> None:
 
 
 def test_versions_of_one_name(path: Path) -> None:
+    """Two chips of one camera."""
     hdus = [fits.ImageHDU(numbers(9, 8), name="SCI", ver=version) for version in (1, 2)]
     fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path)
-    assert open_source(path, images="SCI,2").shape == (9, 8, 1)
+    with pytest.raises(DataError, match=r"holds 2 images: 1 SCI .*, 2 SCI,2 "):
+        open_source(path)
     np.testing.assert_array_equal(open_source(path, images="SCI,2")[0][..., 0], hdus[1].data)
     np.testing.assert_array_equal(open_source(path, images="SCI")[0][..., 0], hdus[0].data)
 

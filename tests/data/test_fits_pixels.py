@@ -48,6 +48,7 @@ def test_values_are_astropys(tmp_path: Path, dtype: str, suffix: str) -> None:
     assert read(path).dtype == expected.dtype.newbyteorder("=")
 
 
+@pytest.mark.filterwarnings("ignore:Invalid 'BLANK' keyword")
 @pytest.mark.parametrize("stored", ["uint8", "int16", "int32", "int64", "f4", "f8"])
 @pytest.mark.parametrize(
     "cards",
@@ -113,6 +114,14 @@ def test_tiles_are_astropys(tmp_path: Path, method: str, dtype: str) -> None:
 
 
 def test_scales_and_blanks_of_tiles_are_astropys(tmp_path: Path) -> None:
+    path = tmp_path / "scaled.fits.fz"
+    packed = fits.CompImageHDU(COUNTS.astype("int16"))
+    packed.header["BSCALE"], packed.header["BZERO"] = 0.25, 3.0
+    packed.writeto(path)
+    expected = fits.getdata(path)
+    assert expected.dtype == np.float32
+    np.testing.assert_array_equal(read(path, 1), expected)
+    np.testing.assert_array_equal(expected, COUNTS * 0.25 + 3)
     path = tmp_path / "image.fits.fz"
     packed = fits.CompImageHDU(COUNTS.astype("int16"))
     packed.header["BLANK"] = int(COUNTS[0, 0])
