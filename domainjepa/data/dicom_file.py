@@ -61,7 +61,7 @@ class BoundedFile(io.BufferedReader):
         return super().read(size)
 
 
-def parse(file: BoundedFile, tags: Sequence[str | int], preamble: bool = True) -> Any:
+def parse(file: BoundedFile, tags: Sequence[str], preamble: bool = True) -> Any:
     """These elements as a pydicom data set; the file stands at its pixel data afterwards.
 
     Raises:
@@ -70,12 +70,18 @@ def parse(file: BoundedFile, tags: Sequence[str | int], preamble: bool = True) -
     library = pydicom()
     try:
         return library.dcmread(
-            file, stop_before_pixels=True, force=not preamble, specific_tags=list(tags)
+            file, stop_before_pixels=True, force=not preamble, specific_tags=_numbers(*tags)
         )
     except DataError:
         raise
     except Exception as error:  # whatever comes to hand; its words may hold values of the header
         raise DataError(f"its header is damaged ({type(error).__name__})") from error
+
+
+@lru_cache(maxsize=8)
+def _numbers(*keywords: str) -> list[int]:
+    """Looking keywords up takes as long as half a header."""
+    return [pydicom().tag.Tag(keyword) for keyword in keywords]
 
 
 def begins_like_dicom(head: bytes) -> bool:

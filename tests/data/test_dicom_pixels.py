@@ -11,7 +11,7 @@ import pydicom.data
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.pixels import apply_color_lut, apply_rescale, pixel_array
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -21,7 +21,7 @@ from pydicom.uid import (
     JPEGLosslessSV1,
 )
 
-from domainjepa.data import dicom_pixels
+from domainjepa.data import dicom_codecs
 from domainjepa.data.source import open_source
 from domainjepa.errors import DataError, MissingExtra
 from tests.data.dicom_files import dataset, save
@@ -221,6 +221,29 @@ def test_a_palette(tmp_path: Path) -> None:
     assert source[0].tolist() == [[[9, 1, 0], [8, 2, 50], [7, 3, 99], [8, 2, 50]]]
 
 
+def segmented(words: list[int]) -> Dataset:
+    made = dataset(np.array([[0, 1, 5, 9]], np.uint8), PhotometricInterpretation="PALETTE COLOR")
+    for name in ("Red", "Green", "Blue"):
+        setattr(made, f"{name}PaletteColorLookupTableDescriptor", [10, 0, 16])
+        made[f"{name}PaletteColorLookupTableDescriptor"].VR = "US"
+        table = np.array(words, "<u2").tobytes()
+        setattr(made, f"Segmented{name}PaletteColorLookupTableData", table)
+    return made
+
+
+def test_a_palette_in_segments(tmp_path: Path) -> None:
+    # Two entries as they are, then eight on a line up to 900.
+    source = open_source(save(segmented([0, 2, 50, 100, 1, 8, 900]), tmp_path / "a.dcm"))
+    assert source[0][0, :, 0].tolist() == [50, 100, 500, 900]
+
+
+@pytest.mark.parametrize("words", [[0, 1, 5] + [1, 65535, 7] * 1000, [0, 1, 5, 2, 1, 0, 0]])
+def test_a_palette_that_would_grow(tmp_path: Path, words: list[int]) -> None:
+    source = open_source(save(segmented(words), tmp_path / "a.dcm"))
+    with pytest.raises(DataError, match="palette"):
+        source[0]
+
+
 def test_colours_by_plane(tmp_path: Path) -> None:
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     made = dataset(pixels, PlanarConfiguration=1)
@@ -251,6 +274,20 @@ def test_lossless_jpeg(tmp_path: Path, dtype: str) -> None:
     np.testing.assert_array_equal(source[0][..., 0], pixels)
 
 
+def test_frames_by_an_extended_offset_table(tmp_path: Path) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    film = np.random.default_rng(0).integers(0, 255, (3, 16, 24), dtype=np.uint8)
+    made = dataset(film, NumberOfFrames=3)
+    coded = [imagecodecs.ljpeg_encode(frame) for frame in film]
+    pixels, made.ExtendedOffsetTable, made.ExtendedOffsetTableLengths = encapsulate_extended(coded)
+    made.PixelData = pixels
+    made["PixelData"].VR = "OB"
+    made["PixelData"].is_undefined_length = True
+    source = open_source(save(made, tmp_path / "a.dcm", JPEGLosslessSV1))
+    np.testing.assert_array_equal(np.stack(list(source))[..., 0], film)
+    np.testing.assert_array_equal(source.__getitems__([2, 0])[0][..., 0], film[2])
+
+
 @pytest.mark.parametrize(
     ("name", "module", "package"),
     [
@@ -274,10 +311,14 @@ def test_an_encoding_that_is_none(tmp_path: Path) -> None:
     path = save(made, tmp_path / "a.dcm", "1.2.840.10008.1.2.4.102")
     with pytest.raises(DataError, match=r"MPEG-4.*is not read.*ffmpeg"):
         open_source(path)[0]
+    path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.4", b"1.2.777.10008.1.2.4"))
+    with pytest.raises(DataError) as caught:
+        open_source(path)[0]
+    assert "777" not in str(caught.value)
 
 
 def test_every_decoder_is_one_of_those_that_survive_damage() -> None:
-    assert {decoder for _, decoder, _ in dicom_pixels.CODECS.values()} == {
+    assert {decoder for _, decoder, _ in dicom_codecs.CODECS.values()} == {
         "pydicom", "pillow", "imagecodecs", "pyjpegls", "pylibjpeg",
     }  # fmt: skip
 

@@ -8,8 +8,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from domainjepa.data.dicom import DicomLoader
 from domainjepa.data.dicom_sources import DicomVolumes
-from domainjepa.data.source import open_source
+from domainjepa.data.source import OpenOptions, open_source
 from domainjepa.errors import DataError
 from tests.data.dicom_files import OBLIQUE, dataset, save, save_series, uid, volume
 
@@ -178,6 +179,17 @@ def test_an_enhanced_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.stack(list(slices))[..., 0], expected)
     assert slices.ids is not None
     assert len(set(slices.ids)) == 4
+
+
+def test_a_table_of_volumes(tmp_path: Path) -> None:
+    for name, depth in {"a.dcm": 4, "b.dcm": 3}.items():
+        save(enhanced(volume(depth)), tmp_path / name)
+    options = OpenOptions(dimensions=3)
+    source = DicomLoader().open_files(tmp_path, ["b.dcm", "a.dcm"], options)
+    assert [len(image) for image in source] == [3, 4]
+    save(dataset(volume(1)[0]), tmp_path / "c.dcm")
+    with pytest.raises(DataError, match=r"c\.dcm is no volume"):
+        DicomLoader().open_files(tmp_path, ["a.dcm", "c.dcm"], options)
 
 
 def test_frames_of_a_film_are_samples(tmp_path: Path) -> None:
