@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -185,6 +186,13 @@ def test_own_scale_sees_past_masks() -> None:
     np.testing.assert_array_equal(own(masked)[:, ::2], 0)
     np.testing.assert_allclose(own(masked)[:, 1::2], own(scan)[:, 1::2], rtol=0.2)
     np.testing.assert_array_equal(own(np.full((8, 8, 1), np.nan)), 0)
+    # A band that is missing altogether leaves the others as they are, without a warning.
+    two = OwnScale(floor=(1e-3, 1e-3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        both = two(np.concatenate([scan, np.full_like(scan, np.nan)], axis=2))
+    np.testing.assert_array_equal(both[..., :1], own(scan))
+    np.testing.assert_array_equal(both[..., 1], 0)
 
 
 @pytest.mark.parametrize("shape", [(1024, 1024, 1), (64, 256, 256, 2), (700, 333, 3), (5, 5, 1)])

@@ -3,10 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from domainjepa.config import ViewsConfig
 from domainjepa.domains.domain import ViewSpec
 from domainjepa.domains.intensity import Windows
 from domainjepa.domains.masks import masked_view, missing_pixels
 from domainjepa.registry import DOMAINS
+from domainjepa.views import ViewMaker
 from tests.domains.seeding import seeded
 
 FLOAT32 = np.dtype(np.float32)
@@ -58,3 +60,17 @@ def test_a_mask_of_one_channel_covers_all_windows_made_of_it() -> None:
     view = masked_view(seeded(chain), shown, missing_pixels(image))
     np.testing.assert_array_equal(view[..., 0] == 0, view[..., 1] == 0)
     assert 0.3 < np.mean(view == 0) < 0.7
+
+
+def test_whole_views_of_a_masked_survey_hold_no_made_up_pixels() -> None:
+    """From stored NaN to the view: asinh, sky noise, background and all."""
+    image = np.random.default_rng(0).normal(100, 5, (48, 48, 5))
+    image[:, :24, 2] = np.nan
+    domain = DOMAINS.load("astronomy")()
+    views = ViewsConfig(global_size=32, local_size=16, num_global=8, num_local=0)
+    made = ViewMaker(domain, domain.fit_intensity([image]), views, 0)(image, epoch=0, sample=0)
+    for view in made:
+        assert np.isfinite(view).all()
+    shares = np.mean([(view == 0).mean(axis=(0, 1)) for view in made], axis=0)
+    assert 0.2 < shares[2] < 0.8
+    assert shares[[0, 1, 3, 4]].max() < 0.01
