@@ -38,8 +38,9 @@ class DataConfig(Settings):
     loader: str | None = None
     """A loader's name or `module:attribute`; sniffed from the content by default."""
     images: str | None = None
-    """Which images of a container: an HDF5, Zarr or NumPy name, a FITS HDU (name or number); of a
-    folder a pattern of file names, for FITS with an HDU at will: `*_g.fits[SCI]`."""
+    """Which images of a container: an HDF5, Zarr or NumPy name, a FITS HDU (name or number), a
+    series of a TIFF (number), a table's column of paths; of a folder a pattern of file names, for
+    FITS with an HDU at will: `*_g.fits[SCI]`."""
     labels: str | None = None
     """Name of the label data set; labels only monitor the run, they never train the encoder."""
     groups: str | None = None
@@ -53,8 +54,8 @@ class DataConfig(Settings):
     """3: samples are volumes; 2: their slices. By default 3 for `monai:` backbones, else 2."""
     axis: str | None = None
     """Along which slices follow each other: axial, coronal, sagittal, or the number of an axis.
-    By default the one along which the scanner took them. Of FITS: what the planes of a cube are,
-    bands or samples; or hdus, where each HDU is a sample."""
+    By default the one along which the scanner took them. Of FITS and TIFF: what planes and
+    pages are, bands or samples; of FITS also hdus, where each HDU is a sample."""
     neighbours: int = Field(default=0, ge=0)
     """Slices on either side that join a slice as further channels (2.5-D)."""
     tile: int | None = Field(default=None, ge=16)

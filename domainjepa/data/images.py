@@ -18,7 +18,7 @@ from domainjepa.data.listing import ends_in, list_files
 from domainjepa.data.plain import COLOUR, GREY, Kind, kind_of, plain
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, spread
 from domainjepa.data.stack import open_stack
-from domainjepa.errors import DataError, MissingExtra
+from domainjepa.errors import DataError, MissingExtra, UserError
 
 TIFF = (".tif", ".tiff", ".svs")
 SUFFIXES = (".jpg", ".jpeg", ".png", *TIFF)
@@ -120,7 +120,8 @@ def _look_at_headers(source: ImagesSource) -> None:
         except MissingExtra:
             raise
         except Exception as error:
-            raise DataError(f"sample {index}, {name}, cannot be read: {reason(error)}") from error
+            said = str(error) if isinstance(error, UserError) else reason(error)
+            raise DataError(f"sample {index}, {name}, cannot be read: {said}") from error
         if index == 0:
             source.kind, source.dtype, source.shape = Kind(dtype, shape[-1]), np.dtype(dtype), shape
         kinds[Kind(dtype, shape[-1])] += 1

@@ -119,6 +119,11 @@ class TableLoader(Loader):
             samples = catalogue.cutouts(root, files, inner)
         else:
             samples = loader.open_files(root, files, inner)
+        if len(samples) != table.rows:
+            raise DataError(
+                f"{where} has {table.rows:,} rows, and their files hold {len(samples):,} samples: a "
+                "table needs one in each file."
+            )
         # y beside x is no label.
         places = {one for one in table.names if one.lower() in PLACES} - {options.labels}
         columns = find_columns(

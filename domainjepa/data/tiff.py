@@ -53,8 +53,8 @@ class Series:
         self._series = series = _pick(file, options.images, whole)
         self._keyframe = keyframe = series.keyframe
         self.axes, self.sizes = series.axes, series.shape
-        if options.axis not in (None, "bands"):
-            raise DataError(f"data.axis={options.axis}: for TIFF it is 'bands', or left out")
+        if options.axis not in (None, "bands", "samples"):
+            raise DataError(f"data.axis={options.axis}: for TIFF it is 'bands' or 'samples'")
         if not {"Y", "X"} <= set(self.axes):
             raise DataError(f"its axes are {self.axes}, and an image has Y and X")
         if keyframe.photometric not in PHOTOMETRIC:
