@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from domainjepa.domains.domain import (
 )
 from domainjepa.domains.framing import Framing
 from domainjepa.domains.hounsfield import HUNoise, WindowJitter
-from domainjepa.domains.intensity import Intensity, Windows, named_windows
+from domainjepa.domains.intensity import Intensity, Windows
 from domainjepa.domains.sky import PSFBlur, SkyNoise
 from domainjepa.domains.stretches import fit_stretch
 from domainjepa.errors import ConfigError, DataError
@@ -30,6 +31,17 @@ WORDS = (
     "ct ", "cts ", "computed tomograph", "hounsfield", "lidc", "luna ", "deeplesion",
     "organamnist", "organcmnist", "organsmnist", "nodulemnist", "totalsegmentator", "covid ct",
 )  # fmt: skip
+WINDOWS = {
+    "brain": (40.0, 80.0),
+    "subdural": (80.0, 200.0),
+    "stroke": (40.0, 40.0),
+    "lung": (-600.0, 1500.0),
+    "mediastinum": (50.0, 350.0),
+    "bone": (400.0, 1800.0),
+    "liver": (30.0, 150.0),
+    "soft": (50.0, 400.0),
+}
+"""Level and width in Hounsfield units, as radiologists set them (radiopaedia.org, windowing)."""
 DEFAULT_WINDOWS = ("soft", "lung", "bone")
 """What lies between air and cortical bone, each at a contrast at which it can be read."""
 AIR, BONE = -800.0, 200.0
@@ -147,3 +159,25 @@ class CT(Domain):
                 ("brightness", "contrast", "colour", "background"),
             ),
         ]
+
+
+def named_windows(names: Sequence[str]) -> Windows:
+    """Windows from names of `WINDOWS` or LEVEL/WIDTH, such as `lung` and `-600/1500`.
+
+    Raises:
+        ConfigError: neither a name nor two numbers, or a width below 1.
+    """
+    pairs = []
+    for name in names:
+        numbers = re.fullmatch(r"(-?\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", name.strip())
+        pair = WINDOWS.get(name.strip().lower())
+        if numbers:
+            pair = (float(numbers[1]), float(numbers[2]))
+        if pair is None or pair[1] < 1:
+            raise ConfigError(
+                f"intensity.windows: {name!r} is no window. Choose from {', '.join(WINDOWS)}, or "
+                "write LEVEL/WIDTH in Hounsfield units, such as 40/80; a width is 1 or more."
+            )
+        pairs.append(pair)
+    levels, widths = zip(*pairs, strict=True)
+    return Windows(levels=levels, widths=widths)

@@ -10,16 +10,15 @@ How the numbers are found: `domainjepa.domains.stretches`.
 from __future__ import annotations
 
 import math
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from domainjepa.errors import ConfigError, DataError
+from domainjepa.errors import DataError
 
 Image = NDArray[Any]
 Bands = tuple[float, ...]
@@ -116,19 +115,6 @@ class Asinh(Intensity):
         )
 
 
-WINDOWS = {
-    "brain": (40.0, 80.0),
-    "subdural": (80.0, 200.0),
-    "stroke": (40.0, 40.0),
-    "lung": (-600.0, 1500.0),
-    "mediastinum": (50.0, 350.0),
-    "bone": (400.0, 1800.0),
-    "liver": (30.0, 150.0),
-    "soft": (50.0, 400.0),
-}
-"""Level and width in Hounsfield units, as radiologists set them (radiopaedia.org, windowing)."""
-
-
 class Windows(Intensity):
     """CT windows as channels: DICOM's linear VOI function (PS3.3 C.11.2.1.2.1) onto 0..1.
 
@@ -221,28 +207,6 @@ def load_intensity(data: dict[str, Any] | str) -> Intensity:
             f"the stored intensity cannot be read: {error.errors()[0]['msg']}"
         ) from None
     return intensity
-
-
-def named_windows(names: Sequence[str]) -> Windows:
-    """Windows from names of `WINDOWS` or LEVEL/WIDTH, such as `lung` and `-600/1500`.
-
-    Raises:
-        ConfigError: neither a name nor two numbers, or a width below 1.
-    """
-    pairs = []
-    for name in names:
-        numbers = re.fullmatch(r"(-?\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", name.strip())
-        pair = WINDOWS.get(name.strip().lower())
-        if numbers:
-            pair = (float(numbers[1]), float(numbers[2]))
-        if pair is None or pair[1] < 1:
-            raise ConfigError(
-                f"intensity.windows: {name!r} is no window. Choose from {', '.join(WINDOWS)}, or "
-                "write LEVEL/WIDTH in Hounsfield units, such as 40/80; a width is 1 or more."
-            )
-        pairs.append(pair)
-    levels, widths = zip(*pairs, strict=True)
-    return Windows(levels=levels, widths=widths)
 
 
 def channel_statistics(samples: Iterable[Image]) -> tuple[Bands, Bands]:
