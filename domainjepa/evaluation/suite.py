@@ -27,9 +27,10 @@ from domainjepa.evaluation.features import Encoder, Features, features_of
 from domainjepa.evaluation.finetune import fine_tune, trainable
 from domainjepa.evaluation.intervals import RESAMPLES, RESAMPLES_OF_DRAWS
 from domainjepa.evaluation.leaks import leaks
+from domainjepa.evaluation.maps import look
 from domainjepa.evaluation.probes import PROBES, answers
 from domainjepa.evaluation.protocol import Protocol, read_protocol
-from domainjepa.evaluation.report import write_report
+from domainjepa.evaluation.report import SIDE_BY_SIDE, Seen, write_report
 from domainjepa.evaluation.results import Cell, Results
 from domainjepa.evaluation.scores import Answer, resamples, score
 from domainjepa.evaluation.splits import Rows, Shots, Split, draw_shots, train_test, tuning_folds
@@ -39,6 +40,9 @@ from domainjepa.evaluation.weights import Unavailable
 SMALL = 10_000_000
 """Numbers in a feature matrix below which BLAS threads wait for each other longer than they work:
 on a machine with other work, ten times longer."""
+
+MAPPED = 6
+"""Test samples whose maps a report shows, unless rows are named."""
 
 Fit = Callable[[Rows], tuple[Answer, bool]]
 """Positions in the training rows -> answers on the test rows, and whether the solver converged."""
@@ -52,6 +56,7 @@ def evaluate(
     *,
     target: str | None = None,
     cache: Path | None = None,
+    maps: Sequence[int] = (),
     console: Console | None = None,
 ) -> Results:
     """Run protocols over encoders.
@@ -65,6 +70,7 @@ def evaluate(
         out: a folder for the report; None writes nothing.
         target: the column to tell; see `targets.target_of`. By default the source's labels.
         cache: a folder for features; `out`/features by default.
+        maps: rows whose feature and attention maps the report shows; by default six test samples.
         console: where to show progress; None shows nothing.
 
     Raises:
@@ -94,7 +100,7 @@ def evaluate(
                 encoder.adapt(source, first.train)
             features = features_of(encoder, source, rows, cache=cache, console=console)
         except Unavailable as error:
-            results.warn(f"left out: {error}")
+            results.warn(f"{encoder.name} is left out: {error}")
             continue
         ran.append(encoder)
         results.features[encoder.name] = features[np.searchsorted(rows, results.rows)]
@@ -112,8 +118,33 @@ def evaluate(
         raise UserError("no encoder could be evaluated. " + "; ".join(results.warnings))
     results.settings = _settings(ran, source, wanted, splits)
     if out is not None:
-        write_report(results, source, out)
+        write_report(results, source, out, _seen(ran, source, results, maps))
     return results
+
+
+def _seen(
+    encoders: Sequence[Encoder], source: Source, results: Results, rows: Sequence[int]
+) -> Seen | None:
+    """Maps of a few images by every encoder that has a network of images.
+
+    Raises:
+        UserError: a row that the source does not have.
+    """
+    if source.volumetric:
+        return None
+    outside = [row for row in rows if not 0 <= row < len(source)]
+    if outside:
+        raise UserError(f"no row {outside[0]} to draw maps of: rows are 0 to {len(source) - 1}.")
+    draw = np.random.default_rng(key("maps", len(source)))
+    chosen = list(rows) or np.sort(draw.permutation(results.rows)[:MAPPED]).tolist()
+    images = source.__getitems__(chosen)
+    maps = {}
+    for encoder in encoders:
+        network = trainable(encoder)
+        found = look(*network, images) if network else None
+        if found is not None:
+            maps[encoder.name] = found
+    return Seen(images, dict(list(maps.items())[:SIDE_BY_SIDE]))
 
 
 def fit_probe(

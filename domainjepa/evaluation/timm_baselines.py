@@ -129,7 +129,7 @@ class TimmEncoder:
             Unavailable: volumes, or no weights.
         """
         if source.volumetric:
-            raise Unavailable(f"{self.name} takes images; {source.public_name} holds volumes")
+            raise Unavailable(f"it takes images; {source.public_name} holds volumes")
         self._intensity = None
         if source.dtype != np.uint8 or source.channels not in (1, 3):
             draw = np.random.default_rng(key("baseline", "intensity", len(source)))

@@ -43,7 +43,7 @@ def locate(model: str, path: Path | None) -> tuple[Path, str]:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise Unavailable(f"{model}: no weights at {path.name}: {error.strerror}") from error
+        raise Unavailable(f"no weights at {path.name}: {error.strerror}") from error
     return path, f"local file, SHA-256 {digest}"
 
 
@@ -64,9 +64,9 @@ def fill(net: nn.Module, model: str, path: Path) -> None:
         _fill(net, {name: value for name, value in found.items() if isinstance(value, Tensor)})
     except (OSError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Unavailable(f"{model}: {path.name} holds no weights for it: {reason}") from error
+        raise Unavailable(f"{path.name} holds no weights for {model}: {reason}") from error
     except (KeyError, AttributeError, TypeError, EOFError) as error:
-        raise Unavailable(f"{model}: {path.name} holds no weights for it") from error
+        raise Unavailable(f"{path.name} holds no weights for {model}") from error
 
 
 def _fill(net: nn.Module, weights: dict[str, Tensor]) -> None:
@@ -89,9 +89,9 @@ def _from_hub(model: str) -> tuple[Path, str]:
 
     config = timm.get_pretrained_cfg(model)
     name = config.hf_hub_id if config else None
-    remedy = f"Give a file: {model}=FILE.safetensors, as timm:NAME=FILE or after a baseline's name"
+    remedy = "Give them as a file: NAME=FILE.safetensors"
     if not name:
-        raise Unavailable(f"{model}: the hub has no weights that are free of pickle. {remedy}")
+        raise Unavailable(f"the hub has no weights of {model} that are free of pickle. {remedy}")
     try:
         path = hf_hub_download(
             name, "model.safetensors", local_files_only=bool(_unreachable), etag_timeout=5
@@ -99,12 +99,12 @@ def _from_hub(model: str) -> tuple[Path, str]:
     except LocalEntryNotFoundError as error:
         _unreachable.append(name)
         raise Unavailable(
-            f"{model}: its weights ({name}) are not in the hub's cache, and the hub cannot be "
-            f"reached. {remedy}"
+            f"its weights ({name}) are not in the hub's cache, and the hub cannot be reached. "
+            f"{remedy}"
         ) from error
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Unavailable(f"{model}: {name} cannot be fetched: {reason}. {remedy}") from error
+        raise Unavailable(f"{name} cannot be fetched: {reason}. {remedy}") from error
     return Path(path), f"hub, {name}"
 
 
