@@ -200,6 +200,28 @@ def test_features_are_kept_by_content(tmp_path, rng):
     assert encoder.calls == 4
 
 
+def test_volumes_reach_an_encoder_with_their_spacing(rng):
+    volumes = rng.normal(size=(9, 4, 5, 6, 1)).astype(np.float32)
+    source = ArraySource(
+        name="toy", loader="memory", shape=(4, 5, 6, 1), dtype=volumes.dtype, images=volumes,
+        spacings=np.arange(27.0).reshape(9, 3), modality="CT",
+    )  # fmt: skip
+
+    class Reader:
+        name = "reader"
+
+        def transform(self, given):
+            assert (given.modality, given.volumetric) == ("CT", True)
+            parts = [given.region(row, (1, 0, 0), (2, 3, 3)).sum() for row in range(len(given))]
+            assert given[0].shape == (4, 5, 6, 1)
+            return np.stack([parts, given.spacings[:, 2]], 1)
+
+    rows = np.array([7, 2, 5])
+    found = features_of(Reader(), source, rows)
+    assert found[:, 1].tolist() == [23, 8, 17]
+    assert found[:, 0] == pytest.approx(volumes[rows, 1:2, :3, :3].sum((1, 2, 3, 4)), rel=1e-4)
+
+
 def test_damaged_caches_are_computed_anew(tmp_path, rng):
     source = make_source(rng.integers(0, 2, 30))
     encoder = Counted("x", rng.normal(size=(30, 4)))
