@@ -13,7 +13,7 @@ from domainjepa.backbones import Backbone, traits
 from domainjepa.config import PretrainConfig
 from domainjepa.data.quarantine import lenient
 from domainjepa.data.sampling import key
-from domainjepa.data.source import Source, open_configured
+from domainjepa.data.source import Source
 from domainjepa.distributed import world_size
 from domainjepa.domains.domain import Domain
 from domainjepa.domains.intensity import Intensity
@@ -34,6 +34,7 @@ from domainjepa.volume_plan import (
     LARGEST_VOLUME,
     data_note,
     fit_together,
+    open_samples,
     opened_as,
     plan_volumes,
     spacing_warnings,
@@ -103,7 +104,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         UserError: data, domain or backbone that cannot be used; says what to do.
     """
     lejepa = build_objective(config)
-    source = open_configured(config.opening())
+    source = open_samples(config)
     nominal = traits(config.backbone.name)
     fit_together(source, nominal, config)
     views, shape, largest = config.views, source.shape, 224

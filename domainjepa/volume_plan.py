@@ -9,13 +9,30 @@ import numpy as np
 from domainjepa.backbones import Traits
 from domainjepa.config import PretrainConfig, ViewsConfig
 from domainjepa.data.regions import RegionsSource, in_regions
-from domainjepa.data.source import Source
-from domainjepa.errors import ConfigError
+from domainjepa.data.source import Source, open_configured
+from domainjepa.errors import ConfigError, DataError
 from domainjepa.views import resolve_sizes
 from domainjepa.volume_views import grid_of, resolve_spacing
 
 LARGEST_VOLUME = 64
 """Voxels a side of a global view by default, at most: as many voxels as five images of 224 px."""
+
+
+def open_samples(config: PretrainConfig) -> Source:
+    """The data of a run, volumes for a network of volumes.
+
+    Raises:
+        DataError, UserError: as `open_source`.
+    """
+    try:
+        return open_configured(config.opening())
+    except DataError as error:
+        if config.data.dimensions is None and config.opening().dimensions == 3:
+            raise DataError(
+                f"{error} Volumes are looked for because {config.backbone.name} is a network of "
+                "volumes; for images choose one such as --backbone resnet18."
+            ) from error
+        raise
 
 
 def fit_together(source: Source, nominal: Traits, config: PretrainConfig) -> None:

@@ -114,9 +114,17 @@ class PooledViT(nn.Module):
     def __init__(self, network: Any, channels: int, size: int, patch: int) -> None:
         super().__init__()
         self.vit = network(channels, img_size=size, patch_size=patch, spatial_dims=3)
+        self.size = size
 
     def forward(self, volumes: Tensor) -> Tensor:
-        """(N, C, D, H, W) -> (N, 768)."""
+        """(N, C, D, H, W) -> (N, 768).
+
+        Raises:
+            ValueError: another size than that of its position embedding, which MONAI would spread
+                over a single token without a word.
+        """
+        if volumes.shape[2:] != (self.size,) * 3:
+            raise ValueError(f"it takes {self.size} voxels a side alone")
         return cast(Tensor, self.vit(volumes)[0].mean(1))
 
     def two_layers(self, volumes: Tensor) -> Tensor:

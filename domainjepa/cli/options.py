@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,8 +33,17 @@ Loader = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def opened(data: str, loader: str | None, assignments: list[str] | None) -> Source:
-    """The source of a command that takes `--set data.…` alone."""
+def opened(
+    data: str, loader: str | None, assignments: list[str] | None, encoders: Sequence[str] = ()
+) -> Source:
+    """The source of a command that takes `--set data.…` alone.
+
+    Args:
+        data: `--data`.
+        loader: `--loader`.
+        assignments: `--set`.
+        encoders: what it is opened for: volumes where one was pretrained on volumes.
+    """
     from domainjepa import config as settings
     from domainjepa.data.source import open_configured
 
@@ -40,4 +51,13 @@ def opened(data: str, loader: str | None, assignments: list[str] | None) -> Sour
         if not text.startswith("data."):
             raise UserError(f"--set {text}: this command takes data.* settings alone.")
     flags = {"data.path": data, "data.loader": loader}
-    return open_configured(settings.resolve(None, assignments or (), flags).data)
+    wanted = settings.resolve(None, assignments or (), flags).data
+    if wanted.dimensions is None and any(map(_of_volumes, encoders)):
+        wanted = wanted.model_copy(update={"dimensions": 3})
+    return open_configured(wanted)
+
+
+def _of_volumes(encoder: str) -> bool:
+    from domainjepa.artefact import load_encoder
+
+    return not encoder.startswith("timm:") and load_encoder(Path(encoder))[0].dimensions == 3

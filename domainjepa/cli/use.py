@@ -9,6 +9,7 @@ import typer
 
 from domainjepa.cli.app import app
 from domainjepa.cli.options import Data, Json, Loader, Set, opened
+from domainjepa.errors import UserError
 
 
 @app.command()
@@ -44,6 +45,9 @@ def evaluate(
     cache: Annotated[
         Path | None, typer.Option(help="Folder for features; default OUT/features.")
     ] = None,
+    maps: Annotated[
+        str, typer.Option(help="Rows, such as 3,17,42, to draw features and attention of.")
+    ] = "",
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("evaluation"),
     loader: Loader = None,
     set_: Set = None,
@@ -52,12 +56,12 @@ def evaluate(
     """Compare encoders by probes or fine-tuning; writes report.html, results.json, .csv, .tex."""
     from rich.console import Console
 
-    from domainjepa.evaluation import report, suite
+    from domainjepa.evaluation import suite, tables
     from domainjepa.evaluation.baselines import baselines, encoder
     from domainjepa.evaluation.protocol import measuring, read_protocol
 
     console = Console(stderr=json_)
-    source = opened(data, loader, set_)
+    source = opened(data, loader, set_, encoders)
     protocols = [measuring(read_protocol(name), metric) for name in protocol or ["few-shot"]]
     trained = [encoder(text) for text in encoders]
     names = ["untrained", "pixels"] if baseline is None else baseline
@@ -68,13 +72,22 @@ def evaluate(
         out,
         target=target,
         cache=cache,
+        maps=_rows(maps),
         console=console,
     )
     if json_:
         typer.echo((out / "results.json").read_text())
     else:
-        report.show(results, console)
+        tables.show(results, console)
         typer.echo(f"report: {out}/report.html")
+
+
+def _rows(text: str) -> list[int]:
+    """Row numbers with commas between them."""
+    try:
+        return [int(word) for word in text.split(",") if word.strip()]
+    except ValueError:
+        raise UserError(f"--maps {text}: write row numbers with commas, such as 3,17,42.") from None
 
 
 @app.command()
@@ -90,7 +103,7 @@ def embed(
     """Write the features of every sample, with labels, ids and split where the data has them."""
     from domainjepa.embed import embed as write
 
-    shape = write(encoder, opened(data, loader, set_), out)
+    shape = write(encoder, opened(data, loader, set_, [encoder]), out)
     typer.echo(f"{out}: features {shape[0]:,} x {shape[1]}")
 
 
