@@ -25,7 +25,7 @@ Values = NDArray[np.float64]
 SAMPLES, VIEWS = 256, 4
 NEAR = 0.02
 """Share of the other samples' views that may be nearer than the sample's own other view."""
-BETWEEN, RETRIEVAL = 0.75, 0.15
+BETWEEN, RETRIEVAL = 0.8, 0.15
 """From either on a nuisance identifies samples. On the simulated survey the astronomy domain leaves
 at most 0.40 and 0.05; without its gains, colour has 0.56 and 0.36."""
 
