@@ -12,14 +12,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from domainjepa.data.dicom_file import BoundedFile
+from domainjepa.data.dicom_file import DICOM, BoundedFile
 from domainjepa.data.dicom_header import COLOUR
 from domainjepa.errors import DataError, MissingExtra
 
 Image = NDArray[Any]
-
-DICOM = "1.2.840.10008.1.2"
-"""What the transfer syntaxes of the standard begin with."""
 
 TWELVE_BITS = f"{DICOM}.4.51"
 """JPEG Extended: of 8 bits in some files, of 12 in most."""

@@ -20,6 +20,10 @@ from typing import Any
 
 from domainjepa.errors import DataError, MissingExtra
 
+DICOM = "1.2.840.10008.1.2"
+"""What the transfer syntaxes of the standard begin with."""
+NATIVE = {(True, True): DICOM, (False, True): f"{DICOM}.1", (False, False): f"{DICOM}.2"}
+"""(implicit, little endian) -> the transfer syntax of pixels that are not compressed."""
 PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 """Float, double and integer pixel data."""
 

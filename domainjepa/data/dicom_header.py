@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from domainjepa.data.dicom_file import (
+    NATIVE,
     PIXELS,
     BoundedFile,
     bare,
@@ -215,7 +216,8 @@ def _count(found: Any, tag: str, usual: int | None = None) -> int:
 
 def _refuse_claims(found: Any, frames: int, bits: int, length: int) -> None:
     """Raises DataError where a file is too small for the number of frames that it claims."""
-    encapsulated = getattr(found.file_meta.get("TransferSyntaxUID"), "is_encapsulated", False)
+    syntax = found.file_meta.get("TransferSyntaxUID")
+    encapsulated = syntax is not None and syntax not in NATIVE.values()
     # A frame takes an item of 8 bytes at the very least; YBR_FULL_422 leaves out a third.
     least = 8 * frames if encapsulated else frames * bits // 8 * 2 // 3
     if frames > 1 and least > length:

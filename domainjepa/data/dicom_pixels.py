@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.dicom_codecs import CODECS, DICOM, decoded, own_bits
+from domainjepa.data.dicom_codecs import CODECS, decoded, own_bits
 from domainjepa.data.dicom_file import (
+    NATIVE,
     PIXELS,
     BoundedFile,
     begins_like_dicom,
@@ -28,9 +29,6 @@ from domainjepa.data.dicom_header import GREY, PALETTE, stored_range
 from domainjepa.errors import DataError, MissingExtra
 
 Image = NDArray[Any]
-
-NATIVE = {(True, True): DICOM, (False, True): f"{DICOM}.1", (False, False): f"{DICOM}.2"}
-"""(implicit, little endian) -> transfer syntax, where the file names none."""
 
 TAGS = [
     "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows",

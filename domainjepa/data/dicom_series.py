@@ -42,19 +42,19 @@ class Slice(NamedTuple):
     frame: int
 
 
-@dataclass
+@dataclass(eq=False)
 class Stack:
     """Parallel slices of one series, of one size.
 
     Attributes:
         header: of its first file.
-        plane: orientation of the slices, directions of rows and columns; () where it is not told.
+        plane: directions of rows and columns; empty where they are not told.
         slices: in their order along the normal.
         normal: of the slices, or ().
     """
 
     header: Header
-    plane: tuple[float, ...]
+    plane: Sequence[float]
     slices: list[Slice] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -131,6 +131,7 @@ AXES = {
 def stacks(headers: Sequence[Header | None]) -> list[Stack]:
     """The stacks in these files, in the order in which the files name them; None is passed over."""
     found: dict[tuple[str, int, int, int], list[Stack]] = {}
+    stack: Stack | None = None  # files of one stack usually follow each other
     for file, header in enumerate(headers):
         if header is None:
             continue
@@ -138,9 +139,10 @@ def stacks(headers: Sequence[Header | None]) -> list[Stack]:
         of_series = found.setdefault((header.series, kind.rows, kind.columns, kind.channels), [])
         for frame in range(kind.frames):
             plane = header.plane(frame)
-            stack = next((one for one in of_series if _parallel(one.plane, plane)), None)
+            if stack is None or stack not in of_series or stack.plane != plane:
+                stack = next((one for one in of_series if _parallel(one.plane, plane)), None)
             if stack is None:
-                stack = Stack(header, tuple(plane))
+                stack = Stack(header, plane)
                 of_series.append(stack)
             along = _dot(stack.normal, header.position(frame)) if plane else 0.0
             stack.slices.append(Slice(along, header.number, file, frame))
