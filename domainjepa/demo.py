@@ -12,7 +12,7 @@ from domainjepa.config import PretrainConfig
 from domainjepa.data.simulate import simulate_survey
 from domainjepa.data.source import open_source
 from domainjepa.encoder import FrozenEncoder
-from domainjepa.evaluation import report
+from domainjepa.evaluation import tables
 from domainjepa.evaluation.baselines import baselines
 from domainjepa.evaluation.protocol import read_protocol
 from domainjepa.evaluation.suite import evaluate
@@ -54,7 +54,7 @@ def run_demo(out: Path, *, steps: int | None = None, console: Console | None = N
         evidence,
         console=console,
     )
-    report.show(results, console)
+    tables.show(results, console)
     console.print(f"report with pictures: {evidence}/report.html", highlight=False)
     console.print(f"the encoder: {run}/encoder.safetensors", highlight=False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,12 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import normalize
 
 from domainjepa.data.sampling import key
-from domainjepa.data.source import Image
 from domainjepa.evaluation.features import Features
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.results import Results
 from domainjepa.evaluation.scores import IN_PERCENT, Array, confusion
 from domainjepa.evaluation.splits import Rows
 from domainjepa.evaluation.targets import OF_EACH
-from domainjepa.pictures import montage, to_rgb
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,8 +28,6 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8
 MARKERS = "osD^vPX*"
 MAPPED = 1000
 """Samples in an embedding map: more take long and only fill it."""
-NEIGHBOURS = 7
-WRONG = (213, 94, 0)
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -125,75 +121,6 @@ def embedding_map(
     _save(figure, path)
 
 
-def nearest_by_cosine(features: Features, queries: NDArray[Any]) -> Rows:
-    """(Q,) positions -> (Q, 7) positions of the nearest others, nearest first."""
-    unit = normalize(features)
-    likeness = unit[queries] @ unit.T
-    likeness[np.arange(len(queries)), queries] = -np.inf
-    return np.argsort(-likeness, axis=1, kind="stable")[:, :NEIGHBOURS]
-
-
-def neighbour_purity(features: Features, labels: Rows) -> float:
-    """Share of the 7 nearest test samples that are of a sample's own class, over all samples."""
-    parts = np.array_split(np.arange(len(labels)), max(1, len(labels) // 1000))
-    same = [labels[nearest_by_cosine(features, p)] == labels[p][:, None] for p in parts]
-    return float(np.concatenate(same).mean())
-
-
-def neighbour_montage(
-    features: Features,
-    labels: Rows,
-    classes: Sequence[str],
-    images: Callable[[Rows], Sequence[Image]],
-    path: Path,
-    *,
-    title: str = "",
-    queries: int = 8,
-    seed: int = 0,
-) -> None:
-    """Queries of every class and their nearest neighbours; those of another class are framed.
-
-    Args:
-        features: (N, D).
-        labels: (N,).
-        images: positions in `labels` -> images.
-        queries: rows at most.
-    """
-    rng = np.random.default_rng(key(seed, "queries"))
-    order = rng.permutation(len(labels))
-    classes_found = np.unique(labels)
-    of_each = max(1, queries // len(classes_found))
-    asked = np.concatenate([order[labels[order] == one][:of_each] for one in classes_found])[
-        :queries
-    ]
-    found = nearest_by_cosine(features, asked)
-    rows: list[list[Image | None]] = []
-    for query, neighbours in zip(asked, found, strict=True):
-        shown = [to_rgb(image) for image in images(np.concatenate([[query], neighbours]))]
-        frames = [None if same else WRONG for same in labels[neighbours] == labels[query]]
-        rows.append(
-            [_framed(rgb, frame) for rgb, frame in zip(shown, [None, *frames], strict=True)]
-        )
-    montage(
-        rows,
-        path,
-        row_titles=[classes[labels[query]] for query in asked],
-        column_titles=["query", *(str(n + 1) for n in range(found.shape[1]))],
-        title=title,
-        cell=72,
-    )
-
-
-def _framed(rgb: NDArray[np.uint8], colour: tuple[int, int, int] | None) -> NDArray[np.uint8]:
-    """A border outside the picture, white where there is nothing to say, so that sizes agree."""
-    width = max(1, round(0.06 * max(rgb.shape[:2])))
-    height, across = rgb.shape[:2]
-    framed = np.empty((height + 2 * width, across + 2 * width, 3), np.uint8)
-    framed[:] = (255, 255, 255) if colour is None else colour
-    framed[width:-width, width:-width] = rgb
-    return framed
-
-
 def confusion_matrix(
     labels: Rows, predictions: Rows, classes: Sequence[str], path: Path, title: str = ""
 ) -> None:
@@ -216,4 +143,20 @@ def confusion_matrix(
     axes.set_xlabel("predicted")
     axes.set_ylabel("true (test samples)")
     axes.set_title(title or "% of each true class", fontsize=11)
+    _save(figure, path)
+
+
+def predicted_against_true(
+    truth: NDArray[Any], guess: NDArray[Any], path: Path, title: str = ""
+) -> None:
+    """Numbers of the test samples as they are and as the probe tells them."""
+    figure = _figure(4.8, 4.6)
+    axes = figure.add_subplot()
+    axes.scatter(truth, guess, s=8, alpha=0.5, linewidths=0, color=COLOURS[0])
+    ends = [min(truth.min(), guess.min()), max(truth.max(), guess.max())]
+    axes.plot(ends, ends, color="#888888", linestyle=":")
+    axes.set_xlabel("true (test samples)")
+    axes.set_ylabel("predicted")
+    axes.set_title(title, fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)

@@ -1,4 +1,4 @@
-"""The report of an evaluation: a table for the terminal, JSON, CSV, LaTeX, and one HTML file.
+"""The report of an evaluation: its pictures, and one HTML file with all of it.
 
 The HTML file holds its pictures, asks nothing of the network, and reads on a phone, light or dark.
 """
@@ -6,203 +6,43 @@ The HTML file holds its pictures, asks nothing of the network, and reads on a ph
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import jinja2
 import PIL.Image
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from domainjepa.data.source import Image, Source
-from domainjepa.evaluation import figures
+from domainjepa.evaluation import figures, montages
+from domainjepa.evaluation.maps import Maps
 from domainjepa.evaluation.protocol import Protocol
-from domainjepa.evaluation.results import Cell, Results, Summary
-from domainjepa.evaluation.scores import IN_PERCENT, LOWER_IS_BETTER
-from domainjepa.evaluation.splits import Rows, Shots
-from domainjepa.evaluation.targets import OF_EACH, Kind
+from domainjepa.evaluation.results import Results
+from domainjepa.evaluation.splits import Rows
+from domainjepa.evaluation.tables import (
+    as_json,
+    difference_rows,
+    heading,
+    legend,
+    table_rows,
+    unit,
+    words,
+    write_csv,
+    write_latex,
+)
 
+PUBLISHED = {
+    "dinov2": "DINOv2: Oquab et al. 2023, arXiv:2304.07193.",
+    "dinov3": "DINOv3: Simeoni et al. 2025, arXiv:2508.10104.",
+    "ijepa": "I-JEPA: Assran et al. 2023, arXiv:2301.08243.",
+    "resnet50": "ResNet: He et al. 2016, CVPR; weights: Wightman 2019, PyTorch Image Models.",
+}
+"""A part of a baseline's name -> what to cite."""
 SIDE_BY_SIDE = 3
 """Encoders in an embedding map and with a montage: those given first."""
-
-
-class Row(TypedDict):
-    """A line of a table."""
-
-    encoder: str
-    cells: list[str]
-    best: list[bool]
-
-
-def heading(shots: Shots, kind: Kind = "classes") -> str:
-    """The head of a column."""
-    return "all labels" if shots == "all" else f"{shots} a {OF_EACH[kind]}"
-
-
-def number(value: float, metric: str, sign: str = "") -> str:
-    """A score as tables show it: in percent, or as it is."""
-    if metric in IN_PERCENT:
-        return f"{100 * value:{sign}.1f}"
-    return f"{value:{sign}.3f}" if metric == "r2" else f"{value:{sign}.3g}"
-
-
-def unit(metric: str) -> str:
-    """The metric with its unit."""
-    return f"{_words(metric)}{', %' if metric in IN_PERCENT else ''}"
-
-
-def _text(cell: Cell, metric: str, between: str) -> str:
-    values = cell.values[metric]
-    mean = number(values.mean(), metric)
-    if cell.draws > 1:
-        return f"{mean} {between} {number(values.std(ddof=1), metric)}"
-    low, high, _ = cell.interval(metric)
-    return f"{mean} [{number(low, metric)}, {number(high, metric)}]"
-
-
-def table_rows(results: Results, protocol: Protocol, metric: str, between: str = "±") -> list[Row]:
-    """Encoders by shots: mean and standard deviation, for all labels the interval."""
-    encoders = results.encoders_of(protocol)
-    rows: list[Row] = [{"encoder": encoder, "cells": [], "best": []} for encoder in encoders]
-    best = min if metric in LOWER_IS_BETTER else max
-    for shots in results.shots(protocol):
-        cells = [results.cells[protocol.name, shots, encoder] for encoder in encoders]
-        means = [cell.values[metric].mean() for cell in cells]
-        for row, cell, mean in zip(rows, cells, means, strict=True):
-            row["cells"].append(_text(cell, metric, between))
-            row["best"].append(len(means) > 1 and bool(mean == best(means)))
-    return rows
-
-
-def difference_rows(results: Results, protocol: Protocol, metric: str) -> list[Row]:
-    """The first encoder minus each other one, in points; "best" marks intervals without zero."""
-    first, *others = results.encoders_of(protocol)
-    rows: list[Row] = []
-    for other in others:
-        row: Row = {"encoder": f"{first} − {other}", "cells": [], "best": []}
-        for shots in results.shots(protocol):
-            of = results.cells
-            gap = of[protocol.name, shots, first] - of[protocol.name, shots, other]
-            low, high, _ = gap.interval(metric)
-            mean, low_high = gap.values[metric].mean(), (low, high)
-            between = ", ".join(number(one, metric, "+") for one in low_high)
-            row["cells"].append(f"{number(mean, metric, '+')} [{between}]")
-            row["best"].append(low > 0 or high < 0)
-        rows.append(row)
-    return rows
-
-
-def show(results: Results, console: Console) -> None:
-    """Print the table of every protocol, paired differences and warnings."""
-    kind = results.target.kind
-    for protocol in results.used:
-        metric = results.metrics(protocol)[0]
-        run = results.shots(protocol)
-        for title, rows in (
-            (
-                f"{protocol.name} on {results.data}: {unit(metric)}",
-                table_rows(results, protocol, metric),
-            ),
-            ("paired differences", difference_rows(results, protocol, metric)),
-        ):
-            if not rows:
-                continue
-            table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-            table.add_column("encoder")
-            for shots in run:
-                table.add_column(heading(shots, kind), justify="right")
-            for row in rows:
-                marked = zip(row["cells"], row["best"], strict=True)
-                cells = [f"[bold]{_plain(c)}[/bold]" if best else _plain(c) for c, best in marked]
-                table.add_row(_plain(row["encoder"]), *cells)
-            console.print(table)
-        console.print(f"[dim]{_legend(protocol)}[/dim]", highlight=False)
-    for text in results.warnings:
-        console.print(f"[yellow]warning[/yellow] {_plain(text)}", highlight=False)
-
-
-def _plain(text: str) -> str:
-    """Text whose square brackets rich does not take for markup."""
-    return text.replace("[", "\\[")
-
-
-def _words(metric: str) -> str:
-    return metric.replace("_", " ")
-
-
-def _legend(protocol: Protocol) -> str:
-    parts = []
-    if any(shots != "all" for shots in protocol.shots):
-        counts = sorted({protocol.draws_of(shots) for shots in protocol.shots if shots != "all"})
-        times = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
-        parts.append(f"± standard deviation over {times} draws, the same for every encoder")
-    if "all" in protocol.shots:
-        parts.append("[ ] of all labels: 95 % bootstrap over test samples")
-    parts.append("differences: paired, 95 % over draws and test samples")
-    return "; ".join(parts)
-
-
-def as_json(results: Results) -> dict[str, Any]:
-    """The contract of results.json."""
-    found: dict[str, Any] = {
-        "settings": results.settings,
-        "records": results.records,
-        "summary": results.summary,
-        "differences": results.differences,
-        "warnings": results.warnings,
-    }
-    for name in ("records", "summary", "differences"):
-        # JSON has no NaN: a score that is not defined, as AUC of a class that never occurs.
-        found[name] = [
-            {
-                k: None if isinstance(v, float) and not math.isfinite(v) else v
-                for k, v in row.items()
-            }
-            for row in found[name]
-        ]
-    return found
-
-
-def write_csv(results: Results, path: Path) -> None:
-    """The summary as a table, one line an encoder, shots and metric."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(Summary.__annotations__))
-        writer.writeheader()
-        writer.writerows(dict(row) for row in results.summary)
-
-
-_LATEX = str.maketrans({
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-})  # fmt: skip
-
-
-def write_latex(results: Results, path: Path) -> None:
-    r"""Tables for \usepackage{booktabs}; the best mean of a column is bold."""
-    lines = []
-    kind = results.target.kind
-    for protocol in results.used:
-        for metric in results.metrics(protocol):
-            run = results.shots(protocol)
-            lines += [
-                f"% {protocol.name}: {unit(metric)}. {_legend(protocol)}",
-                rf"\begin{{tabular}}{{l{'r' * len(run)}}}",
-                r"\toprule",
-                " & ".join(["encoder", *(heading(shots, kind) for shots in run)]) + r" \\",
-                r"\midrule",
-            ]
-            for row in table_rows(results, protocol, metric, between=r"$\pm$"):
-                marked = zip(row["cells"], row["best"], strict=True)
-                cells = [rf"\textbf{{{cell}}}" if best else cell for cell, best in marked]
-                lines.append(" & ".join([row["encoder"].translate(_LATEX), *cells]) + r" \\")
-            lines += [r"\bottomrule", r"\end{tabular}", ""]
-    path.write_text("\n".join(lines), encoding="utf-8")
 
 
 class Picture(TypedDict):
@@ -213,7 +53,20 @@ class Picture(TypedDict):
     webp: str
 
 
-def draw(results: Results, source: Source, folder: Path) -> list[Picture]:
+@dataclass(frozen=True)
+class Seen:
+    """Images that are looked at closely, and what encoders see in them.
+
+    Attributes:
+        images: (H, W, C) each.
+        maps: encoder -> maps of these images; those whose networks show none are left out.
+    """
+
+    images: Sequence[Image]
+    maps: Mapping[str, Maps]
+
+
+def draw(results: Results, source: Source, folder: Path, seen: Seen | None = None) -> list[Picture]:
     """Every picture of a report, as PNG files in a folder and ready for HTML."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures: list[Picture] = []
@@ -234,7 +87,7 @@ def draw(results: Results, source: Source, folder: Path) -> list[Picture]:
             figures.accuracy_against_shots(results, protocol, path)
             add(
                 path,
-                f"{protocol.name}: {_words(results.metrics(protocol)[0])} against labels",
+                f"{protocol.name}: {words(results.metrics(protocol)[0])} against labels",
                 "Bars are 95 % intervals: over draws of the labels and over test samples; for all "
                 "labels over test samples alone.",
             )
@@ -249,8 +102,8 @@ def draw(results: Results, source: Source, folder: Path) -> list[Picture]:
     )
     for number, (encoder, features) in enumerate(shown.items()):
         path = folder / f"neighbours-{number}.png"
-        purity = figures.neighbour_purity(features, results.labels)
-        figures.neighbour_montage(features, results.labels, results.classes, images, path)
+        purity = montages.neighbour_purity(features, results.labels)
+        montages.neighbour_montage(features, results.labels, results.classes, images, path)
         add(
             path,
             f"Nearest neighbours: {encoder}",
@@ -271,17 +124,74 @@ def draw(results: Results, source: Source, folder: Path) -> list[Picture]:
             f"{protocol.name}: confusion of {first}",
             f"Percent of each true class, probe with {heading(results.shots(protocol)[-1])}.",
         )
+    for protocol in results.used:
+        _draw_answers(results, protocol, source, folder, add)
+    if seen is not None and seen.maps:
+        path = folder / "maps.png"
+        montages.encoder_maps(seen.images, seen.maps, path)
+        add(
+            path,
+            "What the encoders see",
+            "Features: the first three principal components of dense features over these images, "
+            "as red, green and blue; one colour is one thing to the encoder. Attention: of the "
+            "class token to the patches in the last block; likeness: of each position to the "
+            "pooled feature. Dark is little.",
+        )
     return pictures
 
 
-def write_report(results: Results, source: Source, out: Path) -> None:
+def _draw_answers(
+    results: Results,
+    protocol: Protocol,
+    source: Source,
+    folder: Path,
+    add: Callable[[Path, str, str], None],
+) -> None:
+    """Where the probe of the first encoder is wrong, and how numbers are told."""
+    first = results.encoders_of(protocol)[0]
+    answer, truth = results.answers[protocol.name, first], results.truth[protocol.name]
+    probe = f"Probe with {heading(results.shots(protocol)[-1], results.target.kind)}."
+    if results.target.kind == "numbers":
+        path = folder / f"{protocol.name}-numbers.png"
+        figures.predicted_against_true(truth, answer.guess, path)
+        add(path, f"{protocol.name}: told and true, {first}", probe)
+    # Only the first protocol's test samples are known by their rows.
+    if results.target.kind == "classes" and protocol is results.protocols[0]:
+        path = folder / f"{protocol.name}-errors.png"
+
+        def images(positions: Rows) -> Sequence[Image]:
+            return source.__getitems__(results.rows[positions].tolist())
+
+        count = montages.worst_errors(truth, answer.chance, results.classes, images, path)
+        if count:
+            add(
+                path,
+                f"{protocol.name}: errors of {first}",
+                f"{count:,} of {len(truth):,} test samples; a row for each pair of classes, the "
+                f"surest errors first. {probe}",
+            )
+
+
+def citations(results: Results, source: Source) -> list[str]:
+    """What to cite: the method, the data set, the published encoders, the software."""
+    told = [
+        "LeJEPA: Balestriero and LeCun 2025, arXiv:2511.08544.",
+        f"domainjepa {results.settings['versions']['domainjepa']}: see its CITATION.cff.",
+    ]
+    if source.card and source.card.get("citation"):
+        told.append(f"{source.card['title']}: {source.card['citation']}")
+    names = " ".join(results.encoders).lower()
+    return told + [text for name, text in PUBLISHED.items() if name in names]
+
+
+def write_report(results: Results, source: Source, out: Path, seen: Seen | None = None) -> None:
     """Write results.json, results.csv, table.tex, report.html and pictures/ into a folder."""
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(as_json(results), indent=1, allow_nan=False)
     (out / "results.json").write_text(text + "\n", encoding="utf-8")
     write_csv(results, out / "results.csv")
     write_latex(results, out / "table.tex")
-    pictures = draw(results, source, out / "pictures")
+    pictures = draw(results, source, out / "pictures", seen)
     loader = jinja2.PackageLoader("domainjepa.evaluation", ".")
     page = jinja2.Environment(loader=loader, autoescape=True).get_template("report.html")
     html = page.render(
@@ -295,11 +205,12 @@ def write_report(results: Results, source: Source, out: Path) -> None:
                 "shots": [heading(shots, results.target.kind) for shots in results.shots(protocol)],
                 "rows": table_rows(results, protocol, metric),
                 "differences": difference_rows(results, protocol, metric),
-                "legend": _legend(protocol),
+                "legend": legend(protocol),
             }
             for protocol in results.used
             for metric in results.metrics(protocol)
         ],
+        citations=citations(results, source),
         settings=json.dumps(results.settings, indent=1),
     )
     (out / "report.html").write_text(html, encoding="utf-8")

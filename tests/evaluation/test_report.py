@@ -5,6 +5,8 @@ import io
 import json
 import math
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,7 +16,10 @@ from rich.console import Console
 from scipy.ndimage import label
 from toys import Table, make_source
 
-from domainjepa.evaluation import figures, report
+from domainjepa.data.source import open_source
+from domainjepa.encoder import FrozenEncoder
+from domainjepa.errors import UserError
+from domainjepa.evaluation import montages, tables
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.suite import evaluate
 
@@ -100,18 +105,18 @@ def test_html_is_self_contained_and_well_formed(made):
 def test_the_terminal_shows_every_number(made):
     results, _ = made
     buffer = io.StringIO()
-    report.show(results, Console(file=buffer, width=160))
+    tables.show(results, Console(file=buffer, width=160))
     shown = buffer.getvalue()
-    for row in report.table_rows(results, results.protocols[0], "accuracy"):
+    for row in tables.table_rows(results, results.protocols[0], "accuracy"):
         assert row["encoder"] in shown
         assert all(cell in shown for cell in row["cells"])
 
 
 def test_tables_mark_the_best(made):
     results, _ = made
-    good, poor = report.table_rows(results, results.protocols[0], "accuracy")
+    good, poor = tables.table_rows(results, results.protocols[0], "accuracy")
     assert (good["best"], poor["best"]) == ([True] * 3, [False] * 3)
-    (gap,) = report.difference_rows(results, results.protocols[0], "accuracy")
+    (gap,) = tables.difference_rows(results, results.protocols[0], "accuracy")
     assert gap["best"][-1]  # the interval at all labels leaves out zero
     assert gap["cells"][-1].startswith("+")
 
@@ -120,7 +125,8 @@ def test_every_picture_is_drawn(made):
     folder = made[1] / "pictures"
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        "few-shots.png", "few-confusion.png", "map.png", "neighbours-0.png", "neighbours-1.png",
+        "few-shots.png", "few-confusion.png", "few-errors.png", "map.png",
+        "neighbours-0.png", "neighbours-1.png",
     }  # fmt: skip
     for path in folder.iterdir():
         pixels = np.asarray(PIL.Image.open(path).convert("RGB"))
@@ -144,7 +150,7 @@ def test_neighbours_are_the_nearest_by_cosine():
     angles = np.deg2rad([0, 10, 25, 90, 100, 170, 200, 260, 300])
     lengths = np.array([1, 5, 0.1, 2, 1, 9, 1, 3, 1])
     features = (lengths * np.stack([np.cos(angles), np.sin(angles)])).T.astype(np.float32)
-    found = figures.nearest_by_cosine(features, np.array([0, 4]))
+    found = montages.nearest_by_cosine(features, np.array([0, 4]))
     assert found.shape == (2, 7)
     assert found[0].tolist()[:4] == [1, 2, 8, 3]
     assert found[1].tolist()[:3] == [3, 5, 2]
@@ -153,9 +159,9 @@ def test_neighbours_are_the_nearest_by_cosine():
 def test_purity_is_one_where_classes_lie_apart(rng):
     labels = np.repeat([0, 1], 20)
     apart = np.eye(2)[labels] + 0.01 * rng.normal(size=(40, 2))
-    assert figures.neighbour_purity(apart.astype(np.float32), labels) == 1.0
+    assert montages.neighbour_purity(apart.astype(np.float32), labels) == 1.0
     noise = rng.normal(size=(40, 2)).astype(np.float32)
-    assert figures.neighbour_purity(noise, labels) < 0.7
+    assert montages.neighbour_purity(noise, labels) < 0.7
 
 
 def test_only_wrong_neighbours_are_framed(tmp_path):
@@ -163,10 +169,89 @@ def test_only_wrong_neighbours_are_framed(tmp_path):
     features = np.eye(2)[[0, 0, 0, 1, 1, 1, 1, 1]].astype(np.float32)  # sample 6 lies among the 1s
     images = np.zeros((8, 20, 20, 3), np.uint8)
     path = tmp_path / "montage.png"
-    figures.neighbour_montage(
+    montages.neighbour_montage(
         features, labels, ("a", "b"), lambda at: list(images[at]), path, queries=2
     )
     pixels = np.asarray(PIL.Image.open(path).convert("RGB")).astype(int)
-    framed = np.abs(pixels - np.array(figures.WRONG)).max(axis=2) < 8
+    framed = np.abs(pixels - np.array(montages.WRONG)).max(axis=2) < 8
     # Query and 7 neighbours are all 8 samples: 4 wrong in each of the two rows.
     assert label(framed, structure=np.ones((3, 3)))[1] == 8
+
+
+def test_errors_are_sorted_by_pair_and_by_how_sure_they_are(tmp_path):
+    truth = np.array([0, 0, 0, 1, 1])
+    chance = np.array([[0.4, 0.6], [0.1, 0.9], [0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
+    asked = []
+
+    def images(at):
+        asked.append(at.tolist())
+        return [np.zeros((20, 20, 3), np.uint8)] * len(at)
+
+    path = tmp_path / "errors.png"
+    assert montages.worst_errors(truth, chance, ("a", "b"), images, path) == 3
+    assert asked == [[1, 0], [3]]
+    assert path.exists()
+    right = np.eye(2)[truth]
+    assert montages.worst_errors(truth, right, ("a", "b"), images, tmp_path / "none.png") == 0
+    assert not (tmp_path / "none.png").exists()
+
+
+@pytest.fixture(scope="module")
+def looked_at(tmp_path_factory, run, blobs):
+    """A report of real encoders, with maps."""
+    encoder = FrozenEncoder(run)
+    protocol = Protocol(name="few", probe="linear", shots=("all",))
+    out = tmp_path_factory.mktemp("looked")
+    evaluate([encoder, encoder.untrained()], open_source(blobs), [protocol], out, maps=[3, 5])
+    return out
+
+
+def test_maps_of_chosen_rows_are_drawn(looked_at, run, blobs):
+    pixels = np.asarray(PIL.Image.open(looked_at / "pictures" / "maps.png").convert("RGB"))
+    assert pixels.shape[1] > 5 * 112  # the image, and two maps of each of two encoders
+    assert 2 * 112 < pixels.shape[0] < 4 * 112  # two rows
+    assert "What the encoders see" in (looked_at / "report.html").read_text()
+    protocol = Protocol(name="few", probe="linear", shots=("all",))
+    with pytest.raises(UserError, match="no row 900"):
+        evaluate([FrozenEncoder(run)], open_source(blobs), [protocol], looked_at, maps=[900])
+
+
+def test_the_report_says_what_to_cite(looked_at):
+    html = (looked_at / "report.html").read_text()
+    assert "arXiv:2511.08544" in html
+    assert "CITATION.cff" in html
+    assert "Oquab" not in html
+
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
+    None,
+)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_browser_shows_the_report_without_a_complaint(looked_at, tmp_path, width):
+    page = (looked_at / "report.html").as_uri()
+    shot = tmp_path / "page.png"
+    done = subprocess.run(
+        [
+            *(
+                str(BROWSER),
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--enable-logging=stderr",
+            ),
+            *(f"--user-data-dir={tmp_path / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND"),
+            *(f"--window-size={width},3000", f"--screenshot={shot}", page),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "CONSOLE" not in done.stderr
+    pixels = np.asarray(PIL.Image.open(shot).convert("RGB"))
+    assert pixels.shape[1] == width
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
