@@ -121,8 +121,8 @@ class TableLoader(Loader):
             samples = loader.open_files(root, files, inner)
         if len(samples) != table.rows:
             raise DataError(
-                f"{where} has {table.rows:,} rows, and their files hold {len(samples):,} samples: a "
-                "table needs one in each file."
+                f"{where} has {table.rows:,} rows, and their files hold {len(samples):,} samples: "
+                "each file of a table is one sample."
             )
         # y beside x is no label.
         places = {one for one in table.names if one.lower() in PLACES} - {options.labels}

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from domainjepa.data.images import ImagesLoader
 from domainjepa.data.source import open_source
 from domainjepa.errors import DataError
 from tests.data.fuzz import FUZZ
@@ -143,6 +144,37 @@ def test_mixed_formats_are_refused_with_the_choices(tmp_path: Path, pictures: li
         DataError, match=r"several formats: row 0 is a folder of JPEG.*row 4 is Num"
     ):
         open_source(table(tmp_path / "t.csv", path=[*pictures, "a.npy"]))
+
+
+def test_volumes_of_a_table_become_slices_with_its_labels(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    volumes = np.random.default_rng(0).integers(1, 99, (2, 12, 14, 5), dtype=np.int16)
+    names = [f"{number}.nii" for number in range(2)]
+    for name, volume in zip(names, volumes, strict=True):
+        nibabel.save(nibabel.Nifti1Image(volume, np.diag([1, 1, 3, 1])), tmp_path / name)
+    path = table(tmp_path / "t.csv", path=names, label=["ill", "well"], patient=["b", "a"])
+    source = open_source(path)
+    assert (len(source), source.shape, source.classes) == (10, (14, 12, 1), ("ill", "well"))
+    assert source.labels is not None
+    assert source.labels.tolist() == [0] * 5 + [1] * 5
+    assert source.groups is not None
+    assert source.groups.tolist() == [1] * 5 + [0] * 5
+    whole = open_source(path, dimensions=3)
+    assert (len(whole), whole.shape) == (2, (5, 14, 12, 1))
+    np.testing.assert_array_equal(np.sort(whole[1], axis=None), np.sort(volumes[1], axis=None))
+
+
+def test_a_format_of_several_samples_a_file_is_refused(
+    tmp_path: Path, pictures: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ImagesLoader.open_files
+    monkeypatch.setattr(
+        ImagesLoader,
+        "open_files",
+        lambda self, root, files, options: whole(self, root, [*files, files[0]], options),
+    )
+    with pytest.raises(DataError, match=r"4 rows, and their files hold 5 samples"):
+        open_source(table(tmp_path / "t.csv", path=pictures))
 
 
 def test_no_rows_and_tables_of_tables(tmp_path: Path) -> None:
