@@ -73,3 +73,11 @@ def test_standardise_gives_zero_mean_and_unit_deviation(dtype: torch.dtype) -> N
     torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(out.std((0, 2, 3), correction=0), torch.ones(2), atol=1e-5, rtol=0)
     assert Standardise(mean, std)(given).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_standardise_takes_volumes() -> None:
+    volumes = torch.randn(6, 2, 4, 5, 3) * 3 + 1
+    mean, std = volumes.mean((0, 2, 3, 4)).tolist(), volumes.std((0, 2, 3, 4)).tolist()
+    out = Standardise(mean, std, 3)(volumes)
+    torch.testing.assert_close(out.mean((0, 2, 3, 4)), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.std((0, 2, 3, 4)), torch.ones(2), atol=1e-5, rtol=0)

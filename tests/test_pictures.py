@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from domainjepa.errors import UserError
-from domainjepa.pictures import MISSING, montage, to_rgb
+from domainjepa.pictures import MISSING, montage, planes, to_rgb
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -137,3 +137,22 @@ def test_what_cannot_be_drawn_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         montage([[plain(RED)]], tmp_path / "file" / "m.png")
+
+
+def test_planes_are_those_through_the_middle_in_true_proportions() -> None:
+    volume = np.arange(4 * 6 * 8, dtype=np.int16).reshape(4, 6, 8, 1)
+    sheet = planes(volume, (2.0, 1.0, 1.0))
+    assert sheet.shape == (6 + 8, 8 + 8, 1)
+    assert sheet.dtype == np.int16
+    np.testing.assert_array_equal(sheet[:6, :8], volume[2])
+    np.testing.assert_array_equal(sheet[6:, :8], volume[:, 3].repeat(2, axis=0))
+    np.testing.assert_array_equal(sheet[:6, 8:], volume[:, :, 4].repeat(2, axis=0).swapaxes(0, 1))
+    assert (sheet[6:, 8:] == volume[2].min()).all()
+
+
+def test_planes_of_any_spacing_stay_within_the_volume() -> None:
+    volume = np.full((3, 5, 7, 2), np.nan, np.float32)
+    volume[1, 2, 3] = (1.0, 2.0)
+    sheet = planes(volume, (1.7, 0.9, 1.3))
+    assert sheet.shape == (5 + 6, 10 + 6, 2)
+    np.testing.assert_array_equal(sheet[-1, -1], (1.0, 2.0))
