@@ -98,12 +98,15 @@ def _look(root: Path, files: list[str]) -> Found:
     """
     pydicom()
     told = facts(root, files, "dicom 2", read_header)
-    damaged = [fact for fact in told if isinstance(fact, DataError)]
+    damaged = [
+        (name, fact) for name, fact in zip(files, told, strict=True) if isinstance(fact, DataError)
+    ]
     if damaged:
-        said = f"{str(damaged[0]).rstrip('.')}."
+        name, error = damaged[0]
+        said = leaf(name) + str(error).removeprefix(name).rstrip(".")
         if len(files) > 1:
-            said += f" Files like it: {len(damaged):,} of {len(files):,}; mend or move them."
-        raise DataError(said) from damaged[0]
+            said += f". Files like it: {len(damaged):,} of {len(files):,}; mend or move them"
+        raise DataError(f"{said}.") from error
     headers = [Header.unpacked(fact) if isinstance(fact, str) and fact else None for fact in told]
     found = Found(root, files, headers)
     strange, empty = told.count(None), told.count("")

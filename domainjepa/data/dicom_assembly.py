@@ -106,7 +106,7 @@ def make_slices(found: Found, where: NDArray[np.int32], options: OpenOptions) ->
     if all(header.kind.spacing for header in kept):
         source.spacings = each(lambda header: header.kind.spacing)
     source.decisions += [
-        f"images: {_many(len(where), 'slice')} in {_many(len(kept), 'file')}, "
+        f"images: {len(where):,} in {_many(len(kept), 'file')}, "
         f"{len({header.series for header in kept}):,} series of "
         f"{_many(len(patients), 'patient')}, {_told(modalities)}",
         f"values: {dtype}, {_rescaled(kept)}",
@@ -229,10 +229,12 @@ def _rescaled(headers: Iterable[Header]) -> str:
     tables = sum(not header.kind.scales for header in grey)
     scaled = sum(header.kind.scales not in ([], [[1.0, 0.0]]) for header in grey)
     inverted = sum(header.kind.photometric == "MONOCHROME1" for header in grey)
-    units = "Hounsfield units" if {header.kind.modality for header in grey} == {"CT"} else "slope"
-    parts = [f"rescaled to {units} in {scaled:,} files" if scaled else ""]
+    units = {"CT": "to Hounsfield units", "RTDOSE": "to gray"}
+    modalities = {header.kind.modality for header in grey}
+    how = units.get(modalities.pop(), "") if len(modalities) == 1 else ""
+    parts = [f"rescaled {how or 'by slope and intercept'} in {scaled:,} files" if scaled else ""]
     parts += [f"by a modality table in {tables:,} files" if tables else ""]
-    parts += ["as stored, no rescale is told" if not scaled + tables else ""]
+    parts += ["as stored: no rescale that changes them" if not scaled + tables else ""]
     parts += [f"MONOCHROME1 inverted in {inverted:,} files" if inverted else ""]
     parts += ["display windows (VOI) not applied"]
     return "; ".join(filter(None, parts))

@@ -12,6 +12,7 @@ import importlib
 import io
 import logging
 import os
+import struct
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
@@ -103,10 +104,10 @@ def pixel_tag(file: BoundedFile, found: Any) -> int:
     place = file.tell()
     four = file.read(4)
     file.seek(place)
-    order = "little" if found.original_encoding[1] is not False else "big"
     if len(four) < 4:
         return 0
-    return int.from_bytes(four[:2], order) << 16 | int.from_bytes(four[2:], order)  # type: ignore[arg-type]
+    group, element = struct.unpack("<HH" if found.original_encoding[1] else ">HH", four)
+    return int(group << 16 | element)
 
 
 def hidden(what: str, value: str) -> str:

@@ -26,6 +26,17 @@ SHIFTED = 0.05
 SAME_PLACE = 1e-3
 
 
+AXES = {
+    "S": "axial",
+    "I": "axial",
+    "A": "coronal",
+    "P": "coronal",
+    "L": "sagittal",
+    "R": "sagittal",
+}
+"""Direction in the patient -> the slices that follow each other in it."""
+
+
 class Slice(NamedTuple):
     """One slice, ordered by where it lies; by InstanceNumber where no position is told.
 
@@ -44,7 +55,7 @@ class Slice(NamedTuple):
 
 @dataclass(eq=False)
 class Stack:
-    """Parallel slices of one series, of one size.
+    """Parallel slices of one series, of one size and spacing.
 
     Attributes:
         header: of its first file.
@@ -121,22 +132,16 @@ class Stack:
         return letters[0], letters[1], letters[2]
 
 
-AXES = {
-    **dict.fromkeys("SI", "axial"), **dict.fromkeys("AP", "coronal"),
-    **dict.fromkeys("LR", "sagittal"),
-}  # fmt: skip
-"""Direction -> the slices that follow each other in it."""
-
-
 def stacks(headers: Sequence[Header | None]) -> list[Stack]:
     """The stacks in these files, in the order in which the files name them; None is passed over."""
-    found: dict[tuple[str, int, int, int], list[Stack]] = {}
+    found: dict[tuple[object, ...], list[Stack]] = {}
     stack: Stack | None = None  # files of one stack usually follow each other
     for file, header in enumerate(headers):
         if header is None:
             continue
         kind = header.kind
-        of_series = found.setdefault((header.series, kind.rows, kind.columns, kind.channels), [])
+        alike = (header.series, kind.rows, kind.columns, kind.channels, *kind.spacing)
+        of_series = found.setdefault(alike, [])
         for frame in range(kind.frames):
             plane = header.plane(frame)
             if stack is None or stack not in of_series or stack.plane != plane:

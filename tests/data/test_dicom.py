@@ -305,6 +305,13 @@ def test_an_unreadable_sample_is_named_with_its_number(tmp_path: Path) -> None:
         source.__getitems__([0, 1])
 
 
+def test_a_damaged_file_in_a_folder_is_named_without_its_folder(tmp_path: Path) -> None:
+    save(dataset(PIXELS), tmp_path / "DOE_JANE" / "a.dcm")
+    cut_header(tmp_path / "DOE_JANE" / "b.dcm")
+    with pytest.raises(DataError, match=r"^b\.dcm cannot be read: .*1 of 2; mend or move"):
+        open_source(tmp_path)
+
+
 def test_a_volume_is_capped(tmp_path: Path) -> None:
     save_series(tmp_path, volume())
     with pytest.raises(DataError, match=r"5 x 6 x 4 takes 240 bytes.*max_sample_bytes=240"):
