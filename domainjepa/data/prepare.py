@@ -117,7 +117,7 @@ def _about(source: Source) -> dict[str, Any]:
     """Where the data came from: no path, no file name, no identifier."""
     return {
         "format": prepared.FORMAT,
-        "loader": source.loader,
+        "loader": source.origin or source.loader,
         "card": (source.card or {}).get("name"),
         "fingerprint": source.fingerprint(),
         "modality": source.modality,
@@ -154,7 +154,7 @@ def _columns(source: Source, frame: Frame | None) -> dict[str, NDArray[Any]]:
 
 
 def _medical(source: Source) -> bool:
-    return source.loader in MEDICAL or source.modality is not None
+    return (source.origin or source.loader) in MEDICAL or source.modality is not None
 
 
 def _check_space(folder: Path, needed: int) -> None:

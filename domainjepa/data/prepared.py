@@ -93,12 +93,13 @@ def restored(
 
 
 def described(told: Mapping[str, Any], spacings: NDArray[Any] | None) -> dict[str, Any]:
-    """The fields of a `Source` that only a prepared file has: spacings, modality, card."""
+    """The fields of a `Source` that only a prepared file has: spacings, modality, origin, card."""
     fields: dict[str, Any] = {}
     if spacings is not None and spacings.ndim == 2:
         fields["spacings"] = spacings.astype(np.float64)
-    if isinstance(told.get("modality"), str):
-        fields["modality"] = told["modality"]
+    for name, key in (("modality", "modality"), ("origin", "loader")):
+        if isinstance(told.get(key), str):
+            fields[name] = told[key]
     if told.get("card") in catalog.names("datasets"):  # a file may name a card, not bring its own
         card = cards.load(catalog.find("datasets", told["card"]))
         fields["card"] = card.model_dump(mode="json", exclude_none=True)

@@ -69,6 +69,7 @@ class Source(ABC):
         spacings: (N, 2) or (N, 3) millimetres from one pixel to the next along H, W or D, H, W; or
             None where the format does not tell.
         modality: what made the images, such as CT, MR or US, where the format tells; or None.
+        origin: the loader of what a file was prepared from, or None.
         card: the dataset card (plain data) that matched, or None.
         keys: names of everything in the container that `column` can read.
         decisions: one readable line each: what was found and what was decided.
@@ -86,6 +87,7 @@ class Source(ABC):
     split: NDArray[np.str_] | None = None
     spacings: NDArray[np.float64] | None = None
     modality: str | None = None
+    origin: str | None = None
     card: dict[str, Any] | None = None
     keys: tuple[str, ...] = ()
     decisions: list[str] = field(default_factory=list)

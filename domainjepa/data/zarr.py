@@ -9,7 +9,7 @@ import fnmatch
 import os
 import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -112,16 +112,17 @@ def _open_folder(folder: Path, options: OpenOptions) -> Source:
     parts: list[Part] = []
     names: list[str] = []
     groups: list[int] = []
-    looked = facts(folder, found.files, f"zarr 1 {asked}", look)
+    looked = facts(folder, found.files, f"zarr 2 {asked}", look)
     for number, (file, fact) in enumerate(zip(found.files, looked, strict=True)):
         if isinstance(fact, DataError):
             raise fact
         store = file.rpartition("/")[0]
         for plain in fact:
-            tuples = {
-                name: tuple(plain[name]) for name in ("shape", "chunks", "spacing") if plain[name]
+            # JSON has lists where a part has tuples.
+            told = {
+                name: tuple(one) if isinstance(one, list) else one for name, one in plain.items()
             }
-            part = replace(Part(**(plain | tuples)), store=store)
+            part = Part(**told | {"store": store})
             parts.append(part)
             names += [store] * part.side("t")
             groups += [number] * part.side("t")
@@ -187,6 +188,9 @@ def _source(
     if all(part.spacing and len(part.spacing) >= len(letters) - 1 for part in parts):
         lengths = [(part.spacing or ())[1 - len(letters) :] for part in parts]
         source.spacings = np.repeat(lengths, [part.side("t") for part in parts], axis=0)
+    rendered = source.dtype == np.uint8 and source.channels == 3
+    if all(part.ome for part in parts) and not rendered:  # coloured tissue says nothing of itself
+        source.modality = "GM"  # general microscopy (DICOM PS3.3 C.7.3.1.1.1)
     missing = sum(part.missing for part in parts)
     if missing:
         source.warnings.append(

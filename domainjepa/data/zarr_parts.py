@@ -127,7 +127,8 @@ def ome_parts(
                 )
             if options.dimensions == 3 and "z" not in level.axes:
                 raise DataError(f"{where} has no z axis: --set data.dimensions=2 reads its images.")
-            parts.append(_part(array, level.axes, level.spacing, place, where, options))
+            part = _part(array, level.axes, level.spacing, place, where, options)
+            parts.append(replace(part, ome=True))
             groups.append(number)
     return parts, groups
 

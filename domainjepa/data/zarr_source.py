@@ -39,6 +39,7 @@ class Part:
         axes: one letter for each axis: t, c, z, y, x.
         chunks: what is read at once, along the same axes.
         spacing: millimetres along z, y, x (those that are there), or None.
+        ome: whether OME metadata describe it.
         missing: files of chunks that are not there; zarr reads them as the fill value.
     """
 
@@ -49,6 +50,7 @@ class Part:
     chunks: tuple[int, ...]
     dtype: str
     spacing: tuple[float, ...] | None = None
+    ome: bool = False
     missing: int = 0
 
     def side(self, letter: str) -> int:

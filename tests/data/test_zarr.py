@@ -301,7 +301,7 @@ def test_a_folder_of_stores(tmp_path: Path) -> None:
         ome(folder / f"image{number}.zarr", image[:, : 24 - number], "cyx")
     source = open_source(tmp_path / "set")
     assert source.classes == ("cells", "nuclei")
-    assert source.shape == (24, 16, 2)
+    assert (source.shape, source.modality) == ((24, 16, 2), "GM")
     assert source[3].shape == (21, 16, 2)
     np.testing.assert_array_equal(source[1], np.moveaxis(values[1, :, :23], 0, -1))
     write(tmp_path / "set" / "cells" / "other.zarr", np.ones((24, 16), "u2"), chunks=(24, 16))
