@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import random
@@ -124,13 +125,52 @@ class ViewMaker:
         return made
 
 
+class OneStream(random.Random):
+    """Python's and numpy's random numbers from one generator, which a key sets anew.
+
+    A state that is written into a generator takes a tenth of the time of a new generator and of
+    Python's own seeding together, which is a third of a small view.
+    """
+
+    def __init__(self) -> None:
+        self.generator = np.random.Generator(np.random.PCG64(0))
+        super().__init__()
+
+    def start(self, draw_key: int) -> None:
+        """From here on, the numbers are those of this key."""
+        words = hashlib.blake2b(draw_key.to_bytes(8, "little"), digest_size=32).digest()
+        state = {
+            "state": int.from_bytes(words[:16], "little"),
+            "inc": int.from_bytes(words[16:], "little") | 1,  # PCG64 wants it odd
+        }
+        self.generator.bit_generator.state = {
+            "bit_generator": "PCG64",
+            "state": state,
+            "has_uint32": 0,
+            "uinteger": 0,
+        }
+
+    def random(self) -> float:
+        return self.generator.random()
+
+    def getrandbits(self, k: int, /) -> int:
+        return int.from_bytes(self.generator.bytes(-(-k // 8)), "little") >> -k % 8
+
+    def __reduce__(self) -> tuple[type[OneStream], tuple[()]]:
+        return OneStream, ()  # its state is written before each use
+
+
 def seed_randomness(chain: A.Compose | A.BasicTransform, draw_key: int) -> None:
     """Make the next call a pure function of the key.
 
     One stream runs through the whole chain. `set_random_seed` would start every transform on the
     same numbers, and "noise" would be drawn exactly when "blur" is.
     """
-    chain.set_random_state(np.random.default_rng(draw_key), random.Random(draw_key))
+    stream = chain.py_random
+    if not isinstance(stream, OneStream):
+        stream = OneStream()
+        chain.set_random_state(stream.generator, stream)
+    stream.start(draw_key)
 
 
 class ViewDataset(Dataset[dict[str, torch.Tensor]]):

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import albumentations as A
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare, kstest
 from torch.utils.data import DataLoader
 
 from domainjepa.config import ViewsConfig
@@ -20,6 +22,7 @@ from domainjepa.domains.natural import Natural
 from domainjepa.domains.proposal import propose_domain
 from domainjepa.errors import ConfigError
 from domainjepa.views import (
+    OneStream,
     ViewDataset,
     ViewMaker,
     draw_views,
@@ -230,3 +233,45 @@ def test_views_are_drawn(floats: bool, tmp_path: Any) -> None:
         source.images = [image.astype(np.float32) / 255 for image in source.images]
     draw_views(source, [0, 5], maker(), tmp_path / "views.png")
     assert (tmp_path / "views.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_key_sets_python_and_numpy_alike() -> None:
+    stream = OneStream()
+
+    def drawn() -> list[object]:
+        numbers: list[object] = [stream.random(), stream.generator.normal(), stream.randint(0, 9)]
+        return [*numbers, stream.choice("abc"), stream.getrandbits(70), stream.uniform(2, 3)]
+
+    stream.start(5)
+    first = drawn()
+    assert drawn() != first
+    stream.start(5)
+    assert drawn() == first
+    stream.start(6)
+    assert drawn() != first
+
+
+def test_the_stream_is_uniform_and_keys_are_independent() -> None:
+    stream = OneStream()
+    numbers = np.empty((2000, 2))
+    bits = np.empty(2000, int)
+    for key_ in range(2000):
+        stream.start(key_)
+        numbers[key_] = stream.random(), stream.random()
+        bits[key_] = stream.getrandbits(3)
+    assert kstest(numbers[:, 0], "uniform").pvalue > 1e-3
+    assert kstest(numbers[:, 1], "uniform").pvalue > 1e-3
+    assert abs(np.corrcoef(numbers[:-1, 0], numbers[1:, 0])[0, 1]) < 0.08
+    assert abs(np.corrcoef(numbers.T)[0, 1]) < 0.08
+    assert chisquare(np.bincount(bits, minlength=8)).pvalue > 1e-3
+
+
+def test_a_chain_that_was_copied_keeps_its_views() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    chain = A.Compose([A.RandomResizedCrop((16, 16)), A.ColorJitter(p=0.5), A.GaussNoise(p=0.5)])
+    seed_randomness(chain, 11)
+    expected = chain(image=image)["image"]
+    copy = pickle.loads(pickle.dumps(chain))  # noqa: S301
+    for one in (copy, chain):
+        seed_randomness(one, 11)
+        np.testing.assert_array_equal(one(image=image)["image"], expected)
