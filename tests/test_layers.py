@@ -32,6 +32,7 @@ LAYERS = [
         "volume_views",
         "resampling",
         "windows",
+        "samples",
         "artefact",
         "encoder",
     },

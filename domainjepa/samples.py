@@ -1,0 +1,82 @@
+"""What a user hands over, as arrays that an encoder takes: checked, in its dtype, at its size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from domainjepa.errors import DataError
+
+
+def framed(image: NDArray[Any], size: int) -> NDArray[Any]:
+    """The centre square of an image at `size` px a side: (H, W, C) -> (size, size, C)."""
+    height, width, channels = image.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = np.ascontiguousarray(image[top : top + side, left : left + side])
+    if side == size:
+        return square
+    # Averaging over area when shrinking: anything else aliases.
+    how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    # OpenCV resizes at most 4 channels at a time.
+    parts = [
+        cv2.resize(square[..., first : first + 4], (size, size), interpolation=how)
+        for first in range(0, channels, 4)
+    ]
+    return np.concatenate([part.reshape(size, size, -1) for part in parts], axis=2)
+
+
+def as_images(images: ArrayLike, channels: int, dimensions: int = 2) -> Sequence[NDArray[Any]]:
+    """Images as (H, W, C) arrays, volumes as (D, H, W, C).
+
+    Raises:
+        DataError: not images, or not of this number of channels.
+    """
+    try:
+        array = np.asarray(images)
+        found = list(array) if array.dtype != object else [np.asarray(image) for image in images]  # type: ignore[union-attr]
+    except ValueError:
+        found = [np.asarray(image) for image in images]  # type: ignore[union-attr]
+    if not found:
+        raise DataError("no images: 0 samples, where at least 1 is required")
+    found = [image[..., None] if image.ndim == dimensions else image for image in found]
+    kind, sides = ("images", "H, W") if dimensions == 2 else ("volumes", "D, H, W")
+    for image in found:
+        if image.ndim != dimensions + 1 or image.dtype.kind not in "uif":
+            raise DataError(
+                f"{kind} are (N, {sides}) or (N, {sides}, C) numbers; found samples of shape "
+                f"{image.shape} and dtype {image.dtype}"
+            )
+        if image.shape[-1] != channels:
+            raise DataError(
+                f"the encoder takes {channels} channels; found samples of shape {image.shape}"
+                + (
+                    ". One image alone needs a first axis: image[None]."
+                    if image.shape[1] == channels
+                    else ""
+                )
+            )
+    return found
+
+
+def as_stored(image: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The image in the dtype that the encoder was pretrained on, where that loses nothing.
+
+    Raises:
+        DataError: other values than that dtype can hold: they were scaled or standardised before.
+    """
+    if image.dtype == dtype or (image.dtype.kind == dtype.kind == "f"):
+        return image.astype(dtype, copy=False)
+    with np.errstate(invalid="ignore"):
+        cast_image = image.astype(dtype)
+    if not np.array_equal(cast_image, image):
+        raise DataError(
+            f"the encoder was pretrained on {dtype} images; these are {image.dtype} with values "
+            f"from {image.min():g} to {image.max():g}. Give the images as they are stored: the "
+            "encoder scales them itself."
+        )
+    return cast_image
