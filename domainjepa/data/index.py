@@ -52,7 +52,7 @@ def facts(
     Returns:
         In the order of the files; a DataError stands where a file cannot be read.
     """
-    names = [_hidden(root, file) for file in files]
+    names = [_hidden(f"{root}{os.sep}", file) for file in files]
     place = cache_folder() / "index" / f"{_digest(f'{kind} {root}')}.json"
     known = _load(place) if len(files) >= MANY else {}
     missing = [number for number, name in enumerate(names) if name not in known]
@@ -86,8 +86,8 @@ def facts(
     return [failed.get(number) or known[name] for number, name in enumerate(names)]
 
 
-def _hidden(root: Path, file: str) -> str:
-    status = os.stat(os.path.join(root, file))  # noqa: PTH116, PTH118  (a third of the time)
+def _hidden(root: str, file: str) -> str:
+    status = os.stat(root + file)  # noqa: PTH116  (a fifth of the time)
     return _digest(f"{file} {status.st_size} {status.st_mtime_ns}")
 
 
