@@ -35,8 +35,12 @@ class Journal:
         except OSError as error:
             raise UserError("another process is writing this file: let it finish.") from error
         self._file.seek(0)
-        lines = self._file.read().split("\n")[:-1]  # a line that was cut off does not count
-        self.done = int(lines[-1]) if lines[:1] == [identity] and len(lines) > 1 else 0
+        text = self._file.read()
+        whole = text[: text.rfind("\n") + 1]  # a line that was cut off does not count
+        self._file.truncate(len(whole.encode()))
+        same, *numbers = whole.split("\n")[:-1] or [""]
+        last = numbers[-1] if numbers and same == identity else ""
+        self.done = int(last) if last.isdecimal() else 0
         if not self.done:
             self._file.truncate(0)
             self._write(identity)

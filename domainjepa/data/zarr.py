@@ -118,11 +118,10 @@ def _open_folder(folder: Path, options: OpenOptions) -> Source:
             raise fact
         store = file.rpartition("/")[0]
         for plain in fact:
-            # JSON has lists where a part has tuples.
-            told = {
-                name: tuple(one) if isinstance(one, list) else one for name, one in plain.items()
-            }
-            part = Part(**told | {"store": store})
+            told: dict[str, Any] = {"store": store}
+            for name, value in plain.items():  # JSON has lists where a part has tuples
+                told.setdefault(name, tuple(value) if isinstance(value, list) else value)
+            part = Part(**told)
             parts.append(part)
             names += [store] * part.side("t")
             groups += [number] * part.side("t")
