@@ -35,7 +35,10 @@ class ImagesSource(FilesSource):
     options: OpenOptions = field(repr=False)
 
     def read(self, path: Path) -> Image:
-        return _decode(path, self.kind, self.options)
+        image = _decode(path, self.kind, self.options)
+        if image.ndim != len(self.shape):
+            raise DataError("it is an image, and the first file a volume, or the other way round")
+        return image
 
     def sides(self, index: int) -> tuple[int, ...]:
         try:
@@ -89,7 +92,9 @@ class ImagesLoader(Loader):
                 f"{path.name} is one image; give the folder of the images, or cut it into samples: "
                 "--set data.tile=256"
             )
-        return self.open_files(path.parent, [path.name], options)
+        source = self.open_files(path.resolve().parent, [path.resolve().name], options)
+        source.name = path.stem
+        return source
 
     def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:
         source = ImagesSource(
@@ -162,7 +167,8 @@ def _decode(path: Path, kind: Kind, options: OpenOptions, window: tuple[slice, .
     with path.open("rb") as file:
         image = plain(file, options)
         if image is not None:
-            _check_kind(kind_of(image), kind)
+            if {kind_of(image), kind} != {GREY, COLOUR}:
+                _check_kind(kind_of(image), kind)
             size = image.width * image.height * kind.channels * np.dtype(kind.dtype).itemsize
             if size > options.max_sample_bytes:
                 raise DataError(
@@ -180,8 +186,7 @@ def _decode(path: Path, kind: Kind, options: OpenOptions, window: tuple[slice, .
 
 
 def _check_kind(own: Kind, first: Kind) -> None:
-    if own == first or {own, first} == {GREY, COLOUR}:
-        return
     if own.dtype != first.dtype:
         raise DataError(f"it is {own.dtype}, the first file is {first.dtype}")
-    raise DataError(f"it has {own.channels} channels, the first file has {first.channels}")
+    if own.channels != first.channels:
+        raise DataError(f"it has {own.channels} channels, the first file has {first.channels}")

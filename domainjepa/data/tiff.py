@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """TIFF and BigTIFF in either byte order."""
-WHITE_IS_ZERO, PALETTE, ALPHA = 0, 3, (1, 2)
+WHITE_IS_ZERO, ALPHA = 0, (1, 2)
 PHOTOMETRIC = (WHITE_IS_ZERO, 1, 2, 6)
 """Grey either way, RGB, and the YCbCr of JPEG, which its decoder turns into RGB."""
 
@@ -200,14 +200,10 @@ def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def _pick(file: TiffFile, chosen: str | None, whole: bool) -> Any:
     """The series that the user names by its number, else the only one."""
     every = file.series
-    pyramids = [series for series in every if series.is_pyramidal]
-    if whole or chosen is None:
-        if len(every) == 1:
-            return every[0]
-        if (
-            len(pyramids) == 1
-        ):  # a whole slide; beside it are a thumbnail and the label's photograph
-            return pyramids[0]
+    # Beside the pyramid of a whole slide lie a thumbnail and a photograph of the glass's label.
+    candidates = [series for series in every if series.is_pyramidal] or every
+    if len(candidates) == 1 and (whole or chosen is None):
+        return candidates[0]
     if not whole and chosen is not None and chosen.isdigit() and int(chosen) < len(every):
         return every[int(chosen)]
     listed = ", ".join(

@@ -181,6 +181,15 @@ def test_links_are_not_followed_out_of_the_folder(tmp_path: Path) -> None:
         open_source(root)
 
 
+def test_one_picture_is_cut_into_tiles_when_told(tmp_path: Path) -> None:
+    path = save(tmp_path / "mosaic.png", np.tile(PIXELS[0], (2, 2, 1)))
+    with pytest.raises(DataError, match=r"mosaic\.png is one image.*data\.tile"):
+        open_source(path)
+    source = open_source(path, tile=20)
+    assert (source.name, len(source), source.shape) == ("mosaic", 6, (20, 20, 3))
+    np.testing.assert_array_equal(source[1], np.tile(PIXELS[0], (2, 2, 1))[:20, 20:40])
+
+
 def test_names_of_arrays_make_no_sense_here(tmp_path: Path) -> None:
     save(tmp_path / "a.png", PIXELS[0])
     with pytest.raises(DataError, match=r"data\.labels"):

@@ -272,3 +272,21 @@ def test_of_a_whole_slide_the_pyramid_is_taken(tmp_path: Path) -> None:
     source = open_source(tmp_path / "a.tif")
     assert source.shape == (96, 96, 3)
     np.testing.assert_array_equal(source[0], slide)
+
+
+def test_files_that_are_cut_into_tiles_must_be_of_one_kind(tmp_path: Path) -> None:
+    for name, pixels in (
+        ("a", noise(64, 64, 3, dtype="uint8")),
+        ("b", noise(64, 64, dtype="uint8")),
+    ):
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels)
+    with pytest.raises(DataError, match=r"b\.tif.*it has 1 channels, the first file has 3"):
+        open_source(tmp_path, tile=32).__getitems__(range(8))
+
+
+def test_an_image_among_volumes_is_an_error(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(5, 20, 30))
+    tifffile.imwrite(tmp_path / "b.tif", noise(20, 30))
+    source = open_source(tmp_path, dimensions=3)
+    with pytest.raises(DataError, match=r"sample 1, b\.tif.*it is an image, and the first file a"):
+        source[1]
