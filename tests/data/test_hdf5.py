@@ -329,3 +329,39 @@ def test_a_file_that_shrinks_under_a_source_is_an_error(path: Path) -> None:
     write(path, images=IMAGES[:3])
     with pytest.raises(DataError, match="changed since"):
         source[2]
+
+
+@pytest.mark.parametrize("storage", [{}, {"chunks": (1, 20, 24, 28)}])
+def test_volumes_and_their_slices(path: Path, storage: dict[str, Any]) -> None:
+    volumes = np.random.default_rng(1).integers(1, 99, (3, 20, 24, 28), dtype="i2")
+    with h5py.File(path, "w") as file:
+        file.create_dataset("volumes", data=volumes, **storage)
+    source = open_source(path, dimensions=3)
+    assert source.shape == (20, 24, 28, 1)
+    np.testing.assert_array_equal(source[2][..., 0], volumes[2])
+    # No axis can be that of channels, so slices are taken without a word from the user.
+    slices = open_source(path, axis="0")
+    assert slices.shape == (24, 28, 1)
+    np.testing.assert_array_equal(slices[23][..., 0], volumes[1, 3])
+
+
+@pytest.mark.parametrize("order", ["last", "first", "none"])
+def test_parts_of_a_sample(path: Path, order: str) -> None:
+    values = IMAGES.astype(">u2")
+    stored = {"last": values, "first": np.moveaxis(values, -1, 1), "none": values[..., 0]}[order]
+    source = open_source(write(path, images=stored))
+    part = source.region(7, (2, 3), (9, 16))
+    np.testing.assert_array_equal(part, source[7][2:9, 3:16])
+    assert part.dtype.isnative
+    assert part.flags.c_contiguous
+
+
+def test_a_chunk_that_was_never_written_reads_as_the_fill_value(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        images = file.create_dataset(
+            "images", IMAGES.shape, "u1", chunks=(1, 16, 16, 3), fillvalue=7
+        )
+        images[:4] = IMAGES[:4]
+    images = open_source(path).__getitems__([2, 5])
+    np.testing.assert_array_equal(images[0], IMAGES[2])
+    assert (images[1] == 7).all()

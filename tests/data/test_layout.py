@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from domainjepa.data.layout import Array, layout_of, pick_images
+from domainjepa.data.layout import Array, dimensions_of, layout_of, pick_images
 from domainjepa.errors import DataError
 
 
@@ -100,3 +102,27 @@ def test_names_are_found_by_their_last_part() -> None:
 def test_no_images_lists_what_there_is() -> None:
     with pytest.raises(DataError, match=r"flux \(9x100 float32\)"):
         pick_images({"flux": array(9, 100, dtype="float32")}, None, "a.h5")
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((5, 20, 30, 40), ("none", (20, 30, 40, 1))),
+        ((5, 20, 30, 40, 2), ("last", (20, 30, 40, 2))),
+        ((5, 2, 20, 30, 40), ("first", (20, 30, 40, 2))),
+        ((5, 3, 30, 30, 1), ("last", (3, 30, 30, 1))),
+        ((5, 0, 30, 30, 1), None),
+        ((5, 30, 30), None),
+    ],
+)
+def test_layouts_of_volumes(shape: tuple[int, ...], expected: Any) -> None:
+    layout = layout_of(Array(shape, np.dtype("i2")), dimensions=3)
+    assert (layout and (layout.channels, layout.shape)) == expected
+
+
+def test_volumes_are_taken_where_there_are_no_images() -> None:
+    volumes, images = Array((5, 20, 30, 40), np.dtype("i2")), Array((5, 20, 30), np.dtype("i2"))
+    assert dimensions_of({"v": volumes}, None, 2) == 3
+    assert dimensions_of({"v": volumes, "i": images}, None, 2) == 2
+    assert dimensions_of({"v": volumes, "i": images}, None, 3) == 3
+    assert dimensions_of({"v": volumes, "i": images}, "v", 2) == 2  # named: 40 channels

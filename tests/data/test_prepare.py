@@ -391,3 +391,21 @@ def test_another_attribute_of_that_name_means_nothing(tmp_path: Path, text: byte
     with h5py.File(hdf5(tmp_path), "r+") as file:
         file.attrs[prepared.ATTRIBUTE] = np.bytes_(text)
     assert len(open_source(tmp_path / "set.h5")) == 12
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from typer.testing import CliRunner
+
+    from domainjepa.cli import app
+
+    path, out = hdf5(tmp_path), tmp_path / "fast.zarr"
+    run = CliRunner().invoke(app, ["prepare", "--data", str(path), "--out", str(out)])
+    assert run.exit_code == 0, run.output
+    assert "12 samples" in run.output
+    small = ["prepare", "--data", str(out), "--out", str(tmp_path / "small.h5"), "--size", "8"]
+    assert CliRunner().invoke(app, small).exit_code == 0
+    assert open_source(tmp_path / "small.h5").shape == (8, 8, 3)
+    volumes = ["--set", "data.dimensions=3", "--out", str(tmp_path / "v.h5"), "--size", "8"]
+    run = CliRunner().invoke(app, ["prepare", "--data", str(nifti(tmp_path)), *volumes])
+    assert isinstance(run.exception, UserError)
+    assert "--size is for images" in str(run.exception)
