@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 
 from domainjepa.config import DataConfig
 from domainjepa.data import cards
-from domainjepa.data.listing import walk
+from domainjepa.data.listing import ends_in, walk
 from domainjepa.errors import DataError, UserError, did_you_mean
 from domainjepa.registry import LOADERS
 
+MAJORITY = 3
+"""Times as many files as of any other format: then a mixed folder is of this one."""
 HASHED_WHOLE = 2**30
 """Bytes up to which a file is identified by the hash of its content."""
 
@@ -69,7 +71,7 @@ class Source(ABC):
         spacings: (N, 2) or (N, 3) millimetres from one pixel to the next along H, W or D, H, W; or
             None where the format does not tell.
         modality: what made the images, such as CT, MR or US, where the format tells; or None.
-        origin: the loader of what a file was prepared from, or None.
+        origin: the loader of what a file was prepared from, or of a table's files; or None.
         card: the dataset card (plain data) that matched, or None.
         keys: names of everything in the container that `column` can read.
         decisions: one readable line each: what was found and what was decided.
@@ -297,16 +299,23 @@ def _opened(data: str | os.PathLike[str], loader: str | None, options: OpenOptio
         card = cards.named(os.fspath(data))
         path = cards.locate(card, options.download)
         options = cards.reading(card, options)
-    opener = _named_loader(loader) if loader else sniff(path).open
+    left_out: list[str] = []
+    if loader:
+        opener = _named_loader(loader)
+    else:
+        found, left_out = _found(path)
+        opener = found.open
     source = opener(path, options)
     file_name = path.resolve().name
-    if card is None:
-        card = None if source.card else cards.matching(source, file_name)
-        if card is None:
-            return source
-        options = cards.reading(card, options)
-        source = opener(path, options)
-    return cards.apply(card, source, file_name, options)
+    if card is None and not source.card:
+        card = cards.matching(source, file_name)
+        if card is not None:
+            options = cards.reading(card, options)
+            source = opener(path, options)
+    if card is not None:
+        source = cards.apply(card, source, file_name, options)
+    source.warnings += left_out
+    return source
 
 
 def open_configured(data: DataConfig) -> Source:
@@ -351,6 +360,11 @@ def _named_loader(name: str) -> Callable[[Path, OpenOptions], Source]:
 
 def sniff(path: Path) -> Loader:
     """The loader that knows the content; a suffix alone only makes the message better."""
+    return _found(path)[0]
+
+
+def _found(path: Path) -> tuple[Loader, list[str]]:
+    """The loader that knows the content, and what it will leave out, as warnings."""
     name, head = path.resolve().name, b""
     if not path.is_dir():
         try:
@@ -363,24 +377,10 @@ def sniff(path: Path) -> Loader:
     loaders: list[Loader] = [thing() for thing in LOADERS.load_all().values()]
     known = ", ".join(loader.title for loader in loaders)
     if path.is_dir():
-        names = list(islice(walk(path), 1_000))
-        claims = [loader for loader in loaders if loader.sniff_folder(path, names)]
-        claims = [loader for loader in claims if loader.whole_folder] or claims
-        if len(claims) > 1:
-            choices = " or ".join(f"--loader {loader.name}" for loader in claims)
-            raise DataError(
-                f"the folder {name} holds files of several formats: say which to read by {choices}."
-            )
-        if claims:
-            return claims[0]
-        endings = Counter(Path(file).suffix.lower() for file in names)
-        held = ", ".join(f"{count} {suffix}" for suffix, count in endings.most_common(3) if suffix)
-        raise DataError(
-            f"the folder {name} holds no images; it has {held or 'nothing'}. Known: {known}"
-        )
+        return _of_folder(path, loaders, known)
     for loader in loaders:
         if loader.sniff(path, head):
-            return loader
+            return loader, []
     like = [loader.title for loader in loaders if path.suffix.lower() in loader.suffixes]
     if like:
         raise DataError(
@@ -390,6 +390,30 @@ def sniff(path: Path) -> Loader:
     raise DataError(
         f"{name} is of no known format{_what(head)}. Known: {known}; or --loader module:name."
     )
+
+
+def _of_folder(path: Path, loaders: list[Loader], known: str) -> tuple[Loader, list[str]]:
+    """The loader of a folder: the one that claims it, or most of the files in it."""
+    name, names = path.resolve().name, list(islice(walk(path), 1_000))
+    claims = [loader for loader in loaders if loader.sniff_folder(path, names)]
+    claims = [loader for loader in claims if loader.whole_folder] or claims
+    if not claims:
+        endings = Counter(Path(file).suffix.lower() for file in names)
+        held = ", ".join(f"{count} {suffix}" for suffix, count in endings.most_common(3) if suffix)
+        raise DataError(
+            f"the folder {name} holds no images; it has {held or 'nothing'}. Known: {known}"
+        )
+    counts = {one: sum(ends_in(file, one.suffixes) for file in names) for one in claims}
+    first, *others = sorted(claims, key=lambda one: -counts[one])
+    if any(MAJORITY * counts[other] > counts[first] for other in others):
+        choices = " or ".join(f"--loader {loader.name}" for loader in claims)
+        raise DataError(
+            f"the folder {name} holds files of several formats: say which to read by {choices}."
+        )
+    return first, [
+        f"{counts[other]:,} files of {other.title} are left out; --loader {other.name} reads them"
+        for other in others
+    ]
 
 
 def _what(head: bytes) -> str:

@@ -156,6 +156,7 @@ class TableLoader(Loader):
             dtype=samples.dtype,
             spacings=samples.spacings,
             modality=samples.modality,
+            origin=samples.loader,
             keys=table.names,
             path=path,
             samples=samples,

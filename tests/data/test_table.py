@@ -59,7 +59,7 @@ def test_rows_are_samples_with_their_columns(
         redshift=[0.1, 0.2, 0.3, 0.4],
     )
     source = open_source(path)
-    assert (source.name, source.loader, len(source)) == ("t", "table", 4)
+    assert (source.name, source.loader, source.origin) == ("t", "table", "images")
     assert (source.shape, source.dtype) == ((20, 30, 3), np.dtype("uint8"))
     assert source.labels is not None
     assert source.labels.tolist() == [1, 0, 0, 1]
