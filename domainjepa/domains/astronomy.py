@@ -55,10 +55,8 @@ class Astronomy(Domain):
         return 0.05, "nothing in the data speaks of the sky"
 
     def fit_intensity(self, samples: Iterable[Image]) -> Intensity:
-        """Identity for uint8 (rendered already), asinh for floats, linear for other integers."""
-        images = list(samples)
-        auto = "asinh" if images[0].dtype.kind == "f" else "percentile"
-        return fit_stretch(images, self.settings, auto)
+        """Identity for uint8, which is rendered already; asinh for counts and fluxes."""
+        return fit_stretch(list(samples), self.settings, "asinh")
 
     def transforms(self, spec: ViewSpec) -> list[ViewTransform]:
         colour = "exposure" if self.keep_colour else "calibration, extinction, redshift"

@@ -132,10 +132,10 @@ def test_flipped_bits_give_a_message_or_an_array(tmp_path: Path, kind: str, time
 
 @pytest.mark.skipif(not REAL.exists(), reason="real data are not here")
 def test_real_cubes_of_five_bands() -> None:
-    source = open_source(REAL, loader="fits")
+    source = open_source(REAL)
     assert (len(source), source.shape, source.dtype) == (2, (50, 50, 5), np.dtype("float64"))
     assert "2 of 4 files are left out" in source.warnings[0]
     expected = fits.getdata(REAL / "Cut_HSC1.fits")
     np.testing.assert_array_equal(source[1], np.moveaxis(expected, 0, -1))
-    other = open_source(REAL, loader="fits", images="Cut_HST*")
+    other = open_source(REAL, images="Cut_HST*")
     np.testing.assert_array_equal(other[0][..., 0], fits.getdata(REAL / "Cut_HST.fits"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import PIL.Image
 import pytest
 
 from domainjepa.data.source import Image, OpenOptions, Source, open_source, spread
@@ -170,3 +171,16 @@ def test_spread_reaches_both_ends(samples: int) -> None:
     assert chosen[0] == 0
     assert chosen[-1] == samples - 1
     assert len(chosen) == min(samples, 16)
+
+
+def test_a_folder_is_of_the_format_that_most_of_its_files_have(tmp_path: Path) -> None:
+    for number in range(6):
+        PIL.Image.fromarray(np.full((20, 20), number, np.uint8)).save(tmp_path / f"{number}.png")
+    np.save(tmp_path / "mask.npy", np.zeros((20, 20), np.uint8))
+    source = open_source(tmp_path)
+    assert (source.loader, len(source)) == ("images", 6)
+    assert any("1 files of NumPy are left out" in line for line in source.warnings)
+    np.save(tmp_path / "a.npy", np.zeros((20, 20), np.uint8))
+    np.save(tmp_path / "b.npy", np.zeros((20, 20), np.uint8))
+    with pytest.raises(DataError, match="several formats"):
+        open_source(tmp_path)
