@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from domainjepa.data.tabular import MOST_FIELD, read_table
-from domainjepa.errors import DataError
+from domainjepa.errors import DataError, MissingExtra
 
 COLUMNS = {
     "path": ["a.png", "b, c.png", "ü.png"],
@@ -162,3 +162,12 @@ def test_flipped_bits_give_columns_or_an_error(tmp_path: Path, kind: str) -> Non
         check=False,
     )
     assert run.returncode == 0, run.stderr[-2000:]
+
+
+def test_text_needs_no_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, parquet = write(tmp_path, "csv"), write(tmp_path, "parquet")
+    for name in ("pyarrow", "pyarrow.parquet"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert read_table(text).rows == 3
+    with pytest.raises(MissingExtra, match=r"Parquet needs pyarrow: .*domainjepa\[tables\]"):
+        read_table(parquet)

@@ -14,7 +14,7 @@ import tifffile
 from PIL import Image
 
 from domainjepa.data.source import open_source
-from domainjepa.errors import DataError
+from domainjepa.errors import DataError, MissingExtra
 from tests.data.fuzz import FUZZ
 
 DRAW = np.random.default_rng(0)
@@ -290,3 +290,15 @@ def test_an_image_among_volumes_is_an_error(tmp_path: Path) -> None:
     source = open_source(tmp_path, dimensions=3)
     with pytest.raises(DataError, match=r"sample 1, b\.tif.*it is an image, and the first file a"):
         source[1]
+
+
+def test_plain_files_need_no_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, deep = noise(20, 30, 3, dtype="uint8"), noise(20, 30, 3)
+    for name, pixels in (("plain", plain), ("deep", deep)):
+        (tmp_path / name).mkdir()
+        tifffile.imwrite(tmp_path / name / "a.tif", pixels, photometric="rgb")
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    np.testing.assert_array_equal(open_source(tmp_path / "plain")[0], plain)
+    for path in (tmp_path / "deep", tmp_path / "deep" / "a.tif"):
+        with pytest.raises(MissingExtra, match=r"needs tifffile: pip install 'domainjepa\[tiff\]'"):
+            open_source(path)
