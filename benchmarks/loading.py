@@ -25,7 +25,6 @@ from astropy.io import fits
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.step import cpu_name
 from domainjepa.data.prepare import prepare
 from domainjepa.data.source import open_source
 
@@ -77,6 +76,12 @@ def made(folder: Path, samples: int) -> dict[str, tuple[Path, Read]]:
             lambda rows: [fits.getdata(names[row]) for row in rows],
         ),
     }
+
+
+def cpu_name() -> str:
+    """The processor as Linux names it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
 
 
 def rate(read: Read, batches: list[list[int]]) -> float:

@@ -93,7 +93,7 @@ def views(
 @app.command()
 def prepare(
     data: Data,
-    out: Annotated[Path, typer.Option(help="FILE.h5 or FILE.zarr")],
+    out: Annotated[Path, typer.Option(help="FILE.h5 (fastest) or FILE.zarr (object stores).")],
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that read; 0: this one alone.")
     ] = None,

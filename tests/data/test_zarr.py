@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from domainjepa.data import zarr as ours
-from domainjepa.data.source import Source, open_source
+from domainjepa.data.source import OpenOptions, Source, open_source
 from domainjepa.errors import DataError, MissingExtra, UserError
 
 zarr = pytest.importorskip("zarr")
@@ -21,8 +21,8 @@ numcodecs = pytest.importorskip("numcodecs")
 from zarr.codecs import Crc32cCodec  # noqa: E402
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
-V2 = {"zarr_format": 2}
-SHARDED = {"chunks": (1, 16, 16, 3), "shards": (4, 16, 16, 3)}
+V2: dict[str, Any] = {"zarr_format": 2}
+SHARDED: dict[str, Any] = {"chunks": (1, 16, 16, 3), "shards": (4, 16, 16, 3)}
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_a_missing_package_is_named(path: Path, monkeypatch: pytest.MonkeyPatch)
         open_source("s3://bucket/set.zarr")
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(MissingExtra, match=r"pip install 'domainjepa\[zarr\]'"):
-        ours.ZarrLoader().open(path, ours.OpenOptions())
+        ours.ZarrLoader().open(path, OpenOptions())
 
 
 # OME-Zarr.
@@ -332,9 +332,9 @@ def test_links_out_of_the_store_are_refused(path: Path, tmp_path: Path) -> None:
     chunk.symlink_to(tmp_path / "secret")
     source = open_source(path)
     np.testing.assert_array_equal(source[2], IMAGES[2])
-    for options in ({}, {"follow_links": True}):
+    for follow in (False, True):
         with pytest.raises(DataError, match=r"sample 3.*link"):
-            open_source(path, **options)[3]
+            open_source(path, follow_links=follow)[3]
     (path / "inside").write_bytes((tmp_path / "secret").read_bytes())
     chunk.unlink()
     chunk.symlink_to(path / "inside")
@@ -474,8 +474,8 @@ def test_bad_chunking_points_at_prepare(path: Path, chunks: tuple[int, ...], war
 
 
 def test_a_corrupt_chunk_names_array_and_sample(path: Path) -> None:
-    how = {"chunks": (1, 16, 16, 3), "shards": (12, 16, 16, 3), "compressors": [Crc32cCodec()]}
-    write(path, name="g/images", **how)
+    whole = (12, 16, 16, 3)
+    write(path, name="g/images", shards=whole, compressors=[Crc32cCodec()])
     shard = path / "g" / "images" / "c" / "0" / "0" / "0" / "0"
     content = bytearray(shard.read_bytes())
     content[content.index(IMAGES[7].tobytes()) + 100] ^= 1
