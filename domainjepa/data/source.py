@@ -411,7 +411,8 @@ def _of_folder(path: Path, loaders: list[Loader], known: str) -> tuple[Loader, l
             f"the folder {name} holds files of several formats: say which to read by {choices}."
         )
     return first, [
-        f"{counts[other]:,} files of {other.title} are left out; --loader {other.name} reads them"
+        f"left out: {counts[other]:,} of another format, {other.title}; --loader {other.name} "
+        "reads them"
         for other in others
     ]
 

@@ -179,7 +179,7 @@ def test_a_folder_is_of_the_format_that_most_of_its_files_have(tmp_path: Path) -
     np.save(tmp_path / "mask.npy", np.zeros((20, 20), np.uint8))
     source = open_source(tmp_path)
     assert (source.loader, len(source)) == ("images", 6)
-    assert any("1 files of NumPy are left out" in line for line in source.warnings)
+    assert any("left out: 1 of another format, NumPy" in line for line in source.warnings)
     np.save(tmp_path / "a.npy", np.zeros((20, 20), np.uint8))
     np.save(tmp_path / "b.npy", np.zeros((20, 20), np.uint8))
     with pytest.raises(DataError, match="several formats"):
