@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from domainjepa.data.source import OpenOptions, open_source
 from domainjepa.errors import DataError
 from tests.data.dicom_files import OBLIQUE, dataset, save, save_series, uid, volume
 
-REAL = Path("/work/shared/data/dicom_t1w")
+REAL = Path(os.environ.get("DOMAINJEPA_DATA", "data")) / "dicom_t1w"
+"""Every fourth slice of an oblique T1-weighted series of studyforrest, where it was put there."""
 AXIAL = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])
 
 
