@@ -74,6 +74,8 @@ def _decoded(page: TiffPage, number: int, tables: dict[str, Any]) -> NDArray[Any
     if not count:
         return None
     file = page.parent.filehandle
-    file.seek(page.dataoffsets[number])
-    segment, _, _ = page.keyframe.decode(file.read(count), number, **tables)
+    offset = page.dataoffsets[number]
+    file.seek(offset)
+    data = file.read(min(count, max(0, file.size - offset)))
+    segment, _, _ = page.keyframe.decode(data, number, **tables)
     return None if segment is None else segment[0]
