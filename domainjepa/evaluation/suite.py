@@ -6,8 +6,7 @@ what fits a probe is handed training rows and training labels, and nothing else.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -16,36 +15,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
 
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.errors import UserError
-from domainjepa.evaluation.features import Encoder, Features, features_of
-from domainjepa.evaluation.finetune import fine_tune, trainable
+from domainjepa.evaluation.features import Encoder, features_of
+from domainjepa.evaluation.finetune import trainable
+from domainjepa.evaluation.fitting import Fit, fitting, groups_of
 from domainjepa.evaluation.intervals import RESAMPLES, RESAMPLES_OF_DRAWS
 from domainjepa.evaluation.leaks import leaks
 from domainjepa.evaluation.maps import look
-from domainjepa.evaluation.probes import PROBES, answers
 from domainjepa.evaluation.protocol import Protocol, read_protocol
 from domainjepa.evaluation.report import SIDE_BY_SIDE, Seen, write_report
 from domainjepa.evaluation.results import Cell, Results
-from domainjepa.evaluation.scores import Answer, resamples, score
-from domainjepa.evaluation.splits import Rows, Shots, Split, draw_shots, train_test, tuning_folds
+from domainjepa.evaluation.scores import resamples, score
+from domainjepa.evaluation.splits import Rows, Shots, Split, draw_shots, train_test
 from domainjepa.evaluation.targets import OF_EACH, Target, target_of
 from domainjepa.evaluation.weights import Unavailable
 
-SMALL = 10_000_000
-"""Numbers in a feature matrix below which BLAS threads wait for each other longer than they work:
-on a machine with other work, ten times longer."""
-
 MAPPED = 6
 """Test samples whose maps a report shows, unless rows are named."""
-
-Fit = Callable[[Rows], tuple[Answer, bool]]
-"""Positions in the training rows -> answers on the test rows, and whether the solver converged."""
 
 
 def evaluate(
@@ -108,7 +97,7 @@ def evaluate(
             train, test = (
                 features[np.searchsorted(rows, part)] for part in (split.train, split.test)
             )
-            fit = _fitting(encoder, protocol, source, wanted, split, train, test)
+            fit = fitting(encoder, protocol, source, wanted, split, train, test)
             if fit is None:
                 results.warn(f"{protocol.name}: {encoder.name} has no network to fine-tune")
                 continue
@@ -147,73 +136,13 @@ def _seen(
     return Seen(images, dict(list(maps.items())[:SIDE_BY_SIDE]))
 
 
-def fit_probe(
-    protocol: Protocol,
-    target: Target,
-    features: Features,
-    labels: NDArray[Any],
-    groups: Rows | None = None,
-) -> tuple[Pipeline, bool]:
-    """A probe fitted on training features alone, and whether its solver converged."""
-    whole = target.kind == "classes"
-    folds = tuning_folds(target.strata(labels), seed=protocol.seed, groups=groups, whole=whole)
-    threads = 1 if features.size < SMALL else None
-    with warnings.catch_warnings(record=True) as caught, threadpool_limits(threads):
-        warnings.simplefilter("always")
-        probe = PROBES[protocol.probe][target.kind](features, labels, folds)
-    stopped = [one for one in caught if issubclass(one.category, ConvergenceWarning)]
-    for one in caught:
-        if one not in stopped and "present in all training examples" not in str(one.message):
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-    return probe, not stopped
-
-
-def _fitting(
-    encoder: Encoder,
-    protocol: Protocol,
-    source: Source,
-    target: Target,
-    split: Split,
-    train: Features,
-    test: Features,
-) -> Fit | None:
-    """How a protocol fits an encoder; None where it cannot."""
-    labels, groups = target.values[split.train], _groups(source, split.train)
-
-    def probe(chosen: Rows) -> tuple[Answer, bool]:
-        of_chosen = None if groups is None else groups[chosen]
-        fitted, converged = fit_probe(protocol, target, train[chosen], labels[chosen], of_chosen)
-        return answers(fitted, target.kind, test, len(target.classes)), converged
-
-    if protocol.probe != "finetune":
-        return probe
-    if (network := trainable(encoder)) is None:
-        return None
-
-    def network_and_head(chosen: Rows) -> tuple[Answer, bool]:
-        of_chosen = None if groups is None else groups[chosen]
-        answer = fine_tune(
-            *network,
-            source,
-            target,
-            split.train[chosen],
-            split.test,
-            protocol.finetune,
-            seed=protocol.seed,
-            groups=of_chosen,
-        )
-        return answer, True
-
-    return network_and_head
-
-
 def _score(
     encoder: str, protocol: Protocol, source: Source, split: Split, fit: Fit, results: Results
 ) -> None:
     """Every fit of one encoder under one protocol, scored into the results."""
     target, truth = results.target, results.truth[protocol.name]
     strata = target.strata(target.values[split.train])
-    groups, groups_of_test = _groups(source, split.train), _groups(source, split.test)
+    groups, groups_of_test = groups_of(source, split.train), groups_of(source, split.test)
     metrics = results.metrics(protocol)
     fits = unconverged = 0
     for shots in _worth_running(protocol, strata):
@@ -245,10 +174,6 @@ def _score(
             f"{protocol.name}, {encoder}: {unconverged} of {fits} probes stopped before their "
             "solver converged; their scores may be a little low"
         )
-
-
-def _groups(source: Source, rows: Rows) -> Rows | None:
-    return None if source.groups is None else source.groups[rows]
 
 
 def _worth_running(protocol: Protocol, strata: Rows) -> list[Shots]:

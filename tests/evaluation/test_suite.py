@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from toys import ArraySource, Table, make_source
 
 from domainjepa.errors import ConfigError, DataError, UserError
-from domainjepa.evaluation import probes, suite
+from domainjepa.evaluation import fitting, probes
 from domainjepa.evaluation.features import features_of
 from domainjepa.evaluation.intervals import over_draws
 from domainjepa.evaluation.probes import logistic
@@ -115,8 +115,8 @@ def test_test_labels_change_no_choice(protocol, rng, monkeypatch):
         choices.append((features.tobytes(), probe["predict"].C, probe["predict"].coef_.tobytes()))
         return probe, converged
 
-    fit_probe = suite.fit_probe
-    monkeypatch.setattr(suite, "fit_probe", noting)
+    fit_probe = fitting.fit_probe
+    monkeypatch.setattr(fitting, "fit_probe", noting)
     runs = [
         evaluate([Table("a", features)], make_source(of, split=split), [protocol])
         for of in (labels, swapped)
@@ -396,8 +396,8 @@ def test_every_encoder_sees_the_same_draws(protocol, rng, monkeypatch):
         seen.append((features % 1000)[:, 0].tolist())
         return fit_probe(protocol, target, features, labels, groups)
 
-    fit_probe = suite.fit_probe
-    monkeypatch.setattr(suite, "fit_probe", noting)
+    fit_probe = fitting.fit_probe
+    monkeypatch.setattr(fitting, "fit_probe", noting)
     tables = [
         Table(name, rows + np.array(more)) for name, more in (("a", 0), ("b", [1000, 9, 8, 7]))
     ]
