@@ -9,7 +9,7 @@ from typing import Any
 import zarr
 from numpy.typing import NDArray
 
-from domainjepa.data import ome, prepared, zarr_store
+from domainjepa.data import ome, prepared, zarr_codecs, zarr_store
 from domainjepa.data.columns import find_columns
 from domainjepa.data.damage import unreadable
 from domainjepa.data.layout import Array, dimensions_of, layout_of, leaf, pick_images
@@ -64,7 +64,7 @@ def plain_part(
             if options.images is None:
                 raise DataError(f"{error} To read one array alone: data.images=NAME.") from error
             found = {options.images: zarr_store.array_at(root.store, options.images, where)}
-    elif why := zarr_store.unsafe(root):
+    elif why := zarr_codecs.unsafe(root):
         refused["images"] = why
     else:
         found["images"] = root

@@ -191,7 +191,7 @@ class ZarrSource(Source):
             self._opened = (os.getpid(), {})
         told, opened = self.parts[part], self._opened[1]
         if told not in opened:
-            from domainjepa.data import zarr_store
+            from domainjepa.data import zarr_codecs, zarr_store
 
             where = told.store or self.name
             place = self.root if not told.store else os.fspath(Path(self.root) / told.store)
@@ -199,5 +199,5 @@ class ZarrSource(Source):
             array = zarr_store.array_at(store, told.path, where)
             if array.shape != told.shape:
                 raise DataError(f"{where} has changed since it was opened.")
-            opened[told] = array
+            opened[told] = zarr_codecs.guarded(array)
         return opened[told]

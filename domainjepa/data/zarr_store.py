@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -30,19 +30,11 @@ from zarr.storage import FsspecStore, LocalStore, ZipStore
 from domainjepa.data.damage import reason, unreadable
 from domainjepa.data.layout import Array
 from domainjepa.data.storage import in_bytes
+from domainjepa.data.zarr_codecs import METADATA, guarded, unsafe
 from domainjepa.errors import DataError, UserError
 
-METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
-CODECS = {
-    *("bytes", "transpose", "sharding_indexed", "crc32c", "vlen-utf8"),
-    *("blosc", "zstd", "gzip", "zlib", "bz2", "lzma", "lz4", "shuffle", "delta", "packbits"),
-    *("fixedscaleoffset", "quantize", "bitround", "astype", "crc32", "adler32", "fletcher32"),
-}
-"""None of them loads objects; v3 writes those of numcodecs as `numcodecs.NAME`."""
 MOST_FILES = 100_000
 """Chunk files that are counted when a store is opened."""
-MOST_IN_SHARD = 10_000_000
-"""Chunks of a shard, whose index is read whole."""
 
 
 class Folder(LocalStore):
@@ -181,30 +173,6 @@ def members(group: zarr.Group, where: str) -> tuple[dict[str, zarr.Array[Any]], 
     return found, refused
 
 
-def unsafe(array: zarr.Array[Any]) -> str | None:
-    """Why an array must not be read, or None."""
-    told: dict[str, Any] = dict(array.metadata.to_dict())
-    named = [*_codecs(told.get("codecs") or ())]
-    named += [codec["id"] for codec in (told.get("filters") or ()) if codec]
-    named += [told["compressor"]["id"]] if told.get("compressor") else []
-    strange = [name for name in named if str(name).removeprefix("numcodecs.") not in CODECS]
-    if strange:
-        return f"uses the codec {strange[0]!r}, which is not among those that are safe to run"
-    if array.dtype.hasobject and array.dtype.kind != "T":
-        return "holds Python objects, which are never loaded"
-    if array.shards and prod(array.shards) > MOST_IN_SHARD * max(prod(array.chunks), 1):
-        return f"has shards of more than {MOST_IN_SHARD:,} chunks"
-    return None
-
-
-def _codecs(codecs: Any) -> Iterator[str]:
-    for codec in codecs:
-        yield codec["name"]
-        inner = codec.get("configuration", {})
-        yield from _codecs(inner.get("codecs", ()))
-        yield from _codecs(inner.get("index_codecs", ()))
-
-
 def as_array(array: zarr.Array[Any]) -> Array:
     """What is known of an array before it is read; names of values as in the CF conventions 3.5."""
     attributes: Mapping[str, Any] = array.attrs
@@ -244,7 +212,7 @@ def read_column(array: zarr.Array[Any], where: str, most: int = 2**30) -> NDArra
     if size > most:
         raise DataError(f"{what} would take {in_bytes(size)} to read; it is no column of labels.")
     with unreadable((Exception,), what):
-        found = np.asarray(array[...])
+        found = np.asarray(guarded(array)[...])
     if found.dtype.kind == "T":
         return np.array(found.tolist(), dtype=np.str_)
     return found.astype(found.dtype.newbyteorder("="), copy=False)

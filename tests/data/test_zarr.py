@@ -535,3 +535,14 @@ for file in (store / "zarr.json", store / "c/0/0/0/0", store.with_suffix(".zarr.
     file.write_bytes(good)
     assert messages > 0, file.name
 """
+
+
+@pytest.mark.parametrize("codec", [numcodecs.Zstd(1), numcodecs.Blosc()])
+@pytest.mark.parametrize("role", ["images", "labels"])
+def test_chunks_that_unpack_without_end_are_refused(path: Path, codec: Any, role: str) -> None:
+    write(path, IMAGES, "images", **V2, compressors=codec)
+    write(path, np.arange(12) % 2, "labels", **V2, compressors=codec, chunks=(12,))
+    chunk = path / role / ("3.0.0.0" if role == "images" else "0")
+    chunk.write_bytes(codec.encode(np.zeros(30_000_000, "u1")))
+    with pytest.raises(DataError, match=r"would become more than"):
+        open_source(path)[3]
