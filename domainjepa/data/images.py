@@ -62,7 +62,7 @@ class ImagesLoader(Loader):
     """Opens folders and lists of image files, and a single TIFF file."""
 
     name = "images"
-    title = "a folder of JPEG, PNG or TIFF"
+    title = "JPEG, PNG or TIFF"
     suffixes = SUFFIXES
 
     def sniff(self, path: Path, head: bytes) -> bool:
