@@ -33,7 +33,7 @@ def to_rgb(image: Image) -> NDArray[np.uint8]:
     need not have anything in common. NaN and infinity are painted in `MISSING`.
 
     Args:
-        image: (H, W, C) or (H, W), any real dtype.
+        image: (H, W, C) or (H, W), any real dtype; (D, H, W, C) is drawn as its `planes`.
 
     Returns:
         (H, W, 3) uint8.
@@ -41,6 +41,8 @@ def to_rgb(image: Image) -> NDArray[np.uint8]:
     image = np.asarray(image)
     if image.ndim == 2:
         image = image[..., None]
+    if image.ndim == 4 and 0 not in image.shape:
+        image = planes(image)
     if image.ndim != 3 or 0 in image.shape:
         raise ValueError(f"an image is (H, W, C), none of them zero, not {image.shape}")
     channels = image.shape[2]

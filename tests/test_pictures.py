@@ -85,8 +85,8 @@ def test_a_flat_image_is_grey_not_an_error(value: float, grey: int) -> None:
 
 
 def test_what_is_no_image_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(2, 3, 4, 5\)"):
-        to_rgb(np.zeros((2, 3, 4, 5)))
+    with pytest.raises(ValueError, match=r"\(2, 3, 4, 5, 6\)"):
+        to_rgb(np.zeros((2, 3, 4, 5, 6)))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
@@ -155,4 +155,5 @@ def test_planes_of_any_spacing_stay_within_the_volume() -> None:
     volume[1, 2, 3] = (1.0, 2.0)
     sheet = planes(volume, (1.7, 0.9, 1.3))
     assert sheet.shape == (5 + 6, 10 + 6, 2)
+    assert to_rgb(volume).shape == (5 + 3, 7 + 3, 3)
     np.testing.assert_array_equal(sheet[-1, -1], (1.0, 2.0))

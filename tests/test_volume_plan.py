@@ -19,6 +19,8 @@ from domainjepa.inspect import draw, inspect_source, render
 from domainjepa.plan import Plan, make_plan
 from domainjepa.pretraining import pretrain
 from domainjepa.resampling import Cube
+from domainjepa.views import ViewMaker
+from domainjepa.volume_views import VolumeViews
 from domainjepa.windows import windows
 from tests.conftest import TINY, tiny
 from tests.data.toys import Lazy, toy
@@ -101,6 +103,17 @@ def test_the_plan_says_what_a_sample_is(plan: Plan) -> None:
     assert not plan.warnings
 
 
+def test_windows_of_a_ct_are_channels() -> None:
+    found = make_plan(settings(domain="ct", intensity__windows=("brain", "bone")))
+    assert len(found.mean) == len(found.std) == 2
+    assert found.source.channels == 1
+    views = VolumeViews(ViewMaker(found.domain, found.intensity, found.config.views, 0))
+    made = views(views.volume(found.source, 0), epoch=0, sample=0)
+    assert made[0].shape == (2, 16, 16, 16)
+    images = torch.from_numpy(np.stack(made[:2]))
+    assert found.backbone(images).shape == (2, 512)
+
+
 def test_settings_decide_spacing_and_regions() -> None:
     chosen = make_plan(settings(views__spacing=2.5, data__regions=3)).config
     assert (chosen.views.spacing, chosen.data.regions) == (2.5, 3)
@@ -173,11 +186,11 @@ def test_sources_arrays_and_lists_give_the_same(run: Path) -> None:
     encoder, volumes = FrozenEncoder(run, spacing=SPACING), source()
     expected = FrozenEncoder(run).transform(volumes)
     assert expected.shape == (4, 512)
-    stacked = np.stack([volumes[row] for row in range(4)])
-    np.testing.assert_allclose(encoder.transform(stacked), expected, rtol=1e-5, atol=1e-6)
-    flat = [volumes[row][..., 0] for row in range(4)]
-    np.testing.assert_array_equal(encoder.transform(flat), encoder.transform(stacked))
-    assert np.abs(encoder.untrained().transform(flat) - expected).max() > 1e-3
+    stacked = np.stack([volumes[row] for row in range(2)])
+    np.testing.assert_allclose(encoder.transform(stacked), expected[:2], rtol=1e-5, atol=1e-6)
+    flat = [volumes[3][..., 0]]
+    np.testing.assert_allclose(encoder.transform(flat), expected[3:], rtol=1e-5, atol=1e-6)
+    assert np.abs(encoder.untrained().transform(flat) - expected[3:]).max() > 1e-3
 
 
 def test_an_unknown_spacing_of_arrays_warns(run: Path) -> None:
