@@ -91,4 +91,6 @@ def guarded(array: zarr.Array[Any]) -> zarr.Array[Any]:
         return array
     store = Guarded(array.store)
     store.codec, store.most = packed[0], prod(array.chunks) * array.dtype.itemsize + 2**16
+    if array.dtype.kind == "T":  # texts of any length
+        store.most = 2**28
     return zarr.open_array(store, path=array.path, mode="r")

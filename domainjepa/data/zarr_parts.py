@@ -70,7 +70,8 @@ def plain_part(
         found["images"] = root
     for name, why in refused.items():
         named = options.images and options.images.strip("/") in (name, leaf(name))
-        if named or not any(layout_of(zarr_store.as_array(one)) for one in found.values()):
+        others = [zarr_store.as_array(one) for one in found.values()]
+        if named or not any(layout_of(one) or layout_of(one, dimensions=3) for one in others):
             raise DataError(f"{name!r} in {where} {why}.")
     arrays = {name: zarr_store.as_array(array) for name, array in found.items()}
 

@@ -396,6 +396,17 @@ def test_codecs_that_load_objects_are_refused(
     assert not canary.exists()
 
 
+@pytest.mark.parametrize("form", [2, 3])
+def test_long_texts_are_read(path: Path, form: int) -> None:
+    write(path, name="images", zarr_format=form)
+    group = zarr.open_group(path, mode="a")
+    ids = group.create_array("ids", shape=(12,), dtype="str")
+    ids[:] = np.array(["x" * 20_000 + str(number) for number in range(12)])
+    source = open_source(path)
+    assert source.ids is not None
+    assert source.ids[11].endswith("x11")
+
+
 def test_unsafe_arrays_beside_the_images_are_left_out(path: Path) -> None:
     write(path, name="images", **V2)
     packed = {"filters": [numcodecs.Categorize(["a", "b"], "U1")], "chunks": (12,)}
