@@ -25,7 +25,7 @@ def volume_of(array: np.ndarray, spacing: Any = SPACING) -> Volume:
 
 def places(shape: Sequence[int], spacing: Any = SPACING) -> np.ndarray:
     """(D, H, W, 3) mm, of the voxels' centres."""
-    return (np.moveaxis(np.indices(shape), 0, -1) + 0.5) * spacing
+    return np.asarray((np.moveaxis(np.indices(shape), 0, -1) + 0.5) * spacing)
 
 
 def turned(seed: int = 0) -> np.ndarray:
@@ -66,7 +66,7 @@ def test_a_sphere_stays_round() -> None:
 
 def test_it_is_scipys_trilinear_interpolation() -> None:
     array = np.random.default_rng(0).random((12, 30, 26))
-    cube = Cube(array.shape * SPACING / 2, 8.0, 12, turned(3))
+    cube = Cube(np.array(array.shape) * SPACING / 2, 8.0, 12, turned(3))
     sampled = volume_of(array).block([cube]).sample(cube)[0]
     at = np.moveaxis(grid(cube) / SPACING - 0.5, -1, 0)
     # A step of 0.67 mm is finer than all voxels, so nothing is averaged first.
