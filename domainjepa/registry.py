@@ -82,12 +82,12 @@ LOADERS = Registry(
         "arrays": "domainjepa.data.arrays:ArraysLoader",
         "torchvision": "domainjepa.data.torchvision_sets:TorchvisionLoader",
         "cifar": "domainjepa.data.cifar:CifarLoader",
-        "fits": "domainjepa.data.fits:FITSLoader",
+        "fits": "domainjepa.data.fits.loader:FITSLoader",
         "images": "domainjepa.data.images:ImagesLoader",
         "zarr": "domainjepa.data.zarr:ZarrLoader",
         "table": "domainjepa.data.table:TableLoader",
-        "nifti": "domainjepa.data.nifti:NIfTILoader",
-        "dicom": "domainjepa.data.dicom:DicomLoader",
+        "nifti": "domainjepa.data.nifti.loader:NIfTILoader",
+        "dicom": "domainjepa.data.dicom.loader:DicomLoader",
     },
 )
 

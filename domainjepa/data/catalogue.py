@@ -68,7 +68,7 @@ class Catalogue:
 
     def cutouts(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:
         """One cut-out a row, of the mosaics in these files."""
-        from domainjepa.data.cutouts import cutouts
+        from domainjepa.data.fits.cutouts import cutouts
 
         sky = self.names == ("ra", "dec")
         return cutouts(root, files, self.hdus, self.positions, self.size, options, sky=sky)

@@ -174,6 +174,15 @@ def test_columns_are_kept_but_for_those_of_persons(tmp_path: Path, suffix: str) 
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("count", [2, 5_000, 12_000])
+def test_any_number_of_class_names(tmp_path: Path, suffix: str, count: int) -> None:
+    source = open_source(zarr_store(tmp_path))
+    source.classes = tuple(f"the class of number {number}" for number in range(count))
+    prepare(source, tmp_path / f"fast{suffix}")
+    assert open_source(tmp_path / f"fast{suffix}").classes == source.classes
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_the_users_own_choice_of_columns_goes_before(tmp_path: Path, suffix: str) -> None:
     prepare(open_source(hdf5(tmp_path)), tmp_path / f"fast{suffix}")
     source = open_source(tmp_path / f"fast{suffix}", labels="groups")
@@ -356,7 +365,7 @@ def test_killed_at_any_moment(tmp_path: Path, suffix: str, number: int) -> None:
         run.send_signal(number)
         _, said = run.communicate()
     assert run.returncode == (143 if number == signal.SIGTERM else -9)
-    assert (b"goes on from there" in said) == (number == signal.SIGTERM)
+    assert (b"the same command goes on" in said) == (number == signal.SIGTERM)
     assert not out.exists()
     subprocess.run(command, check=True, capture_output=True)
     same(open_source(path), open_source(out))

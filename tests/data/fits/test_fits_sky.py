@@ -8,10 +8,10 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from domainjepa.data.fits_images import contents
-from domainjepa.data.fits_sky import to_pixels
+from domainjepa.data.fits.images import contents
+from domainjepa.data.fits.sky import to_pixels
 from domainjepa.errors import DataError
-from tests.data.test_fits_bands import numbers, sky
+from tests.data.fits.test_fits_bands import numbers, sky
 
 POINTS = np.array([[150.0002, 2.2001], [149.9997, 2.1999]])
 

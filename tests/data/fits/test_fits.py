@@ -17,7 +17,7 @@ from astropy.io import fits
 from domainjepa.data.source import open_source
 from domainjepa.errors import DataError
 from tests.data.fuzz import FUZZ
-from tests.data.test_fits_bands import numbers, write
+from tests.data.fits.test_fits_bands import numbers, write
 
 REAL = Path("/work/shared/data/fits_multiband")
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from domainjepa.data.bids import read_names
+from domainjepa.data.nifti.bids import read_names
 from tests.data.toys import Arrays, toy
 
 

@@ -9,11 +9,11 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from domainjepa.data.dicom import DicomLoader
-from domainjepa.data.dicom_sources import DicomVolumes
+from domainjepa.data.dicom.loader import DicomLoader
+from domainjepa.data.dicom.sources import DicomVolumes
 from domainjepa.data.source import OpenOptions, open_source
 from domainjepa.errors import DataError
-from tests.data.dicom_files import OBLIQUE, dataset, save, save_series, uid, volume
+from tests.data.dicom.dicom_files import OBLIQUE, dataset, save, save_series, uid, volume
 
 REAL = Path(os.environ.get("DOMAINJEPA_DATA", "data")) / "dicom_t1w"
 """Every fourth slice of an oblique T1-weighted series of studyforrest, where it was put there."""

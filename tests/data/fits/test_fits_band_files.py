@@ -7,8 +7,8 @@ import pytest
 
 from domainjepa.data.source import open_source
 from domainjepa.errors import DataError
-from tests.data.test_fits_bands import numbers, sky
-from tests.data.test_fits_folder import save
+from tests.data.fits.test_fits_bands import numbers, sky
+from tests.data.fits.test_fits_folder import save
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from PIL import Image
 from domainjepa import cli
 from domainjepa.data import index
 from domainjepa.data.source import open_source
-from tests.data.dicom_files import dataset, save
+from tests.data.dicom.dicom_files import dataset, save
 
 CANARY = "KANARIENVOGEL"
 PLACES = (

@@ -20,10 +20,10 @@ from pydicom.uid import (
 )
 
 from domainjepa.data import index
-from domainjepa.data.dicom import DicomLoader
+from domainjepa.data.dicom.loader import DicomLoader
 from domainjepa.data.source import OpenOptions, Source, open_source
 from domainjepa.errors import DataError
-from tests.data.dicom_files import dataset, save, save_series, volume
+from tests.data.dicom.dicom_files import dataset, save, save_series, volume
 from tests.data.fuzz import FUZZ
 
 PIXELS = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)
@@ -320,7 +320,7 @@ def test_a_volume_is_capped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["plain", "rle", "jpeg-ls", "jpeg-2000", "jpeg", "lossless"])
 def test_flipped_bits_end_in_an_array_or_a_message(tmp_path: Path, kind: str) -> None:
-    from tests.data.test_dicom_pixels import SHIPPED
+    from tests.data.dicom.test_dicom_pixels import SHIPPED
 
     shipped = {
         "rle": "SC_rgb_rle.dcm", "jpeg-ls": "JPEGLSNearLossless_16.dcm",

@@ -11,11 +11,11 @@ from astropy.io import fits
 from astropy.nddata import Cutout2D
 from astropy.wcs import WCS
 
-from domainjepa.data.cutouts import cutouts
+from domainjepa.data.fits.cutouts import cutouts
 from domainjepa.data.source import OpenOptions, Source
 from domainjepa.errors import DataError
-from tests.data.test_fits_bands import numbers, sky, write
-from tests.data.test_fits_sky import header_with_sip
+from tests.data.fits.test_fits_bands import numbers, sky, write
+from tests.data.fits.test_fits_sky import header_with_sip
 
 DRAW = np.random.default_rng(0)
 INSIDE = np.array([[20.0, 30.0], [41.5, 17.49], [33.2, 60.9]])

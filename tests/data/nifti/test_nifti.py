@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from domainjepa.data import nifti
+from domainjepa.data.nifti import loader as nifti
 from domainjepa.data.source import OpenOptions, Source, open_source
 from domainjepa.errors import DataError, UserError
 from tests.data.fuzz import FUZZ

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from domainjepa.data.fits_images import contents
+from domainjepa.data.fits.images import contents
 from domainjepa.data.source import open_source
 from domainjepa.errors import DataError
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from domainjepa.data.fits_images import contents
-from domainjepa.data.fits_pixels import pixels
+from domainjepa.data.fits.images import contents
+from domainjepa.data.fits.pixels import pixels
 
 DRAW = np.random.default_rng(0)
 COUNTS = DRAW.integers(-500, 500, (40, 30))

@@ -21,10 +21,10 @@ from pydicom.uid import (
     JPEGLosslessSV1,
 )
 
-from domainjepa.data import dicom_codecs
+from domainjepa.data.dicom import codecs as dicom_codecs
 from domainjepa.data.source import open_source
 from domainjepa.errors import DataError, MissingExtra
-from tests.data.dicom_files import dataset, save
+from tests.data.dicom.dicom_files import dataset, save
 
 SHIPPED = Path(os.path.dirname(pydicom.data.__file__)) / "test_files"  # noqa: PTH120
 """pydicom's own files; `get_testdata_file` would ask the network for those that are not there."""
@@ -324,7 +324,7 @@ def test_every_decoder_is_one_of_those_that_survive_damage() -> None:
 
 
 def test_pydicom_itself_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from domainjepa.data import dicom_file
+    from domainjepa.data.dicom import file as dicom_file
 
     path = save(dataset(np.zeros((2, 2), np.uint8)), tmp_path / "a")
     dicom_file.pydicom.cache_clear()

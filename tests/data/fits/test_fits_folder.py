@@ -9,7 +9,7 @@ from astropy.io import fits
 
 from domainjepa.data.source import open_source
 from domainjepa.errors import DataError
-from tests.data.test_fits_bands import numbers, write
+from tests.data.fits.test_fits_bands import numbers, write
 
 
 def save(path: Path, image: np.ndarray, **cards: Any) -> np.ndarray:
@@ -111,7 +111,7 @@ def test_a_file_that_cannot_be_read_says_so_when_it_is_asked_for(tmp_path: Path)
 
 
 def test_a_list_of_files_keeps_its_order(tmp_path: Path) -> None:
-    from domainjepa.data.fits import FITSLoader
+    from domainjepa.data.fits.loader import FITSLoader
     from domainjepa.data.source import OpenOptions
 
     images = [save(tmp_path / f"{index}.fits", numbers(9, 8)) for index in range(3)]

@@ -1,0 +1,1 @@
+"""FITS: images, cubes, bands, tables and cut-outs."""

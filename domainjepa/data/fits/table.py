@@ -1,0 +1,178 @@
+"""Images in a column of a FITS binary table, one a row, and the other columns beside them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domainjepa.data.columns import find_columns
+from domainjepa.data.damage import reason
+from domainjepa.data.fits.headers import headers
+from domainjepa.data.fits.images import ImageHDU, kind_of
+from domainjepa.data.fits.pixels import physical
+from domainjepa.data.layout import Array, Layout, pick_images
+from domainjepa.data.source import Image, OpenOptions, Source, content_digest
+from domainjepa.errors import DataError
+
+BITPIX = {"u1": 8, "i2": 16, "i4": 32, "i8": 64, "f4": -32, "f8": -64}
+"""numpy's name of a stored number -> what FITS calls it."""
+
+
+class Column(NamedTuple):
+    """A column of fixed length.
+
+    Attributes:
+        name: as in the file.
+        values: shape of one row's value and what its numbers mean, as an image's header would
+            tell; None for text and for logical values.
+        record: the dtype of a row of the table.
+        offset: of the table in the file, in bytes.
+        rows: of the table.
+    """
+
+    name: str
+    values: ImageHDU | None
+    record: np.dtype[Any]
+    offset: int
+    rows: int
+
+    @property
+    def array(self) -> Array:
+        """What the column looks like to those who look for images and labels."""
+        stored = self.record[self.name]
+        logical = stored.base == np.int8
+        dtype = self.values.dtype if self.values else np.dtype(bool) if logical else stored.base
+        return Array((self.rows, *stored.shape), dtype)
+
+    def stored(self, path: Path) -> NDArray[Any]:
+        """The column in the file, big-endian; nothing is read yet."""
+        return np.memmap(path, self.record, "r", self.offset, (self.rows,))[self.name]
+
+    def read(self, path: Path) -> NDArray[Any]:
+        """All of its values."""
+        return self.told(self.stored(path))
+
+    def told(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Stored numbers, a copy of their own -> values."""
+        native = np.array(stored, stored.dtype.newbyteorder("="), order="C")
+        if self.values:
+            return physical(native, self.values)
+        return native == ord("T") if native.dtype == np.int8 else native
+
+
+@dataclass(kw_only=True)
+class FITSTable(Source):
+    """Samples are the rows of one column."""
+
+    path: Path
+    columns: dict[str, Column] = field(repr=False)
+    images: str
+    layout: Layout
+    _opened: NDArray[Any] | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return self.columns[self.images].rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Image]:
+        column = self.columns[self.images]
+        if self._opened is None:
+            try:
+                self._opened = column.stored(self.path)
+            except (OSError, ValueError) as error:
+                raise DataError(f"{self.path.name} cannot be read: {reason(error)}") from error
+        wanted = np.asarray(indices, dtype=np.int64)
+        if len(wanted) and not (wanted.min() >= 0 and wanted.max() < len(self)):
+            raise IndexError(f"samples {wanted.min()} to {wanted.max()} of {len(self)}")
+        if not len(wanted):
+            return []
+        return list(self.layout.images(column.told(self._opened[wanted])))
+
+    def column(self, name: str) -> NDArray[Any]:
+        if name not in self.columns:
+            return super().column(name)
+        return self.columns[name].read(self.path)
+
+    def content_key(self) -> str:
+        """The file's content, and the column."""
+        return f"{content_digest(self.path)} {self.images}"
+
+
+def open_table(path: Path, options: OpenOptions) -> FITSTable | None:
+    """The source of a file whose images lie in a table, or None where it has no table.
+
+    Raises:
+        DataError: no column of images, several, a sample too large, or a table in a gzip.
+    """
+    columns = table_columns(path, options.max_sample_bytes)
+    if not columns:
+        return None
+    arrays = {name: column.array for name, column in columns.items()}
+    name, layout = pick_images(arrays, options.images, "the table")
+    size = int(np.prod(layout.shape)) * arrays[name].dtype.itemsize
+    if size > options.max_sample_bytes:
+        raise DataError(
+            f"one sample would take {size:,} bytes, more than {options.max_sample_bytes:,}. If "
+            f"that is meant: --set data.max_sample_bytes={size}"
+        )
+    if not columns[name].rows:
+        raise DataError("the table has no rows")
+
+    beside = find_columns(arrays, lambda one: columns[one].read(path), name, options, "the table")
+    return FITSTable(
+        name=path.stem,
+        loader="fits",
+        shape=layout.shape,
+        dtype=arrays[name].dtype,
+        keys=tuple(columns),
+        path=path,
+        columns=columns,
+        images=name,
+        layout=layout,
+        **vars(beside),
+    )
+
+
+def table_columns(path: Path, most: int) -> dict[str, Column]:
+    """Every column of a fixed length, of the first table that has some.
+
+    Raises:
+        DataError: as `contents`; or the columns do not fill the rows, or the file is a gzip.
+    """
+    from astropy.io import fits
+
+    for number, header, offset, packed, _ in headers(path, most):
+        if kind_of(header) != "BINTABLE":
+            continue
+        if packed:
+            raise DataError("a table in a gzip cannot be read by rows: unpack it with gunzip")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            table = fits.BinTableHDU.fromstring(header.tostring().encode())
+            told, record = table.columns, table.columns.dtype.newbyteorder(">")
+        if record.itemsize != header["NAXIS1"]:
+            raise DataError(f"the columns of HDU {number} do not fill its rows: it is damaged")
+        found = {}
+        for one in told:
+            stored = record[one.name]
+            code = f"{stored.base.kind}{stored.base.itemsize}"
+            if any(letter in one.format for letter in "PQXCM"):
+                continue  # of variable length, bits, complex numbers
+            values = None
+            if code in BITPIX:
+                shape, scale, zero = stored.shape, one.bscale or 1.0, one.bzero or 0.0
+                values = ImageHDU(
+                    number, one.name, shape, BITPIX[code], scale, zero, one.null, 0, "plain"
+                )
+            found[one.name] = Column(one.name, values, record, offset, header["NAXIS2"])
+        if found:
+            return found
+    return {}

@@ -1,0 +1,1 @@
+"""NIfTI: volumes, and their slices."""
