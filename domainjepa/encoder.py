@@ -145,7 +145,9 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def sha256(self) -> str:
         """Of all that the features depend on besides the images; features are cached by it."""
         self._load()
-        return self._sha256
+        if self.spacing is None or self._card.dimensions == 2:
+            return self._sha256
+        return hashlib.sha256(f"{self._sha256} {tuple(self.spacing)}".encode()).hexdigest()
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
         """(D,) names such as resnet34_0."""

@@ -184,6 +184,7 @@ def test_features_of_a_volume_are_those_of_its_windows(run: Path) -> None:
 
 def test_sources_arrays_and_lists_give_the_same(run: Path) -> None:
     encoder, volumes = FrozenEncoder(run, spacing=SPACING), source()
+    assert encoder.sha256 != FrozenEncoder(run).sha256
     expected = FrozenEncoder(run).transform(volumes)
     assert expected.shape == (4, 512)
     stacked = np.stack([volumes[row] for row in range(2)])
