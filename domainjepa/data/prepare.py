@@ -44,7 +44,11 @@ PLAIN = re.compile(r"\w[\w.+ -]*(/\w[\w.+ -]*)*")
 BLOCK_BYTES = 64 * 2**20
 MOST_IN_BLOCK = 256
 """Samples that are read, written and noted at once; in Zarr they make a shard."""
-GO_ON = "the same command goes on from there."
+WRITERS: dict[str, Callable[[Path, tuple[int, ...], np.dtype[Any], int, str, int], Writer]] = {
+    ".h5": HDF5Writer,
+    ".hdf5": HDF5Writer,
+    ".zarr": ZarrWriter,
+}
 
 
 def prepare(
@@ -72,9 +76,8 @@ def prepare(
         DataError: a sample cannot be read, or has another size than the first.
         Stopped: a signal asked for an end; the same call goes on from there.
     """
-    kinds: dict[str, type[HDF5Writer | ZarrWriter]] = {".zarr": ZarrWriter}
-    kind = {".h5": HDF5Writer, ".hdf5": HDF5Writer, **kinds}.get(out.suffix)
-    if kind is None:
+    begin = WRITERS.get(out.suffix)
+    if begin is None:
         raise UserError(f"--out {out.name}: its name ends in .h5 or .zarr.")
     if compression not in COMPRESSIONS:
         raise UserError(f"--compression {compression}: choose {', '.join(COMPRESSIONS)}.")
@@ -89,7 +92,7 @@ def prepare(
     identity = [about["fingerprint"], shape, first.dtype.str, block, compression, bool(frame)]
     part = out.with_name(f".{out.name}.part")
     with Journal(part.with_suffix(".journal"), json.dumps(identity)) as journal:
-        writer: Writer = kind(part, shape, first.dtype, block, compression, journal.done)
+        writer = begin(part, shape, first.dtype, block, compression, journal.done)
         with contextlib.closing(writer):
             if compression == "none":
                 _check_space(out.parent, (samples - writer.done) * first.nbytes)
@@ -105,9 +108,8 @@ def prepare(
                     journal.note(wanted.stop)
                     show(wanted.stop)
                     if stop.number is not None:
-                        raise Stopped(
-                            stop.number, f"stopped after {wanted.stop:,} samples; {GO_ON}"
-                        )
+                        said = f"stopped after {wanted.stop:,} samples; the same command goes on"
+                        raise Stopped(stop.number, said)
             writer.finish(_columns(source, frame), about)
         part.rename(out)
         journal.remove()
@@ -122,7 +124,7 @@ def _about(source: Source) -> dict[str, Any]:
         "fingerprint": source.fingerprint(),
         "modality": source.modality,
         "classes": source.classes,
-        "decisions": source.decisions[:100] if source.loader in CONTAINERS else [],
+        "decisions": [line[:300] for line in source.decisions[:50] if source.loader in CONTAINERS],
         "versions": {"domainjepa": version("domainjepa"), "numpy": np.__version__},
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }

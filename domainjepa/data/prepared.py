@@ -81,6 +81,8 @@ def restored(
         "classes": arrays["labels"].class_names if "labels" in columns else None,
         "decisions": [_made(told), f"images: 'images', {arrays['images']}"],
     }
+    if "class_names" in arrays:  # too many for an attribute
+        fields["classes"] = tuple(as_text(read("class_names")).tolist())
     if "ids" in columns:
         fields["ids"] = as_text(columns["ids"])
     if "split" in columns:

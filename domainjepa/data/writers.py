@@ -24,6 +24,8 @@ from domainjepa.data.damage import reason
 from domainjepa.errors import MissingExtra, UserError
 
 Columns = Mapping[str, NDArray[Any]]
+MOST_IN_ATTRIBUTE = 60_000
+"""Bytes; HDF5 has room for 64 kB."""
 COMPRESSIONS = ("none", "gzip", "lz4", "zstd")
 
 
@@ -86,9 +88,9 @@ class HDF5Writer:
         about, classes = dict(about), about["classes"]
         del about["classes"]
         with _full_disk(self._path):
+            for name in set(self._file) - {"images"}:  # of a run that was killed right here
+                del self._file[name]
             for name, values in columns.items():
-                if name in self._file:  # of a run that was killed right here
-                    del self._file[name]
                 if values.dtype.kind == "U":
                     values = np.char.encode(values, "utf-8")
                 kind: Any = values.dtype
@@ -99,7 +101,10 @@ class HDF5Writer:
             if classes:
                 # Of fixed length: a damaged heap of text can hang HDF5 2.0 for ever.
                 texts = np.char.encode(np.array(classes), "utf-8")
-                self._file["labels"].attrs["class_names"] = texts
+                if texts.nbytes < MOST_IN_ATTRIBUTE:
+                    self._file["labels"].attrs["class_names"] = texts
+                else:
+                    self._file.create_dataset("class_names", data=texts, fletcher32=True)
             self._file.attrs[prepared.ATTRIBUTE] = np.bytes_(json.dumps(about).encode())
             self._flush()
         self.close()

@@ -177,7 +177,7 @@ def as_array(array: zarr.Array[Any]) -> Array:
     """What is known of an array before it is read; names of values as in the CF conventions 3.5."""
     attributes: Mapping[str, Any] = array.attrs
     told = attributes.get("class_names", attributes.get("classes"))
-    names = tuple(map(str, told)) if isinstance(told, list) and len(told) <= 10_000 else None
+    names = tuple(map(str, told)) if isinstance(told, list) else None
     flags, meanings = attributes.get("flag_values"), attributes.get("flag_meanings")
     values = None
     if isinstance(flags, list) and isinstance(meanings, str):
