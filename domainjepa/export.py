@@ -78,16 +78,16 @@ def to_sklearn(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
 def _classifier(encoder: FrozenEncoder, source: Source) -> Any:
     """The linear probe of the evaluation, fitted on the training labels."""
     from domainjepa.evaluation.features import features_of
+    from domainjepa.evaluation.fitting import fit_probe
     from domainjepa.evaluation.protocol import read_protocol
     from domainjepa.evaluation.splits import train_test
-    from domainjepa.evaluation.suite import fit_probe
+    from domainjepa.evaluation.targets import target_of
 
-    protocol = read_protocol("linear")
-    train = train_test(source, protocol.seed).train
-    assert source.labels is not None  # train_test refuses a source without
-    labels = source.labels[train]
+    protocol, target = read_protocol("linear"), target_of(source)
+    train = train_test(source, target, protocol.seed).train
     groups = None if source.groups is None else source.groups[train]
-    probe, _ = fit_probe(protocol, features_of(encoder, source, train), labels, groups)
+    features = features_of(encoder, source, train)
+    probe, _ = fit_probe(protocol, target, features, target.values[train], groups)
     return probe
 
 

@@ -121,7 +121,9 @@ BASELINES = Registry(
         "dinov3-base": "domainjepa.evaluation.timm_baselines:BY_NAME.dinov3_base",
         "dinov3-large": "domainjepa.evaluation.timm_baselines:BY_NAME.dinov3_large",
         "dinov3-convnext-tiny": "domainjepa.evaluation.timm_baselines:BY_NAME.dinov3_convnext_tiny",
-        "dinov3-convnext-small": "domainjepa.evaluation.timm_baselines:BY_NAME.dinov3_convnext_small",
+        "dinov3-convnext-small": (
+            "domainjepa.evaluation.timm_baselines:BY_NAME.dinov3_convnext_small"
+        ),
         "dinov3-convnext-base": "domainjepa.evaluation.timm_baselines:BY_NAME.dinov3_convnext_base",
         "resnet50-imagenet": "domainjepa.evaluation.timm_baselines:BY_NAME.resnet50_imagenet",
         "ijepa": "domainjepa.evaluation.timm_baselines:BY_NAME.ijepa",

@@ -46,14 +46,14 @@ def unit(metric: str) -> str:
 def _text(cell: Cell, metric: str, between: str) -> str:
     values = cell.values[metric]
     mean = number(values.mean(), metric)
-    if cell.draws > 1:
-        return f"{mean} {between} {number(values.std(ddof=1), metric)}"
     low, high, _ = cell.interval(metric)
+    if cell.draws > 1:
+        return f"{mean} {between} {number((high - low) / 2, metric)}"
     return f"{mean} [{number(low, metric)}, {number(high, metric)}]"
 
 
 def table_rows(results: Results, protocol: Protocol, metric: str, between: str = "±") -> list[Row]:
-    """Encoders by shots: mean and standard deviation, for all labels the interval."""
+    """Encoders by shots: mean and half the 95 % interval, for all labels its ends."""
     encoders = results.encoders_of(protocol)
     rows: list[Row] = [{"encoder": encoder, "cells": [], "best": []} for encoder in encoders]
     best = min if metric in LOWER_IS_BETTER else max
@@ -127,7 +127,10 @@ def legend(protocol: Protocol) -> str:
     if any(shots != "all" for shots in protocol.shots):
         counts = sorted({protocol.draws_of(shots) for shots in protocol.shots if shots != "all"})
         times = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
-        parts.append(f"± standard deviation over {times} draws, the same for every encoder")
+        parts.append(
+            f"± half the 95 % interval over {times} draws, the same for every encoder, and over "
+            "test samples"
+        )
     if "all" in protocol.shots:
         parts.append("[ ] of all labels: 95 % bootstrap over test samples")
     parts.append("differences: paired, 95 % over draws and test samples")
