@@ -84,7 +84,7 @@ LOADERS = Registry(
         "cifar": "domainjepa.data.cifar:CifarLoader",
         "fits": "domainjepa.data.fits.loader:FITSLoader",
         "images": "domainjepa.data.images:ImagesLoader",
-        "zarr": "domainjepa.data.zarr:ZarrLoader",
+        "zarr": "domainjepa.data.zarr.loader:ZarrLoader",
         "table": "domainjepa.data.table:TableLoader",
         "nifti": "domainjepa.data.nifti.loader:NIfTILoader",
         "dicom": "domainjepa.data.dicom.loader:DicomLoader",

@@ -30,7 +30,7 @@ from zarr.storage import FsspecStore, LocalStore, ZipStore
 from domainjepa.data.damage import reason, unreadable
 from domainjepa.data.layout import Array
 from domainjepa.data.storage import in_bytes
-from domainjepa.data.zarr_codecs import METADATA, guarded, unsafe
+from domainjepa.data.zarr.codecs import METADATA, guarded, unsafe
 from domainjepa.errors import DataError, UserError
 
 MOST_FILES = 100_000

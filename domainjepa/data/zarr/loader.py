@@ -19,7 +19,7 @@ from domainjepa.data.folder import read_folders, warn_of_links
 from domainjepa.data.index import facts
 from domainjepa.data.listing import Listing
 from domainjepa.data.source import Loader, OpenOptions, Source
-from domainjepa.data.zarr_source import Part, ZarrSource
+from domainjepa.data.zarr.source import Part, ZarrSource
 from domainjepa.errors import DataError, MissingExtra
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def _metadata_of(folder: Path) -> Path | None:
 
 
 def _open_store(place: str, options: OpenOptions) -> Source:
-    from domainjepa.data import zarr_parts, zarr_store
+    from domainjepa.data.zarr import parts as zarr_parts
+    from domainjepa.data.zarr import store as zarr_store
 
     where = zarr_store.public(place)
     root = zarr_store.node(zarr_store.connect(place, options.follow_links), "", where)
@@ -99,7 +100,7 @@ def _open_store(place: str, options: OpenOptions) -> Source:
 
 def _open_folder(folder: Path, options: OpenOptions) -> Source:
     """Stores below a folder, each one sample or several; sub-folders are classes or a split."""
-    from domainjepa.data import zarr_parts
+    from domainjepa.data.zarr import parts as zarr_parts
 
     found = _list_stores(folder, options)
 

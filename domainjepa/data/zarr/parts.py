@@ -9,12 +9,15 @@ from typing import Any
 import zarr
 from numpy.typing import NDArray
 
-from domainjepa.data import ome, prepared, zarr_codecs, zarr_store
+from domainjepa.data import prepared
 from domainjepa.data.columns import find_columns
 from domainjepa.data.damage import unreadable
 from domainjepa.data.layout import Array, dimensions_of, layout_of, leaf, pick_images
 from domainjepa.data.source import OpenOptions
-from domainjepa.data.zarr_source import Part
+from domainjepa.data.zarr import codecs as zarr_codecs
+from domainjepa.data.zarr import ome
+from domainjepa.data.zarr import store as zarr_store
+from domainjepa.data.zarr.source import Part
 from domainjepa.errors import DataError
 
 AXES = {

@@ -92,7 +92,7 @@ class ZarrSource(Source):
         return {**self.__dict__, "_opened": (0, {})}
 
     def __getitems__(self, indices: Sequence[int]) -> list[Image]:
-        from domainjepa.data import zarr_store
+        from domainjepa.data.zarr import store as zarr_store
 
         rows, position = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
         if len(rows) and not (rows[0] >= 0 and rows[-1] < len(self)):
@@ -115,7 +115,7 @@ class ZarrSource(Source):
     def column(self, name: str) -> NDArray[Any]:
         if name not in self.keys:
             return super().column(name)
-        from domainjepa.data import zarr_store
+        from domainjepa.data.zarr import store as zarr_store
 
         store = zarr_store.connect(self.root, self.follow_links)
         return zarr_store.read_column(zarr_store.array_at(store, name, self.name), self.name)
@@ -191,7 +191,8 @@ class ZarrSource(Source):
             self._opened = (os.getpid(), {})
         told, opened = self.parts[part], self._opened[1]
         if told not in opened:
-            from domainjepa.data import zarr_codecs, zarr_store
+            from domainjepa.data.zarr import codecs as zarr_codecs
+            from domainjepa.data.zarr import store as zarr_store
 
             where = told.store or self.name
             place = self.root if not told.store else os.fspath(Path(self.root) / told.store)

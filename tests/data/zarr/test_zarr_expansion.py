@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from domainjepa.data.expansion import expands_beyond
+from domainjepa.data.zarr.expansion import expands_beyond
 
 numcodecs = pytest.importorskip("numcodecs")
 ZEROS = bytes(10**6)
@@ -41,7 +41,7 @@ def test_what_is_of_another_kind_is_left_to_the_decoder(codec: str, packed: byte
 def test_deflated_bombs_are_unpacked_to_nowhere(
     codec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("domainjepa.data.expansion.HARMLESS", 10**6)
+    monkeypatch.setattr("domainjepa.data.zarr.expansion.HARMLESS", 10**6)
     pack = {"gzip": gzip.compress, "zlib": zlib.compress}[codec]
     bomb = pack(bytes(50 * 10**6))
     tracemalloc.start()

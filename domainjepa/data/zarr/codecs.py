@@ -11,7 +11,7 @@ from zarr.abc.store import ByteRequest, Store, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import WrapperStore
 
-from domainjepa.data.expansion import EXPANDING, expands_beyond
+from domainjepa.data.zarr.expansion import EXPANDING, expands_beyond
 
 METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 """Files of a store that are no chunks."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domainjepa.data import ome
+from domainjepa.data.zarr import ome
 from domainjepa.errors import DataError
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from domainjepa.data import zarr as ours
 from domainjepa.data.source import OpenOptions, Source, open_source
+from domainjepa.data.zarr.loader import ZarrLoader
 from domainjepa.errors import DataError, MissingExtra, UserError
 
 zarr = pytest.importorskip("zarr")
@@ -188,7 +188,7 @@ def test_a_missing_package_is_named(path: Path, monkeypatch: pytest.MonkeyPatch)
         open_source("s3://bucket/set.zarr")
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(MissingExtra, match=r"pip install 'domainjepa\[zarr\]'"):
-        ours.ZarrLoader().open(path, OpenOptions())
+        ZarrLoader().open(path, OpenOptions())
 
 
 # OME-Zarr.

@@ -1,0 +1,1 @@
+"""Zarr: arrays, groups, OME images and plates, local and remote."""
