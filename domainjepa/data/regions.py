@@ -78,7 +78,7 @@ def spread_slices(volumes: Source, row: int, most: int) -> NDArray[Any]:
     depth, height, width = volumes.sides(row)
     at = np.unique(((np.arange(most) + 0.5) * depth / most).astype(int))
     if not volumes.reads_parts:
-        return volumes[row][at]
+        return np.asarray(volumes[row][at])
     return np.concatenate(
         [volumes.region(row, (z, 0, 0), (z + 1, height, width)) for z in at.tolist()]
     )
