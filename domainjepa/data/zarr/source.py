@@ -199,6 +199,10 @@ class ZarrSource(Source):
             store = zarr_store.connect(place, self.follow_links)
             array = zarr_store.array_at(store, told.path, where)
             if array.shape != told.shape:
-                raise DataError(f"{where} has changed since it was opened.")
+                raise DataError(
+                    f"{where} has changed since it was opened, or since its folder was indexed: "
+                    "open it again, and if that does not help empty the cache ($DOMAINJEPA_CACHE, "
+                    "else ~/.cache/domainjepa)."
+                )
             opened[told] = zarr_codecs.guarded(array)
         return opened[told]

@@ -557,3 +557,11 @@ def test_chunks_that_unpack_without_end_are_refused(path: Path, codec: Any, role
     chunk.write_bytes(codec.encode(np.zeros(30_000_000, "u1")))
     with pytest.raises(DataError, match=r"would become more than"):
         open_source(path)[3]
+
+
+def test_a_store_that_shrinks_under_a_source_is_an_error(path: Path) -> None:
+    source = open_source(write(path))
+    shutil.rmtree(path)
+    write(path, IMAGES[:3])
+    with pytest.raises(DataError, match="changed since"):
+        source[2]
