@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import albumentations as A
@@ -136,8 +136,10 @@ class Domain(ABC):
         Raises:
             ConfigError: there is none of that name, or it is the crop.
         """
+        # Some are of global views alone: local views must not refuse to leave them out.
+        whole = self.transforms(replace(spec, local=False))
         steps = self.transforms(spec)
-        self._check_without([step.name for step in steps[1:]])
+        self._check_without([step.name for step in [*whole[1:], *steps[1:]]])
         return [step for step in steps if step.name not in self.without]
 
     def volume_transforms(self, spec: ViewSpec) -> list[VolumeTransform]:

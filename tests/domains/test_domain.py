@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,14 @@ def test_a_transform_can_be_left_out_by_its_name() -> None:
     fewer = [step.name for step in astronomy(without=("gain", "seeing")).kept(SPEC)]
     assert fewer == [name for name in every if name not in ("gain", "seeing")]
     assert len(fewer) == len(every) - 2
+
+
+def test_what_global_views_alone_have_can_be_left_out_of_a_run() -> None:
+    domain = DOMAINS.load("radiography")(without=("collimation",))
+    for local in (False, True):
+        names = [step.name for step in domain.kept(replace(SPEC, local=local))]
+        assert "collimation" not in names
+        assert "gamma" in names
 
 
 @pytest.mark.parametrize(("name", "told"), [("gian", "gain"), ("crop", "seeing")])
