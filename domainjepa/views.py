@@ -27,6 +27,9 @@ from domainjepa.volume_views import VolumeViews, draw_volume_views
 
 Image = NDArray[Any]
 
+MOST_CHANNELS = 512
+"""Of an image that OpenCV warps and filters."""
+
 
 def resolve_sizes(
     views: ViewsConfig,
@@ -94,6 +97,12 @@ class ViewMaker:
         size = self.views.local_size if local else self.views.global_size
         if size is None:
             raise ConfigError("the sizes of the views are not resolved yet: see resolve_sizes")
+        if image.shape[2] > MOST_CHANNELS:
+            raise ConfigError(
+                f"views are made of at most {MOST_CHANNELS} channels, and there are "
+                f"{image.shape[2]}: choose some by data.bands, or fewer data.neighbours or "
+                "intensity.windows."
+            )
         scale = self.views.local_scale if local else self.views.global_scale
         return ViewSpec(size, scale, image.shape[2], image.dtype, local)
 
@@ -149,6 +158,7 @@ class OneStream(random.Random):
             "has_uint32": 0,
             "uinteger": 0,
         }
+        self.gauss_next = None  # Python draws normal numbers in pairs, and keeps the second
 
     def random(self) -> float:
         return self.generator.random()
@@ -167,7 +177,8 @@ def seed_randomness(chain: A.Compose | A.BasicTransform, draw_key: int) -> None:
     same numbers, and "noise" would be drawn exactly when "blur" is.
     """
     stream = chain.py_random
-    if not isinstance(stream, OneStream):
+    # A copy of a chain has a copy of the generator, which is not the one of its copied stream.
+    if not isinstance(stream, OneStream) or chain.random_generator is not stream.generator:
         stream = OneStream()
         chain.set_random_state(stream.generator, stream)
     stream.start(draw_key)
