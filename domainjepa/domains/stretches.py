@@ -51,14 +51,17 @@ def fit_scale(images: Sequence[Image]) -> Intensity:
 
 
 def fit_range(images: Sequence[Image]) -> Linear:
-    """Linear from the least to the greatest value of each band: nothing is cut."""
-    pixels = [image.reshape(-1, image.shape[-1]) for image in images]
-    finite = [np.where(np.isfinite(one), one, np.nan) for one in pixels]
+    """Linear from the least to the greatest value of each band: nothing is cut.
+
+    Raises:
+        DataError: a band holds no finite number in any of the images.
+    """
+    limits = np.array([_ends(image) for image in images])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of images that are masked all over
-        low = np.nanmin([np.nanmin(one, axis=0) for one in finite], axis=0)
-        high = np.nanmax([np.nanmax(one, axis=0) for one in finite], axis=0)
-    return _linear(np.stack([low, high]).astype(np.float64))
+        warnings.simplefilter("ignore", RuntimeWarning)  # of bands that are masked everywhere
+        low, high = np.nanmin(limits[:, 0], axis=0), np.nanmax(limits[:, 1], axis=0)
+    _require_numbers(np.isnan(low), len(images))
+    return _linear(np.stack([low, high]))
 
 
 def fit_zscale(images: Sequence[Image]) -> Linear:
@@ -113,8 +116,8 @@ def fit_own_scale(images: Sequence[Image]) -> Intensity:
     own = OwnScale(signed=signed, floor=(0.0,) * pooled.shape[1])
     extents = []
     for image in images:
-        pixels = _pooled([image])
-        if np.isfinite(pixels).any(axis=0).all():
+        pixels = _thinned(image, 2_000_000)
+        if not np.isnan(pixels).all(axis=0).any():  # else it is masked all over
             low, high = np.nanpercentile(pixels, own.percentiles, axis=0)
             extents.append(high - (low if signed else 0.0))
     floor = 0.1 * np.median(extents, axis=0) if extents else np.ones(pooled.shape[1])
@@ -145,12 +148,30 @@ def _pooled(images: Sequence[Image]) -> NDArray[np.float64]:
         DataError: a band holds no finite number in any of the images.
     """
     most = max(1, 2_000_000 // len(images))
-    pooled = np.concatenate([thinned(image, most) for image in images]).astype(np.float64)
-    pooled[~np.isfinite(pooled)] = np.nan
-    empty = np.flatnonzero(np.isnan(pooled).all(axis=0))
-    if empty.size:
+    pooled = np.concatenate([_thinned(image, most) for image in images])
+    _require_numbers(np.isnan(pooled).all(axis=0), len(images))
+    return pooled
+
+
+def _thinned(image: Image, most: int) -> NDArray[np.float64]:
+    """(M, C): evenly spaced pixels of an image, NaN where missing."""
+    pixels: NDArray[np.float64] = thinned(image, most).astype(np.float64)
+    pixels[~np.isfinite(pixels)] = np.nan
+    return pixels
+
+
+def _ends(image: Image) -> NDArray[np.float64]:
+    """(2, C): least and greatest value of each band of one image; NaN where it has none."""
+    bands = image.reshape(-1, image.shape[-1]).T
+    known = (band[np.isfinite(band)] for band in bands)
+    ends = [(one.min(), one.max()) if one.size else (np.nan, np.nan) for one in known]
+    return np.array(ends, np.float64).T
+
+
+def _require_numbers(empty: NDArray[np.bool_], count: int) -> None:
+    """Raises DataError where a band is empty in all of the images."""
+    if empty.any():
         raise DataError(
-            f"band {empty[0]} holds no finite number in the {len(images)} samples that were "
+            f"band {empty.argmax()} holds no finite number in the {count} samples that were "
             "looked at: leave the band out, or choose other rows."
         )
-    return pooled

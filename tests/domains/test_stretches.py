@@ -70,8 +70,16 @@ def test_fit_asinh_of_sparse_maps_scales_by_what_is_there() -> None:
 def test_a_band_without_numbers_is_named() -> None:
     image = np.ones((8, 8, 3))
     image[..., 1] = np.nan
-    with pytest.raises(DataError, match="band 1"):
-        fit_asinh([image, image])
+    for fit in (fit_asinh, fit_range, fit_scale, fit_zscale, fit_own_scale):
+        with pytest.raises(DataError, match="band 1"):
+            fit([image, image])
+
+
+def test_an_image_that_is_masked_all_over_is_passed_over() -> None:
+    image = np.linspace(5, 7, 10_000, dtype=np.float32).reshape(100, 100, 1)
+    masked = np.full_like(image, np.nan)
+    assert fit_range([masked, image]) == Linear(low=(5.0,), high=(7.0,))
+    assert fit_own_scale([masked, image]) == fit_own_scale([image])
 
 
 def test_a_rendering_is_never_stretched_again() -> None:
