@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from domainjepa import config as settings
@@ -26,7 +27,11 @@ from domainjepa.run_folder import RunFolder
 ALPHA = 0.4
 LAST = 0.05
 """Share of the steps over whose log lines a loss is averaged: single batches scatter."""
-COMPARABLE = ("objective.", "views.", "intensity.", "projector.out", "batch_size", "domain")
+COMPARABLE = (
+    *("objective.", "views.", "intensity.", "projector.out", "batch_size", "domain"),
+    *("data.path", "data.images", "data.bands", "data.dimensions", "data.axis"),
+    *("data.neighbours", "data.tile"),
+)
 """Settings on which the size of the loss depends; lambda alone is corrected for."""
 
 
@@ -136,7 +141,8 @@ def _rank(path: Path, alpha: float, probes: Mapping[str, float] | None) -> Ranke
             "of its checkpoints."
         )
     config = settings.resolve(settings.read_recipe(folder.config))
-    lines = [line for line in read_metrics(folder.metrics) if "loss" in line]
+    # A loss that was no number is written as null.
+    lines = [line for line in read_metrics(folder.metrics) if line.get("loss") is not None]
     last = int(found[1]) if found else math.inf
     lines = [line for line in lines if line["step"] <= last]
     if not lines:
@@ -201,7 +207,7 @@ def render(selection: Selection) -> Table:
         probe = "–" if one.probe is None else f"{100 * one.probe:.1f} %"
         table.add_row(
             str(place),
-            one.name,
+            escape(one.name),
             one.backbone,
             f"{one.lam:g}",
             f"{one.step:,}",

@@ -48,6 +48,24 @@ def test_a_loss_is_the_mean_of_the_last_twentieth(tmp_path: Path) -> None:
     assert select([run]).runs[0].loss == pytest.approx(3.0)
 
 
+def test_a_loss_that_was_no_number_is_left_out(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "run", 1.0, [5.0] * 96 + [1.0, 3.0])
+    lines = run.joinpath("metrics.jsonl").read_text()
+    run.joinpath("metrics.jsonl").write_text(
+        lines + "".join(f'{{"step": {step}, "loss": null}}\n' for step in (99, 100))
+    )
+    assert select([run]).runs[0].loss == pytest.approx((3 * 5 + 1 + 3) / 5)
+
+
+def test_runs_on_other_data_are_not_compared_in_silence(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path, name, 0.1, [1.0], **{"data.path": name})
+        for name in ("breastmnist", "cifar10")
+    ]
+    (warning,) = select(runs).warnings
+    assert "data.path" in warning
+
+
 def test_a_checkpoint_is_ranked_by_its_own_step(tmp_path: Path) -> None:
     run = write_run(tmp_path, "run", 1.0, [float(n) for n in range(100, 0, -1)])
     found = select([run / "checkpoints" / "step-00000020.pt", run])
