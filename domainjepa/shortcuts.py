@@ -7,6 +7,7 @@ forget the shape. So simple nuisances are measured on views, before anything is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ BETWEEN, RETRIEVAL = 0.8, 0.15
 at most 0.40 and 0.05; without its gains, colour has 0.56 and 0.36."""
 
 _FEWEST = 16
+_AT_ONCE = 32  # samples whose views are in memory together
 _TINY = 1e-3  # on the 0..1 scale: what logarithms add, a quarter of a level of 8 bits
 
 
@@ -86,12 +88,19 @@ def shortcuts(
     chosen = np.sort(draw.permutation(rows)[:samples]).tolist()
     settings = maker.views.model_copy(update={"num_global": VIEWS, "num_local": 0})
     maker = ViewMaker(maker.domain, maker.intensity, settings, key(seed, "shortcuts", "views"))
-    views: list[Image] = []
-    for row in chosen:
-        views += maker(source[row], epoch=0, sample=row)
-    embeddings = None if embed is None else np.asarray(embed(views), np.float64)
+    measured: list[dict[str, list[float]]] = []
+    embedded: list[Values] = []
+    for first in range(0, len(chosen), _AT_ONCE):
+        views = [
+            view
+            for row in chosen[first : first + _AT_ONCE]
+            for view in maker(source[row], epoch=0, sample=row)
+        ]
+        measured += [measure(view) for view in views]
+        if embed is not None:
+            embedded.append(np.asarray(embed(views), np.float64))
+    embeddings = np.concatenate(embedded) if embedded else None
     spec = ViewSpec(views[0].shape[0], settings.global_scale, views[0].shape[2], views[0].dtype)
-    measured = [measure(view) for view in views]
     found = []
     for name in measured[0]:
         values = np.array([one[name] for one in measured]).reshape(len(chosen), VIEWS, -1)
@@ -102,7 +111,7 @@ def shortcuts(
                 name=name,
                 between=between,
                 retrieval=retrieval,
-                chance=NEAR,
+                chance=math.ceil(NEAR * len(chosen)) / len(chosen),
                 alarm=alarm,
                 remedy=_remedy(name, maker.domain, spec) if alarm else "",
                 predicted=None if embeddings is None else predicted(embeddings, values),

@@ -91,6 +91,15 @@ def test_what_embeddings_know_of_a_nuisance(survey: Source) -> None:
     assert known["noise"] < 0.3
 
 
+def test_the_chance_is_that_of_so_few_samples(survey: Source) -> None:
+    maker = ViewMaker(Astronomy(), Identity(), SIZES, 0)
+    found = shortcuts(maker, survey, survey.rows()[:20], 0)
+    assert {one.chance for one in found} == {1 / 20}
+    draw = np.random.default_rng(0)
+    by_luck = [retrieved(draw.normal(size=(20, 2, 1))) for _ in range(400)]
+    assert np.mean(by_luck) == pytest.approx(1 / 20, abs=0.01)
+
+
 def test_few_samples_are_not_judged(survey: Source) -> None:
     maker = ViewMaker(Astronomy(), Identity(), SIZES, 0)
     assert shortcuts(maker, survey, survey.rows()[:8], 0) == []
