@@ -42,7 +42,7 @@ def export(encoder: FrozenEncoder, to: str, out: Path, source: Source | None = N
 
 
 class Features(nn.Module):
-    """(N, C, S, S) after the intensity, on the 0..1 scale -> (N, D) features."""
+    """(N, C, S, S), of volumes (N, C, S, S, S), on the 0..1 scale -> (N, D) features."""
 
     def __init__(self, encoder: FrozenEncoder) -> None:
         super().__init__()
@@ -100,8 +100,9 @@ def to_onnx(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
         raise MissingExtra("onnx", "export", "export --to onnx") from error
     card = encoder.card
     module = Features(encoder).eval()
-    sides = [card.size] * (3 if getattr(card, "dimensions", 2) == 3 else 2)
-    example = torch.zeros(2, card.channels, *sides)
+    sides = [card.size] * card.dimensions
+    channels = len(card.mean)  # after the intensity, which may make several of one
+    example = torch.zeros(2, channels, *sides)
     program = torch.onnx.export(
         module,
         (example,),
@@ -113,16 +114,17 @@ def to_onnx(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
     )
     assert program is not None
     model = program.model_proto
+    shape = ", ".join(map(str, ["N", channels, *sides]))
     model.doc_string = (
-        f"{card.backbone.name} pretrained by domainjepa. Input: (N, C, H, W) float32 of "
-        f"{card.size} px after the intensity of the metadata, 8-bit values divided by 255."
+        f"{card.backbone.name} pretrained by domainjepa. Input: ({shape}) float32 after the "
+        "intensity of the metadata, 8-bit values divided by 255."
     )
     onnx.helper.set_model_props(
         model,
         {
             "intensity": json.dumps(card.intensity),
             "size": str(card.size),
-            "channels": str(card.channels),
+            "channels": str(channels),
             "domain": card.domain,
             "encoder_sha256": card.sha256,
         },
@@ -146,13 +148,14 @@ def to_timm(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
             f"{card.backbone.stem_reduction} for small images, which timm cannot build: export "
             "--to onnx holds it as it is."
         )
-    built: dict[str, Any] = {"in_chans": card.channels}
+    channels = len(card.mean)  # after the intensity, which may make several of one
+    built: dict[str, Any] = {"in_chans": channels}
     if backbone.reads_layers:  # a plain ViT, whose position embedding has the size of the images
         built |= {"img_size": card.size, "dynamic_img_size": True}
     seen = {
         "mean": list(card.mean),
         "std": list(card.std),
-        "input_size": [card.channels, card.size, card.size],
+        "input_size": [channels, card.size, card.size],
     }
     save_for_hf(
         backbone.net,

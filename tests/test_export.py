@@ -9,7 +9,11 @@ import timm
 import torch
 from rich.console import Console
 
+from domainjepa.artefact import FILE_NAME, EncoderCard, save_encoder
+from domainjepa.backbones import Backbone
+from domainjepa.config import BackboneConfig
 from domainjepa.data.source import open_source
+from domainjepa.domains.intensity import Windows
 from domainjepa.encoder import FrozenEncoder
 from domainjepa.errors import UserError
 from domainjepa.export import export
@@ -82,6 +86,39 @@ def test_a_timm_model_gives_the_same_features(
         theirs = model((scaled - mean) / std)
         ours = encoder.network[0](encoder.network[1](scaled))
     torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
+
+
+def test_windows_of_one_channel_are_the_channels_of_the_network(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    network = BackboneConfig(name="test_resnet", stem_reduction=1)
+    card = EncoderCard(
+        backbone=network,
+        channels=1,
+        size=32,
+        dtype="int16",
+        domain="ct",
+        intensity=Windows(levels=(40.0, -600.0), widths=(80.0, 1500.0)).model_dump(),
+        mean=(0.5, 0.4),
+        std=(0.2, 0.3),
+        data={},
+        step=1,
+        config={},
+        versions={},
+    )
+    (tmp_path / "run").mkdir()
+    save_encoder(tmp_path / "run" / FILE_NAME, Backbone(network, 2, 32), card)
+    encoder = FrozenEncoder(tmp_path / "run")
+    export(encoder, "onnx", tmp_path / "encoder.onnx")
+    graph = onnx.load(tmp_path / "encoder.onnx").graph
+    sides = [side.dim_value for side in graph.input[0].type.tensor_type.shape.dim]
+    assert sides[1:] == [2, 32, 32]
+    export(encoder, "timm", tmp_path / "timm")
+    model = timm.create_model(
+        f"local-dir:{tmp_path / 'timm'}", pretrained=True, num_classes=0
+    ).eval()
+    assert model.pretrained_cfg["input_size"] == (2, 32, 32)
+    assert model(torch.zeros(1, 2, 32, 32)).shape == (1, encoder.network[0].dim)
 
 
 def test_what_cannot_be_exported_is_told(run: Path, blobs: Path, tmp_path: Path) -> None:

@@ -140,9 +140,7 @@ def select(
 
 @app.command()
 def export(
-    encoder: Annotated[
-        str, typer.Argument(help="A run folder, encoder.safetensors, or timm:NAME[=WEIGHTS].")
-    ],
+    encoder: Annotated[str, typer.Argument(help="A run folder or encoder.safetensors.")],
     to: Annotated[str, typer.Option(help="sklearn, onnx or timm.")],
     out: Annotated[Path, typer.Option(help="FILE.skops, FILE.onnx, or a folder for timm.")],
     data: Annotated[
