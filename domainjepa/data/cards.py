@@ -264,11 +264,12 @@ def apply(card: Card, source: Source, file_name: str, options: OpenOptions) -> S
     own_labels = options.labels in (None, card.read.labels)
     if card.classes and source.labels is not None and own_labels:
         source.labels = _as_stored(source.labels, source.classes)
-        if source.labels.max() >= len(card.classes):
-            raise DataError(
-                f"{file_name} has the label {source.labels.max()}; {card.title} has only "
-                f"{len(card.classes)} classes."
-            )
+        for label in (source.labels.min(), source.labels.max()):
+            if not 0 <= label < len(card.classes):
+                raise DataError(
+                    f"{file_name} has the label {label}; {card.title} has only "
+                    f"{len(card.classes)} classes."
+                )
         source.classes = card.classes
     if card.groups and source.groups is None:
         rule = card.groups
@@ -292,6 +293,6 @@ def apply(card: Card, source: Source, file_name: str, options: OpenOptions) -> S
 
 def _as_stored(labels: NDArray[np.int64], classes: tuple[str, ...] | None) -> NDArray[np.int64]:
     """Undoes the renumbering of labels of which some are missing."""
-    if classes is None or not all(name.isdigit() for name in classes):
+    if classes is None or not all(name.removeprefix("-").isdigit() for name in classes):
         return labels
     return np.array([int(name) for name in classes], dtype=np.int64)[labels]

@@ -98,6 +98,14 @@ def test_labels_that_the_user_names_keep_their_own_classes(tmp_path: Path) -> No
     assert source.labels.max() == 1
 
 
+def test_a_label_below_zero_is_none_of_the_cards_classes(tmp_path: Path) -> None:
+    path = tmp_path / "breastmnist.npz"
+    images = np.random.default_rng(0).integers(0, 255, (20, 28, 28), dtype=np.uint8)
+    np.savez(path, images=images, labels=np.repeat([-1, 1], 10))
+    with pytest.raises(DataError, match="has the label -1"):
+        open_source(path)
+
+
 def test_a_file_of_another_size_is_not_the_cards(tmp_path: Path) -> None:
     path = tmp_path / "Galaxy10_DECals.h5"
     with h5py.File(path, "w") as file:
