@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.columns import counts
+from domainjepa.data.folder import refuse_names
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest
 from domainjepa.errors import DataError
 
@@ -105,6 +106,7 @@ class CifarLoader(Loader):
 
     def open(self, path: Path, options: OpenOptions) -> Source:
         root = path.resolve()
+        refuse_names(root, options)
         known = SETS.get(root.name)
         if known is None:
             raise DataError(f"the binary version unpacks to {' or '.join(SETS)}, not {root.name}.")

@@ -14,7 +14,8 @@ import numpy as np
 
 from domainjepa.data.columns import counts
 from domainjepa.data.damage import reason
-from domainjepa.data.images import ImagesLoader
+from domainjepa.data.folder import refuse_names
+from domainjepa.data.images.loader import ImagesLoader
 from domainjepa.data.source import Loader, OpenOptions, Source
 from domainjepa.errors import DataError
 
@@ -50,6 +51,7 @@ class TorchvisionLoader(Loader):
 
     def open(self, path: Path, options: OpenOptions) -> Source:
         root = path.resolve()
+        refuse_names(root, options)
         known = SETS.get(root.name)
         if known is None:
             raise DataError(f"torchvision calls its folders {' and '.join(SETS)}, not {root.name}.")

@@ -53,6 +53,12 @@ def test_pixels_labels_and_split(tmp_path: Path, hundred: bool) -> None:
     assert np.array_equal(copy[len(source) - 1], images[-1])
 
 
+def test_arrays_that_the_user_names_are_refused(tmp_path: Path) -> None:
+    write_cifar(tmp_path)
+    with pytest.raises(DataError, match=r"data\.labels names an array"):
+        open_source(tmp_path / "cifar-10-batches-bin", labels="coarse")
+
+
 def test_half_a_record_is_told(tmp_path: Path) -> None:
     write_cifar(tmp_path)
     file = tmp_path / "cifar-10-batches-bin" / "data_batch_2.bin"

@@ -73,6 +73,11 @@ def test_flowers_are_what_torchvision_says(tmp_path: Path, monkeypatch: pytest.M
     assert source.split.tolist() == ["train", "train", "val", "val", "test", "test"]
 
 
+def test_arrays_that_the_user_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.groups names an array"):
+        open_source(write_food(tmp_path), groups="cook")
+
+
 def test_a_damaged_list_is_told(tmp_path: Path) -> None:
     folder = write_food(tmp_path)
     (folder / "meta" / "test.json").write_text("{")
