@@ -25,11 +25,12 @@ WRONG = (213, 94, 0)
 
 
 def nearest_by_cosine(features: Features, queries: NDArray[Any]) -> Rows:
-    """(Q,) positions -> (Q, 7) positions of the nearest others, nearest first."""
+    """(Q,) positions -> (Q, 7) positions of the nearest others, nearest first; all others, where
+    they are fewer."""
     unit = normalize(features)
     likeness = unit[queries] @ unit.T
     likeness[np.arange(len(queries)), queries] = -np.inf
-    return np.argsort(-likeness, axis=1, kind="stable")[:, :NEIGHBOURS]
+    return np.argsort(-likeness, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(unit) - 1)]
 
 
 def neighbour_purity(features: Features, labels: Rows) -> float:

@@ -154,6 +154,8 @@ def test_neighbours_are_the_nearest_by_cosine():
     assert found.shape == (2, 7)
     assert found[0].tolist()[:4] == [1, 2, 8, 3]
     assert found[1].tolist()[:3] == [3, 5, 2]
+    few = montages.nearest_by_cosine(features[:3], np.array([0, 1, 2]))
+    assert few.tolist() == [[1, 2], [0, 2], [1, 0]]
 
 
 def test_purity_is_one_where_classes_lie_apart(rng):
