@@ -169,6 +169,13 @@ def test_lists(call, what: str) -> None:  # type: ignore[no-untyped-def]
     assert json.loads(out)
 
 
+def test_domains_and_data_sets_are_listed_with_what_they_are(call) -> None:  # type: ignore[no-untyped-def]
+    _, out, _ = call("list", "domains")
+    assert any(line.split() == ["ultrasound", "B-mode", "ultrasound"] for line in out.splitlines())
+    _, out, _ = call("list", "datasets", "--like", "breast")
+    assert out.strip() == "breastmnist  BreastMNIST, breast ultrasound"
+
+
 def test_unknown_list(call) -> None:  # type: ignore[no-untyped-def]
     status, _, errors = call("list", "backbone")
     assert status == 2

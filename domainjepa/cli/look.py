@@ -146,7 +146,26 @@ def list_(
 ) -> None:
     """List what can be named elsewhere."""
     names = [name for name in _names(what) if like in name]
-    typer.echo(json.dumps(names) if json_ else "\n".join(names))
+    if json_:
+        typer.echo(json.dumps(names))
+        return
+    width = max(map(len, names), default=0)
+    for name in names:
+        typer.echo(f"{name:<{width}}  {_told(what, name)}".rstrip())
+
+
+def _told(what: str, name: str) -> str:
+    """What a domain or a data set is, in a line."""
+    if what == "domains":
+        from domainjepa.registry import DOMAINS
+
+        return str(DOMAINS.load(name).summary)
+    if what == "datasets":
+        from domainjepa import catalog
+        from domainjepa.data import cards
+
+        return cards.load(catalog.find("datasets", name)).title
+    return ""
 
 
 def _names(what: str) -> list[str]:
