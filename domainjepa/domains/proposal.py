@@ -43,7 +43,7 @@ def gather(source: Source) -> Evidence:
         dtype=source.dtype,
         channels=source.channels,
         words=" ".join([source.name, *source.keys, *(source.classes or ())]),
-        loader=source.loader,
+        loader=source.origin or source.loader,
         modality=source.modality,
         low=float(seen.min()) if seen.size else 0.0,
         high=float(seen.max()) if seen.size else 0.0,

@@ -56,6 +56,13 @@ class SomeRows(Source):
     def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
         return self.whole.region(int(self.of[index]), start, stop)
 
+    def sides(self, index: int) -> tuple[int, ...]:
+        return self.whole.sides(int(self.of[index]))
+
+    @property
+    def reads_parts(self) -> bool:
+        return self.whole.reads_parts
+
     def content_key(self) -> str:
         return f"{self.whole.content_key()} {self.of.tolist()}"
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from domainjepa.data import hdf5
+from domainjepa.data.hdf5 import loader as hdf5
 from domainjepa.data.source import open_source
 from domainjepa.errors import DataError, MissingExtra
 from tests.data.fuzz import FUZZ
@@ -224,7 +224,7 @@ def test_a_bomb_beside_the_images_is_not_read(path: Path) -> None:
 def test_a_file_of_one_data_set_a_sample_is_refused_with_a_remedy(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("domainjepa.data.hdf5_tree.MOST_OBJECTS", 50)
+    monkeypatch.setattr("domainjepa.data.hdf5.tree.MOST_OBJECTS", 50)
     write(path, **{f"galaxy{index}": IMAGES[0] for index in range(60)})
     with pytest.raises(DataError, match="one data set a sample"):
         open_source(path)

@@ -16,8 +16,8 @@ from astropy.io import fits
 
 from domainjepa.data.source import open_source
 from domainjepa.errors import DataError
-from tests.data.fuzz import FUZZ
 from tests.data.fits.test_fits_bands import numbers, write
+from tests.data.fuzz import FUZZ
 
 REAL = Path("/work/shared/data/fits_multiband")
 

@@ -170,7 +170,7 @@ def test_a_member_that_lies_to_zip_as_well_is_refused(tmp_path: Path) -> None:
 def test_what_unpacks_to_too_much_is_refused_with_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("domainjepa.data.arrays.MOST_LOADED", 5_000)
+    monkeypatch.setattr("domainjepa.data.arrays.loader.MOST_LOADED", 5_000)
     np.savez_compressed(tmp_path / "a.npz", images=IMAGES)
     with pytest.raises(DataError, match=r"numpy\.savez"):
         open_source(tmp_path / "a.npz")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from domainjepa.data.tabular import MOST_FIELD, read_table
+from domainjepa.data.tables.tabular import MOST_FIELD, read_table
 from domainjepa.errors import DataError, MissingExtra
 
 COLUMNS = {
@@ -129,7 +129,7 @@ FUZZ = """
 import sys
 from pathlib import Path
 import numpy as np
-from domainjepa.data.tabular import read_table
+from domainjepa.data.tables.tabular import read_table
 from domainjepa.errors import UserError
 
 good = Path(sys.argv[1])

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from domainjepa.data.images import ImagesLoader
+from domainjepa.data.images.loader import ImagesLoader
 from domainjepa.data.source import open_source
 from domainjepa.errors import DataError
 from tests.data.fuzz import FUZZ
@@ -191,7 +191,7 @@ def test_something_else_of_that_name_is_an_error(tmp_path: Path) -> None:
 
 
 def test_long_texts_are_no_labels(tmp_path: Path, pictures: list[str], monkeypatch: Any) -> None:
-    monkeypatch.setattr("domainjepa.data.table.MOST_BYTES", 1_000)
+    monkeypatch.setattr("domainjepa.data.tables.loader.MOST_BYTES", 1_000)
     path = table(tmp_path / "t.csv", path=pictures, label=["a", "b" * 100, "a", "b"])
     with pytest.raises(DataError, match=r"column 'label' of t\.csv has a field of 100 characters"):
         open_source(path)

@@ -15,13 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.array_files import open_array_files
-from domainjepa.data.columns import SPLITS, counts, find_columns
-from domainjepa.data.damage import unreadable
-from domainjepa.data.folder import read_folders, refuse_names, warn_of_links
-from domainjepa.data.layout import Array, Layout, dimensions_of, pick_images
-from domainjepa.data.listing import ends_in, list_files
-from domainjepa.data.members import (
+from domainjepa.data.arrays.files import open_array_files
+from domainjepa.data.arrays.members import (
     MAGIC,
     MOST_LOADED,
     UNREADABLE,
@@ -31,6 +26,11 @@ from domainjepa.data.members import (
     read_column,
     size_of,
 )
+from domainjepa.data.columns import SPLITS, counts, find_columns
+from domainjepa.data.damage import unreadable
+from domainjepa.data.folder import read_folders, refuse_names, warn_of_links
+from domainjepa.data.layout import Array, Layout, dimensions_of, pick_images
+from domainjepa.data.listing import ends_in, list_files
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest
 from domainjepa.errors import DataError
 

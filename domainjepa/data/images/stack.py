@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainjepa.data.damage import reason
+from domainjepa.data.images.tiff import Series, open_file, opened
 from domainjepa.data.source import Image, OpenOptions, Source, content_digest
-from domainjepa.data.tiff import Series, open_file, opened
 from domainjepa.errors import DataError, MissingExtra, UserError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from domainjepa.data.inside import files_inside
+from domainjepa.data.tables.inside import files_inside
 from domainjepa.errors import DataError
 
 

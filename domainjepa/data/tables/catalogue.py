@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.source import OpenOptions, Source
-from domainjepa.data.tabular import Table
+from domainjepa.data.tables.tabular import Table
 from domainjepa.errors import DataError
 
 POSITIONS = (("x", "y"), ("ra", "dec"))

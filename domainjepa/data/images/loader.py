@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from domainjepa.data import tiff
 from domainjepa.data.damage import reason
 from domainjepa.data.folder import FilesSource, read_folders, refuse_names, warn_of_links
+from domainjepa.data.images import tiff
+from domainjepa.data.images.plain import COLOUR, GREY, Kind, kind_of, plain
+from domainjepa.data.images.stack import open_stack
 from domainjepa.data.listing import ends_in, list_files
-from domainjepa.data.plain import COLOUR, GREY, Kind, kind_of, plain
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, spread
-from domainjepa.data.stack import open_stack
 from domainjepa.errors import DataError, MissingExtra, UserError
 
 TIFF = (".tif", ".tiff", ".svs")

@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.catalogue import Catalogue
 from domainjepa.data.columns import find_columns
-from domainjepa.data.inside import files_inside
 from domainjepa.data.layout import Array, full_name
 from domainjepa.data.source import (
     Image,
@@ -28,7 +26,9 @@ from domainjepa.data.source import (
     sniff,
     spread,
 )
-from domainjepa.data.tabular import MOST_BYTES, PARQUET, Table, read_table
+from domainjepa.data.tables.catalogue import Catalogue
+from domainjepa.data.tables.inside import files_inside
+from domainjepa.data.tables.tabular import MOST_BYTES, PARQUET, Table, read_table
 from domainjepa.errors import DataError
 
 PATHS = (

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.images.window import read_window, segment_of
 from domainjepa.data.source import Image, OpenOptions
-from domainjepa.data.tiff_window import read_window, segment_of
 from domainjepa.errors import DataError, MissingExtra
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 
 from domainjepa.data.source import open_source
 from domainjepa.errors import DataError
-from tests.data.test_table import table
+from tests.data.tables.test_table import table
 
 DRAW = np.random.default_rng(0)
 SKY = DRAW.normal(size=(2, 60, 80)).astype("f4")

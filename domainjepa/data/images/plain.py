@@ -10,7 +10,7 @@ from PIL import UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from domainjepa.data import tiff
+from domainjepa.data.images import tiff
 from domainjepa.data.source import OpenOptions
 from domainjepa.errors import DataError
 

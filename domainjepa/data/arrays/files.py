@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from domainjepa.data.arrays.members import MAGIC, UNREADABLE, Member, in_archive, in_array, size_of
 from domainjepa.data.damage import unreadable
 from domainjepa.data.folder import FilesSource
 from domainjepa.data.layout import Array, Layout, dimensions_of, pick_images
-from domainjepa.data.members import MAGIC, UNREADABLE, Member, in_archive, in_array, size_of
 from domainjepa.data.source import Image, OpenOptions, Source, spread
 from domainjepa.errors import DataError
 

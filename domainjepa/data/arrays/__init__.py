@@ -1,0 +1,1 @@
+"""NumPy arrays: `.npy`, `.npz`, and folders of them."""

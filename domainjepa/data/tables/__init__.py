@@ -1,0 +1,1 @@
+"""Tables of paths: CSV and Parquet."""
