@@ -142,6 +142,7 @@ class ObjectiveConfig(Settings):
 
     lam: float = Field(default=0.05, ge=0, le=1)
     statistic: str = "epps-pulley"
+    """The test of each slice; `domainjepa list statistics`, or `module:function` of one's own."""
     num_slices: int = Field(default=1024, gt=0)
     directions: str = "gaussian"
     debias: bool = False

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from domainjepa.backbones import Backbone, traits
 from domainjepa.config import PretrainConfig
@@ -28,7 +30,7 @@ from domainjepa.machine import (
     view_workers,
 )
 from domainjepa.objective import LeJEPALoss, SIGReg
-from domainjepa.registry import DOMAINS
+from domainjepa.registry import DOMAINS, STATISTICS
 from domainjepa.views import resolve_sizes
 from domainjepa.volume_plan import (
     LARGEST_VOLUME,
@@ -237,12 +239,15 @@ def build_objective(config: PretrainConfig) -> LeJEPALoss:
         ConfigError: a statistic or a kind of directions that there is not.
     """
     chosen = config.objective
+    statistic: str | Callable[[Tensor], Tensor] = chosen.statistic
+    if ":" in chosen.statistic or chosen.statistic in STATISTICS.names():
+        statistic = STATISTICS.load(chosen.statistic)
     try:
         sigreg = SIGReg(
             num_slices=chosen.num_slices,
             knots=chosen.knots,
             t_max=chosen.t_max,
-            statistic=chosen.statistic,
+            statistic=statistic,
             directions=chosen.directions,
             debias=chosen.debias,
             seed=config.seed,

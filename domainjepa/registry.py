@@ -107,6 +107,12 @@ DOMAINS = Registry(
     },
 )
 
+BACKBONES = Registry("backbone", "domainjepa.backbones", {})
+"""Besides timm's and MONAI's."""
+
+STATISTICS = Registry("statistic", "domainjepa.statistics", {})
+"""Besides those of the objective: functions of projections (..., N, M) -> (..., M)."""
+
 BASELINES = Registry(
     "baseline",
     "domainjepa.baselines",

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from domainjepa.backbones import monai_networks, timm_networks
+from domainjepa.backbones import monai_networks, own_networks, timm_networks
 from domainjepa.backbones.stem import Traits, stem_reduction
 from domainjepa.config import BackboneConfig
 from domainjepa.errors import ConfigError
@@ -15,7 +15,7 @@ from domainjepa.errors import ConfigError
 
 def names() -> list[str]:
     """Every backbone that has a name."""
-    return [*timm_networks.names(), *monai_networks.names()]
+    return [*timm_networks.names(), *monai_networks.names(), *own_networks.names()]
 
 
 def traits(name: str) -> Traits:
@@ -24,8 +24,9 @@ def traits(name: str) -> Traits:
     Raises:
         ConfigError: no such network.
     """
-    monai = name.startswith(monai_networks.PREFIX)
-    return monai_networks.traits(name) if monai else timm_networks.traits(name)
+    if name.startswith(monai_networks.PREFIX):
+        return monai_networks.traits(name)
+    return own_networks.traits(name) if name in own_networks.names() else timm_networks.traits(name)
 
 
 class Backbone(nn.Module):
@@ -61,7 +62,9 @@ class Backbone(nn.Module):
             wanted = min(wanted, nominal.stem)
         fallbacks = [r for r in (4, 2, 1) if r < wanted and config.stem_reduction == "auto"]
         for reduction in [wanted, *fallbacks]:
-            if nominal.dimensions == 3:
+            if config.name in own_networks.names():
+                self.net = own_networks.build(config, channels, size)
+            elif nominal.dimensions == 3:
                 self.net = monai_networks.build(config, channels, size, reduction)
             else:
                 self.net = timm_networks.build(config, channels, size, reduction, nominal.patch)

@@ -178,7 +178,7 @@ def _names(what: str) -> list[str]:
     if what == "statistics":
         from domainjepa.objective.sigreg import NAMES
 
-        return list(NAMES)
+        return [*NAMES, *registry.STATISTICS.names()]
     kinds: dict[str, Any] = {
         "datasets": lambda: catalog.names("datasets"),
         "recipes": lambda: catalog.names("recipes"),
