@@ -147,6 +147,7 @@ def inherited(whole: Source, found: Found, names: Sequence[str]) -> dict[str, An
         "ids": ids,
         "split": whole.split[of] if whole.split is not None else None,
         "modality": whole.modality,
+        "origin": whole.origin,
         "card": whole.card,
         "keys": whole.keys,
         "decisions": [*whole.decisions, *([] if whole.groups is not None else [_GROUPS])],

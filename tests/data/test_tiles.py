@@ -65,6 +65,7 @@ def test_tiles_inherit_what_is_known_of_their_sample() -> None:
             ids=np.array(["x", "y", "z"]),
             spacings=np.array([[1.0, 2], [3, 4], [5, 6]]),
             modality="US",
+            origin="dicom",
             card={"name": "a-card"},
             keys=("tens",),
         ),
@@ -84,6 +85,7 @@ def test_tiles_inherit_what_is_known_of_their_sample() -> None:
     assert source.spacings[:, 1].tolist() == [2, 4, 4, 6, 6]
     assert source.column("tens").tolist() == [0, 10, 10, 20, 20]
     assert (source.modality, source.public_name, source.keys) == ("US", "a-card", ("tens",))
+    assert source.origin == "dicom"  # or `prepare` would take it for no medical data
 
 
 def test_tiles_keep_the_groups_of_their_samples() -> None:
