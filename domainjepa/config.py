@@ -102,9 +102,12 @@ class ViewsConfig(Settings):
     across its views, so this weakens what is learned of shape."""
 
     @model_validator(mode="after")
-    def _at_least_two(self) -> ViewsConfig:
+    def _can_be_drawn(self) -> ViewsConfig:
         if self.num_global + self.num_local < 2:
             raise ValueError("a prediction needs two views or more of each sample")
+        for low, high in (self.global_scale, self.local_scale):
+            if low > high:
+                raise ValueError(f"a scale goes from low to high, not from {low} to {high}")
         return self
 
 

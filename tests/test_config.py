@@ -75,6 +75,11 @@ def test_one_view_alone_predicts_nothing() -> None:
         settings.resolve(None, ["views.num_global=1", "views.num_local=0"])
 
 
+def test_a_scale_goes_from_low_to_high() -> None:
+    with pytest.raises(ConfigError, match=r"from 0\.9 to 0\.1"):
+        settings.resolve(None, ["views.local_scale=[0.9, 0.1]"])
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         settings.PretrainConfig().seed = 1  # type: ignore[misc]

@@ -139,7 +139,7 @@ class Domain(ABC):
         # Some are of global views alone: local views must not refuse to leave them out.
         whole = self.transforms(replace(spec, local=False))
         steps = self.transforms(spec)
-        self._check_without([step.name for step in [*whole[1:], *steps[1:]]])
+        self._check_without(list(dict.fromkeys(step.name for step in [*whole[1:], *steps[1:]])))
         return [step for step in steps if step.name not in self.without]
 
     def volume_transforms(self, spec: ViewSpec) -> list[VolumeTransform]:
