@@ -166,6 +166,9 @@ def read_header(path: Path, most_bytes: int) -> Header:
 def _parse(block: bytes, size: int, packed: bool) -> Header:
     nibabel = require_nibabel()
     header = (nibabel.Nifti1Header if size == 348 else nibabel.Nifti2Header)(block, check=False)
+    # nibabel tells the order of the bytes by the number of axes: a wrong one swaps all the rest.
+    if int(header["sizeof_hdr"]) != size or not 1 <= int(header["dim"][0]) <= 7:
+        raise DataError("it is damaged: its number of axes is not 1 to 7.")
     shape = tuple(int(side) for side in header.get_data_shape())
     code, offset = int(header["datatype"]), int(header.get_data_offset())
     if code not in KINDS:
