@@ -278,10 +278,21 @@ def open_source(
         )
     options = replace(options or OpenOptions(), **settings)
     source = _opened(data, loader, options)
+    if options.bands and len(options.bands) != source.channels:
+        raise DataError(
+            f"data.bands names {len(options.bands)}, and a sample of {source.name} has "
+            f"{source.channels} channels: its format has no bands to choose. Leave data.bands out."
+        )
     if source.volumetric and options.dimensions == 2:
         from domainjepa.data.volumes import slices
 
         source = slices(source, options)
+    elif options.neighbours:
+        held = "volumes are asked for" if source.volumetric else "its samples are no slices"
+        raise DataError(
+            f"data.neighbours joins slices of volumes, and of {source.name} {held}: leave "
+            "data.neighbours out."
+        )
     if options.tile:
         from domainjepa.data.tiles import tiled
 

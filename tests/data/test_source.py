@@ -88,6 +88,13 @@ def test_an_option_that_does_not_exist_is_refused(hdf5: Path) -> None:
         open_source(hdf5, labls="ans")
 
 
+def test_options_that_the_data_cannot_have_are_refused(hdf5: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.neighbours joins slices .* no slices"):
+        open_source(hdf5, neighbours=1)
+    with pytest.raises(DataError, match=r"data\.bands names 7, and .* channels"):
+        open_source(hdf5, bands=tuple("ugrizyJ"))
+
+
 def test_a_function_is_a_loader(tmp_path: Path) -> None:
     path = tmp_path / "scan.raw"
     path.write_bytes(b"anything")
