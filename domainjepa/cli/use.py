@@ -127,7 +127,8 @@ def select(
 
     from domainjepa import selection
 
-    probes = selection.probe(runs, opened(data, loader, set_)) if data else None
+    finished = [str(run) for run in runs if run.suffix != ".pt"]
+    probes = selection.probe(runs, opened(data, loader, set_, finished)) if data else None
     found = selection.select(runs, alpha=alpha, probes=probes)
     if json_:
         typer.echo(json.dumps(found.to_dict(), indent=2))
@@ -153,6 +154,6 @@ def export(
     from domainjepa.encoder import FrozenEncoder
     from domainjepa.export import export as write
 
-    source = opened(data, loader, set_) if data else None
+    source = opened(data, loader, set_, [encoder]) if data else None
     usage = write(FrozenEncoder(encoder), to, out, source)
     typer.echo(f"{out}\n{usage}")
