@@ -21,6 +21,7 @@ from domainjepa.shortcuts import Nuisance, shortcuts
 from domainjepa.state import RunState
 from domainjepa.views import ViewMaker
 
+TERMS = ("loss", "prediction", "sigreg")
 UNLABELLED = -100
 """The class that cross-entropy leaves out."""
 
@@ -77,7 +78,7 @@ def nuisances(plan: Plan, network: Network | None = None) -> list[Nuisance]:
 def metrics_line(plan: Plan, state: RunState, outputs: Outputs, clock: Clock) -> dict[str, Any]:
     """One line of `metrics.jsonl`; every rank takes part in its reductions."""
     sums = state.meter.take()
-    steps = sums.pop("steps")
+    steps = sums.pop("steps", 0.0)  # those that were taken: a batch that was no number adds nothing
     hits = [sums.pop("correct", 0.0), sums.pop("counted", 0.0)]
     correct, counted = sum_over_ranks(torch.tensor(hits, device=plan.device)).tolist()
     views = plan.config.views.num_global
@@ -88,7 +89,7 @@ def metrics_line(plan: Plan, state: RunState, outputs: Outputs, clock: Clock) ->
     return {
         "step": state.step,
         "epoch": state.step / plan.steps_an_epoch,
-        **{name: value / steps for name, value in sums.items()},
+        **{name: sums[name] / steps if steps else math.nan for name in TERMS},
         "gaussian_distance": float(distance_from_gaussian(embeddings, state.step)),
         "effective_rank": float(effective_rank(features)) if finite else math.nan,
         "probe_accuracy": correct / counted if counted else None,

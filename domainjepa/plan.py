@@ -131,7 +131,10 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
     if config.domain:
         reason = "as you said" if config.domain != proposed else "as you said, and as proposed"
     name = config.domain or proposed
-    domain: Domain = DOMAINS.load(name)(
+    kind = DOMAINS.load(name)
+    if not (isinstance(kind, type) and issubclass(kind, Domain)):
+        raise ConfigError(f"domain = {name!r} is no Domain: see domainjepa.domains.domain.")
+    domain = kind(
         keep_colour=config.views.keep_colour,
         without=config.views.without,
         settings=config.intensity,

@@ -69,22 +69,22 @@ def pretrain(
         folder = RunFolder(Path(out))
         folder.open(plan.config, resume=resume)
         show_plan(console, f"pretrain into {folder.path.name}", plan.notes, plan.warnings)
-        state = RunState.start(plan)
-        if resume and folder.has_checkpoint():
-            state.load(load_checkpoint(folder.checkpoints), plan)
-        elif is_main() and plan.config.log.shortcuts:
-            for warning in warnings_of(nuisances(plan)):
-                console.print(f"[yellow]warning[/yellow] {escape(warning)}", highlight=False)
-        if resume:
-            console.print(f"going on after step {state.step} of {plan.steps}", highlight=False)
         try:
+            state = RunState.start(plan)
+            if resume and folder.has_checkpoint():
+                state.load(load_checkpoint(folder.checkpoints), plan)
+            elif is_main() and plan.config.log.shortcuts:
+                for warning in warnings_of(nuisances(plan)):
+                    console.print(f"[yellow]warning[/yellow] {escape(warning)}", highlight=False)
+            if resume:
+                console.print(f"going on after step {state.step} of {plan.steps}", highlight=False)
             run(plan, state, folder, console)
+            if is_main():
+                save_encoder(folder.path / FILE_NAME, plan.backbone, encoder_card(plan, state.step))
+                folder.write_report([*plan.notes, *afterthoughts(plan, state, console)])
         except (MemoryError, RuntimeError) as error:
             explain_memory(error, plan)
             raise
-        if is_main():
-            save_encoder(folder.path / FILE_NAME, plan.backbone, encoder_card(plan, state.step))
-            folder.write_report([*plan.notes, *afterthoughts(plan, state, console)])
         return folder.path / FILE_NAME
 
 
@@ -128,6 +128,7 @@ def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> Non
             if torch.isfinite(terms.loss):
                 bad_steps = 0
                 state.update(terms.loss + probe, plan)
+                state.meter.add(steps=1, **{n: v.item() for n, v in terms._asdict().items()})
             else:
                 bad_steps += 1
                 for buffer, before in zip(state.buffers(), buffers, strict=True):
@@ -135,8 +136,6 @@ def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> Non
                 explain_bad_step(bad_steps, state.step, batch, display)
             note_unreadable(plan, state, batch, display)
             state.step += 1
-            figures = {name: value.item() for name, value in terms._asdict().items()}
-            state.meter.add(steps=1, **figures)
             clock.steps += 1
             stopping = any_over_ranks(stop.number is not None)
             done = state.step == plan.steps

@@ -30,7 +30,7 @@ BETWEEN, RETRIEVAL = 0.8, 0.15
 """From either on a nuisance identifies samples. On the simulated survey the astronomy domain leaves
 at most 0.40 and 0.05; without its gains, colour has 0.56 and 0.36."""
 
-_FEWEST = 16
+_FEWEST = 50  # with fewer, three lucky hits would be an alarm
 _AT_ONCE = 32  # samples whose views are in memory together
 _TINY = 1e-3  # on the 0..1 scale: what logarithms add, a quarter of a level of 8 bits
 
@@ -80,7 +80,7 @@ def shortcuts(
         samples: how many rows, at most.
 
     Returns:
-        One for each nuisance that the views can have; none where there are fewer than 16 rows.
+        One for each nuisance that the views can have; none where there are fewer than 50 rows.
     """
     if source.volumetric or len(rows) < _FEWEST:
         return []

@@ -42,6 +42,15 @@ def fit_together(source: Source, nominal: Traits, config: PretrainConfig) -> Non
         ConfigError: says what to set.
     """
     name, shape = config.backbone.name, "x".join(map(str, source.shape))
+    for setting, value in (
+        ("views.spacing", config.views.spacing),
+        ("data.regions", config.data.regions),
+    ):
+        if value is not None and not source.volumetric:
+            raise ConfigError(
+                f"{setting} = {value}: it is for volumes, and the samples are images of {shape}. "
+                "Leave it out, or choose a backbone of volumes such as monai:resnet18."
+            )
     if source.volumetric and nominal.dimensions == 2:
         raise ConfigError(
             f"{name} is a network of images, and the samples are volumes of {shape}. Learn from "

@@ -93,11 +93,12 @@ def test_what_embeddings_know_of_a_nuisance(survey: Source) -> None:
 
 def test_the_chance_is_that_of_so_few_samples(survey: Source) -> None:
     maker = ViewMaker(Astronomy(), Identity(), SIZES, 0)
-    found = shortcuts(maker, survey, survey.rows()[:20], 0)
-    assert {one.chance for one in found} == {1 / 20}
+    found = shortcuts(maker, survey, survey.rows()[:60], 0)
+    assert {one.chance for one in found} == {2 / 60}
     draw = np.random.default_rng(0)
-    by_luck = [retrieved(draw.normal(size=(20, 2, 1))) for _ in range(400)]
-    assert np.mean(by_luck) == pytest.approx(1 / 20, abs=0.01)
+    by_luck = [retrieved(draw.normal(size=(60, 2, 1))) for _ in range(400)]
+    assert np.mean(by_luck) == pytest.approx(2 / 60, abs=0.01)
+    assert shortcuts(maker, survey, survey.rows()[:49], 0) == []
 
 
 def test_few_samples_are_not_judged(survey: Source) -> None:

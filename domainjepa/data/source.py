@@ -316,7 +316,10 @@ def _opened(data: str | os.PathLike[str], loader: str | None, options: OpenOptio
     else:
         found, left_out = _found(path)
         opener = found.open
-    source = opener(path, options)
+    opened: Any = opener(path, options)
+    if not isinstance(opened, Source):
+        raise UserError(f"the loader {loader!r} gave a {type(opened).__name__}, no Source.")
+    source = opened
     file_name = path.resolve().name
     if card is None and not source.card:
         card = cards.matching(source, file_name)
@@ -335,6 +338,8 @@ def open_configured(data: DataConfig) -> Source:
     Raises:
         DataError, UserError: as `open_source`.
     """
+    if not data.path:
+        raise UserError("no data: give --data PATH, or the name of a card.")
     options = data.model_dump(include=set(OpenOptions.__dataclass_fields__))
     options["dimensions"] = data.dimensions or 2
     return open_source(data.path, loader=data.loader, options=OpenOptions(**options))

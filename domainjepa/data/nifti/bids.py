@@ -45,7 +45,9 @@ _SUBJECT = re.compile(r"(?:^|[/_])sub-([^/_.]+)")
 _BIDS_FOLDER = re.compile(r"(sub|ses)-[^/]+|anat|func|dwi|fmap|perf|pet|micr")
 
 
-def read_names(source: Source, files: Sequence[str], file_of: NDArray[np.int64]) -> None:
+def read_names(
+    source: Source, files: Sequence[str], file_of: NDArray[np.int64], *, classes: bool = False
+) -> None:
     """Sets groups, labels, split and modality by the names of folders and files.
 
     Names in BIDS (https://bids.neuroimaging.io) tell the subject and what was measured. They name
@@ -55,6 +57,8 @@ def read_names(source: Source, files: Sequence[str], file_of: NDArray[np.int64])
         source: to complete.
         files: names below the root, with `/`.
         file_of: (N,) the file of each sample.
+        classes: the user says that sub-folders are classes; else they are only where each holds
+            two subjects or more, for a folder of one patient may have the patient's name.
     """
     subjects = [_SUBJECT.search(name) for name in files]
     told = [match[1] for match in subjects if match]
@@ -63,11 +67,9 @@ def read_names(source: Source, files: Sequence[str], file_of: NDArray[np.int64])
         source.groups = number.astype(np.int64)[file_of]
         source.decisions.append(f"groups: {len(distinct):,} subjects (BIDS sub-…)")
     folders = [_without_bids(name) for name in files]
-    classes = Counter(parts[0] for parts in folders if len(parts) > 1)
-    if len(classes) > 1 and len(classes) > len(folders) // 2:
-        source.decisions.append("labels: none; sub-folders of one volume each are no classes")
-        folders = [parts[-1:] for parts in folders]
     read_folders(source, ["/".join(folders[number]) for number in file_of])
+    if source.labels is not None and not classes:
+        _only_if_no_patients(source)
     endings = Counter(
         ending if ending in ENDINGS else ""
         for ending in (name.rpartition("_")[2].partition(".")[0] for name in files)
@@ -87,3 +89,22 @@ def _without_bids(name: str) -> list[str]:
     """The parts of a file's name with `/` that are neither a subject nor a kind of data in BIDS."""
     *folders, file = name.split("/")
     return [*(folder for folder in folders if not _BIDS_FOLDER.fullmatch(folder)), file]
+
+
+def _only_if_no_patients(source: Source) -> None:
+    """Takes sub-folders for groups unless each holds two subjects or more."""
+    labels = source.labels
+    assert labels is not None
+    if source.groups is not None:
+        pairs = np.unique(np.stack([labels, source.groups]), axis=1)
+        if np.bincount(pairs[0]).min() >= 2:
+            return
+    else:
+        source.groups = labels
+        source.decisions.append(f"groups: {len(np.unique(labels)):,} sub-folders")
+    source.labels, source.classes = None, None
+    source.decisions = [line for line in source.decisions if not line.startswith("labels:")]
+    source.decisions.append(
+        "labels: none; sub-folders may be named like patients. If they are classes: "
+        "--set data.labels=folders"
+    )

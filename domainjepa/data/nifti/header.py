@@ -221,9 +221,18 @@ def _orientation(
 
 
 def _spacing(header: Any, order: tuple[int, int, int]) -> tuple[float, float, float] | None:
-    """Millimetres along D, H, W; None unless all three are lengths."""
+    """Millimetres along D, H, W; None unless all three are lengths.
+
+    By the sform, where it tells the orientation, too; else by pixdim, which a tool that resamples
+    may have forgotten.
+    """
     scale = MILLIMETRES.get(int(header["xyzt_units"]) % 8, 1.0)
-    depth, height, width = (abs(float(header["pixdim"][1 + axis])) * scale for axis in order)
+    steps = [abs(float(step)) for step in header["pixdim"][1:4]]
+    if header["sform_code"] > 0:
+        columns = np.linalg.norm(header.get_sform()[:3, :3], axis=0)
+        if np.isfinite(columns).all() and (columns > 0).all():
+            steps = columns.tolist()
+    depth, height, width = (steps[axis] * scale for axis in order)
     told = all(math.isfinite(step) and step > 0 for step in (depth, height, width))
     return (depth, height, width) if told else None
 

@@ -144,10 +144,11 @@ class NIfTILoader(Loader):
 
     def open(self, path: Path, options: OpenOptions) -> Source:
         for role in ("labels", "groups", "split"):
-            if getattr(options, role) is not None:
+            told = getattr(options, role)
+            if told is not None and (role, told) != ("labels", "folders"):
                 raise DataError(
-                    f"data.{role} names an array in a file, which NIfTI has not. Sub-folders name "
-                    "classes; or give a table of the files."
+                    f"data.{role} names an array in a file, which NIfTI has not. Sub-folders can "
+                    "be classes (data.labels=folders); or give a table of the files."
                 )
         if not path.is_dir():
             header = path.with_suffix(".hdr") if path.suffix.lower() == ".img" else path
@@ -157,7 +158,8 @@ class NIfTILoader(Loader):
         found = list_files(path, SUFFIXES, options)
         source = _volumes(found.root, found.files, options)
         warn_of_links(source, found.links)
-        read_names(source, found.files, source.file_of)
+        classes = options.labels == "folders"
+        read_names(source, found.files, source.file_of, classes=classes)
         return source
 
     def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:

@@ -47,6 +47,19 @@ def test_a_folder_for_each_volume_is_no_class() -> None:
     assert not any("anna" in line for line in source.decisions + source.warnings)
 
 
+def test_folders_of_patients_are_groups_unless_they_are_said_to_be_classes() -> None:
+    files = [f"{name}/{scan}.nii" for name in ("SMITH_JOHN", "DOE_JANE") for scan in ("t1", "t2")]
+    source = named(files)
+    assert source.labels is None
+    assert source.classes is None
+    assert source.groups is not None
+    assert source.groups.tolist() == [1, 1, 0, 0]
+    assert not any("SMITH" in line for line in source.decisions + source.warnings)
+    told = toy(Arrays, [np.zeros((4, 4, 4, 1))] * 4)
+    read_names(told, files, np.arange(4), classes=True)
+    assert told.classes == ("DOE_JANE", "SMITH_JOHN")
+
+
 def test_volumes_of_a_series_share_label_and_group() -> None:
     files = [f"{kind}/sub-{number}{kind}_bold.nii" for kind in "ab" for number in range(2)]
     source = named(files, [0, 0, 0, 1, 2, 3, 3])
