@@ -140,12 +140,14 @@ class Block:
         part = self.values[:, :, d0:d1, h0:h1, w0:w1]
         bins = np.minimum(bins, stop - start)
         if bins.max() > 1:
-            # Trilinear interpolation sees two voxels an axis: a coarser grid would skip some.
-            part = functional.avg_pool3d(part, tuple(bins.tolist()))
+            # Trilinear interpolation sees two voxels an axis: a coarser grid would skip some. What
+            # is left over at the volume's end is averaged, too.
+            part = functional.avg_pool3d(part, tuple(bins.tolist()), ceil_mode=True)
         # From the cube's own coordinates, -1 to 1, to those of the part (torch: grid_sample).
         scale = 2 / (np.array(part.shape[2:]) * bins * self.spacing)
         matrix = cube.side / 2 * cube.axes * scale[:, None]
         offset = (cube.centre - self.corner - start * self.spacing) * scale - 1
+        ends = (stop - start) * self.spacing * scale - 1  # 1, but for what was left over
         along = torch.linspace(1 / cube.size - 1, 1 - 1 / cube.size, cube.size)
         d, h, w = along[:, None, None], along[None, :, None], along[None, None, :]
         grid = torch.stack(
@@ -158,8 +160,10 @@ class Block:
         sampled = functional.grid_sample(
             part, grid[None], mode="bilinear", padding_mode="border", align_corners=False
         )[0]
-        if np.abs(matrix).sum(axis=1).max() + np.abs(offset).max() > 1:
-            sampled[:, (grid.abs() > 1).any(-1)] = 0.0
+        reach = np.abs(matrix).sum(axis=1)
+        if (offset - reach < -1).any() or (offset + reach > ends).any():
+            last = torch.tensor(ends[::-1].copy(), dtype=grid.dtype)
+            sampled[:, ((grid < -1) | (grid > last)).any(-1)] = 0.0
         return sampled
 
 

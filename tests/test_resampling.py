@@ -50,6 +50,18 @@ def test_a_ramp_in_millimetres_stays_one(axes: np.ndarray, size: int) -> None:
     np.testing.assert_allclose(sampled[0], grid(cube) @ slope, atol=2e-4)
 
 
+@pytest.mark.parametrize("side", [20, 21, 22, 23])
+def test_coarse_cubes_see_a_volume_up_to_its_ends(side: int) -> None:
+    """Voxels are averaged by three; what is left over at the end is no air."""
+    volume = volume_of(np.ones((side,) * 3), (1.0, 1.0, 1.0))
+    for centre in ((side - 5.25,) * 3, (5.25,) * 3, (5.25, side - 5.25, 8.0)):
+        cube = Cube(np.array(centre), 10.5, 3, np.eye(3))
+        np.testing.assert_allclose(volume.block([cube]).sample(cube), 1.0, rtol=1e-6)
+    beyond = Cube(np.full(3, float(side)), 12.0, 4, np.eye(3))
+    found = volume.block([beyond]).sample(beyond)[0].numpy()
+    np.testing.assert_allclose(found, (grid(beyond) < side).all(axis=-1), rtol=1e-6)
+
+
 def test_a_sphere_stays_round() -> None:
     centre = np.array([30.0, 28.0, 33.0])
     inside = np.linalg.norm(places((24, 80, 60)) - centre, axis=-1) < 15
