@@ -131,7 +131,8 @@ def _typed(fields: tuple[str, ...]) -> NDArray[Any]:
             return np.array(list(map(int, fields)), dtype=np.int64)
     if len(distinct) <= 4 and {field.lower() for field in distinct} <= {"true", "false"}:
         return np.array([field.lower() == "true" for field in fields])
-    if not any(map(_PADDED.fullmatch, distinct)):
+    # float() takes 1_12 for 112, and 11_2 too: two patients would become one.
+    if not any(_PADDED.fullmatch(one) or "_" in one for one in distinct):
         with contextlib.suppress(ValueError):
             return np.array([float(field or "nan") for field in fields])
     return np.array([*map(str.strip, fields)], dtype=object)

@@ -61,6 +61,11 @@ def test_identifiers_of_19_digits_keep_them(tmp_path: Path) -> None:
     assert table.column("more").dtype == np.float64  # it is beyond 64 bits
 
 
+def test_identifiers_with_underscores_are_no_numbers(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("patient,path\n1_12,a\n11_2,b\n")
+    assert read_table(tmp_path / "t.csv").column("patient").tolist() == ["1_12", "11_2"]
+
+
 def test_a_quoted_field_may_hold_anything(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('path,note\n"a,b.png","two\nlines, ""quoted"""\n\nc.png,\n')
     table = read_table(tmp_path / "t.csv")
