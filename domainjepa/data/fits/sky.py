@@ -29,10 +29,16 @@ def to_pixels(path: Path, hdu: ImageHDU, sky: NDArray[np.float64]) -> NDArray[np
         such point.
 
     Raises:
-        DataError: the header places no pixel on the sky, or its distortion cannot be inverted.
+        DataError: the header places no pixel on the sky, or a declination is none.
     """
     from astropy.coordinates import SkyCoord
 
+    beyond = np.flatnonzero(np.abs(sky[:, 1]) > 90)
+    if len(beyond):
+        raise DataError(
+            f"the declination {sky[beyond[0], 1]:g} is none: they are -90 to 90 degrees. Are right "
+            "ascension and declination the wrong way round?"
+        )
     x, y = _wcs(path, hdu.number).world_to_pixel(SkyCoord(sky[:, 0], sky[:, 1], unit="deg"))
     return np.stack([np.asarray(x, np.float64), np.asarray(y, np.float64)], axis=1)
 
@@ -73,8 +79,14 @@ def _wcs(path: Path, number: int) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of headers that astropy puts right
-        with fits.open(path) as hdus:
-            found = WCS(hdus[number].header, hdus).celestial
+        try:
+            with fits.open(path) as hdus:
+                found = WCS(hdus[number].header, hdus).celestial
+        except Exception as error:  # wcslib raises whatever comes to hand on damaged keywords
+            raise DataError(
+                f"the header of HDU {number} does not tell where its pixels lie on the sky "
+                f"({type(error).__name__})"
+            ) from error
     if found.naxis != 2:
         raise DataError(f"the header of HDU {number} does not place its pixels on the sky")
     return found

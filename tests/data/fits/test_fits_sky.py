@@ -23,6 +23,16 @@ def header_with_sip() -> fits.Header:
     return header
 
 
+def test_a_projection_that_there_is_not_is_an_error(tmp_path: Path) -> None:
+    header = sky()
+    header["CTYPE2"] = "DEC--XXX"
+    path = tmp_path / "mosaic.fits"
+    fits.writeto(path, numbers(9, 8), header)
+    [hdu] = contents(path, 2**24).hdus
+    with pytest.raises(DataError, match="HDU 0 does not tell where its pixels lie"):
+        to_pixels(path, hdu, POINTS)
+
+
 @pytest.mark.parametrize("frame", ["ICRS", "FK5 of 1975", "SIP", "cube", "tiles"])
 def test_positions_are_astropys(tmp_path: Path, frame: str) -> None:
     header, image, kind = sky(), numbers(90, 80), fits.ImageHDU

@@ -60,6 +60,12 @@ def test_rows_are_cut_outs_at_positions_on_the_sky(tmp_path: Path, mosaics: WCS)
     np.testing.assert_array_equal(source.column("ra"), ra)
 
 
+def test_right_ascension_in_the_place_of_declination_is_told(tmp_path: Path, mosaics: WCS) -> None:
+    path = table(tmp_path / "t.csv", file=["a.fits"], ra=[2.2], dec=[150.1], size=[9])
+    with pytest.raises(DataError, match=r"declination 150\.1 is none.*wrong way round"):
+        open_source(path)
+
+
 def test_without_a_size_the_files_are_the_samples(tmp_path: Path, mosaics: WCS) -> None:
     path = table(tmp_path / "t.csv", file=["a.fits", "b.fits"], ra=[1, 2], dec=[3, 4])
     assert open_source(path).shape == (60, 80, 1)
