@@ -30,7 +30,8 @@ def _top(dtype: np.dtype[Any]) -> float:
 class Pixels:
     """The image itself as its features: the centre square, averaged down to `size` px a side.
 
-    Integers are scaled by the range of their type, floats are left as they are.
+    Integers are scaled by the range of their type, floats are left as they are; what is not finite
+    is 0, as it is to encoders.
     """
 
     def __init__(self, size: int = 16) -> None:
@@ -57,6 +58,7 @@ class Pixels:
     @staticmethod
     def _features(image: Image, size: int) -> NDArray[np.float32]:
         pixels = image.astype(np.float32) / np.float32(_top(image.dtype))
+        pixels = np.where(np.isfinite(pixels), pixels, np.float32(0))
         return framed(pixels.reshape(*pixels.shape[:2], -1), size).ravel()
 
 

@@ -30,6 +30,12 @@ def test_small_images_are_not_blown_up_and_bytes_are_shares():
     assert Pixels(16).transform([grey]) == pytest.approx(grey.reshape(1, -1))
 
 
+def test_missing_pixels_are_zero():
+    image = np.ones((4, 4, 1), np.float32)
+    image[0, 0], image[3, 3] = np.nan, np.inf
+    assert Pixels(2).transform([image]) == pytest.approx(np.array([[0.75, 1, 1, 0.75]]))
+
+
 def test_pixels_of_a_source_are_those_of_its_images():
     source = make_source([0, 1, 0])
     assert np.array_equal(Pixels(2).transform(source), Pixels(2).transform(list(source.images)))
