@@ -38,7 +38,8 @@ PUBLISHED = {
     "dinov2": "DINOv2: Oquab et al. 2023, arXiv:2304.07193.",
     "dinov3": "DINOv3: Simeoni et al. 2025, arXiv:2508.10104.",
     "ijepa": "I-JEPA: Assran et al. 2023, arXiv:2301.08243.",
-    "resnet50": "ResNet: He et al. 2016, CVPR; weights: Wightman 2019, PyTorch Image Models.",
+    "resnet50-imagenet": "ResNet: He et al. 2016, CVPR; weights: Wightman et al. 2021, "
+    "arXiv:2110.00476.",
 }
 """A part of a baseline's name -> what to cite."""
 SIDE_BY_SIDE = 3

@@ -92,7 +92,7 @@ def show(results: Results, console: Console) -> None:
         run = results.shots(protocol)
         for title, rows in (
             (
-                f"{protocol.name} on {results.data}: {unit(metric)}",
+                _plain(f"{protocol.name} on {results.data}: {unit(metric)}"),
                 table_rows(results, protocol, metric),
             ),
             ("paired differences", difference_rows(results, protocol, metric)),

@@ -104,7 +104,9 @@ def target_of(source: Source, column: str | None = None) -> Target:
     if kind == "f" or (kind in "ui" and len(np.unique(values)) > MOST_CLASSES):
         numbers = values.astype(np.float64)
         return Target(column, "numbers", numbers, np.isfinite(numbers), (), "numbers")
-    text = np.array([one.decode() if isinstance(one, bytes) else str(one) for one in values])
+    text = np.array(
+        [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in values]
+    )
     missing = np.isin(text, ("", "nan", "None")) if kind not in "uib" else values < 0
     # Integers in their order as numbers, not as text.
     order = np.unique(values[~missing]) if kind in "uib" else np.unique(text[~missing])

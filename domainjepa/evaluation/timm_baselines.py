@@ -229,10 +229,10 @@ def sized(text: str) -> tuple[str, int | None]:
     """`NAME@PIXELS` -> name and size.
 
     Raises:
-        UserError: the size is no number.
+        UserError: the size is no number from 1 on.
     """
     name, mark, size = text.partition("@")
-    if mark and not size.isdigit():
+    if mark and not (size.isdecimal() and int(size) > 0):
         raise UserError(f"{text!r}: after @ comes the number of pixels a side, such as {name}@224")
     return name, int(size) if mark else None
 

@@ -245,7 +245,11 @@ def test_names_resolve_to_networks_that_timm_has():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("timm:vit_smal", "timm has no model 'vit_smal'"), ("dinov2-small@big", "number of pixels")],
+    [
+        ("timm:vit_smal", "timm has no model 'vit_smal'"),
+        ("dinov2-small@big", "number of pixels"),
+        ("dinov2-small@0", "number of pixels"),
+    ],
 )
 def test_wrong_names_are_wrong_usage(text, message):
     with pytest.raises(UserError, match=message) as error:
