@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import pickle
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from domainjepa.errors import DataError
 from tests.data.fits.test_fits_bands import numbers, write
 from tests.data.fuzz import FUZZ
 
-REAL = Path("/work/shared/data/fits_multiband")
+REAL = Path(os.environ.get("DOMAINJEPA_DATA", "data")) / "fits_multiband"
 
 
 def test_the_content_decides_what_is_fits(tmp_path: Path) -> None:

@@ -140,9 +140,7 @@ def test_a_file_that_goes_is_an_error_when_read(tmp_path: Path, pictures: list[s
 
 def test_mixed_formats_are_refused_with_the_choices(tmp_path: Path, pictures: list[str]) -> None:
     np.save(tmp_path / "a.npy", PIXELS[0])
-    with pytest.raises(
-        DataError, match=r"several formats: row 0 is JPEG.*row 4 is Num"
-    ):
+    with pytest.raises(DataError, match=r"several formats: row 0 is JPEG.*row 4 is Num"):
         open_source(table(tmp_path / "t.csv", path=[*pictures, "a.npy"]))
 
 
