@@ -158,6 +158,16 @@ def test_neighbours_are_the_nearest_by_cosine():
     assert few.tolist() == [[1, 2], [0, 2], [1, 0]]
 
 
+def test_purity_does_not_hang_on_how_many_are_compared_at_once(rng, monkeypatch):
+    features, labels = rng.normal(size=(60, 5)).astype(np.float32), rng.integers(0, 2, 60)
+    likeness = np.corrcoef(np.c_[features, -features])  # each row and its opposite: cosine
+    nearest = np.argsort(-(likeness - 2 * np.eye(60)), axis=1)[:, :7]
+    expected = (labels[nearest] == labels[:, None]).mean()
+    for pairs in (2**24, 100):
+        monkeypatch.setattr(montages, "AT_ONCE", pairs)
+        assert montages.neighbour_purity(features, labels) == pytest.approx(expected)
+
+
 def test_purity_is_one_where_classes_lie_apart(rng):
     labels = np.repeat([0, 1], 20)
     apart = np.eye(2)[labels] + 0.01 * rng.normal(size=(40, 2))
