@@ -40,7 +40,8 @@ class Protocol(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    name: str
+    name: str = Field(pattern=r"^\w[\w. +-]*$")
+    """Files of the report are named by it."""
     description: str = ""
     features: Literal["pooled"] = "pooled"
     """What is read out of an encoder: its own pooled features."""

@@ -265,6 +265,7 @@ def test_shipped_protocols_are_valid():
     [
         ("shot = [1]", "shot"),
         ("draws = 'ten'", "draws"),
+        ("name = '../x'", "name"),
         ("shots = [0]", "numbers from 1"),
         ("shots = [5, 5]", "different numbers"),
         ("shots = []", "shots"),
