@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.columns import find_columns
-from domainjepa.data.layout import Array, full_name
+from domainjepa.data.columns import USUAL_NAMES, find_columns
+from domainjepa.data.layout import Array, full_name, leaf
 from domainjepa.data.source import (
     Image,
     Loader,
@@ -124,13 +124,17 @@ class TableLoader(Loader):
                 f"{where} has {table.rows:,} rows, and their files hold {len(samples):,} samples: "
                 "each file of a table is one sample."
             )
-        # y beside x is no label.
-        places = {one for one in table.names if one.lower() in PLACES} - {options.labels}
+        # y beside x is no label; an id or a name beside a scan may be the patient's.
+        places = {one for one in table.names if one.lower() in PLACES}
+        unread = places if len(places) > 1 else set()
+        if samples.modality is not None or loader.name in ("dicom", "nifti"):
+            unread |= {one for one in table.names if leaf(one) in USUAL_NAMES["ids"]}
+        unread -= {options.labels, options.groups, options.split}
         columns = find_columns(
             {
                 one: Array((table.rows,), np.dtype(object))
                 for one in table.names
-                if one not in places or len(places) < 2
+                if one not in unread
             },
             lambda one: _short(table, one),
             name,
@@ -140,6 +144,14 @@ class TableLoader(Loader):
         columns.decisions[0] = (
             f"paths: column {name!r}, {len(set(files)):,} files, {table.rows:,} rows"
         )
+        if options.groups is None and _parts(columns.groups, samples.groups):
+            # Such as arms of a study in a column "group", where the files tell the patients.
+            columns.groups = None
+            columns.decisions = [one for one in columns.decisions if not one.startswith("groups:")]
+            columns.warnings.append(
+                "groups are those that the files tell, which the table's column would part; if the "
+                "column is right, name it: --set data.groups=NAME"
+            )
         found = vars(columns)
         for role in ("groups", "ids", "split"):
             found[role] = getattr(samples, role) if found[role] is None else found[role]
@@ -203,6 +215,14 @@ def _short(table: Table, name: str) -> NDArray[Any]:
                 "for labels, groups, ids or a split."
             )
     return values
+
+
+def _parts(groups: NDArray[np.int64] | None, own: NDArray[np.int64] | None) -> bool:
+    """Whether groups put samples apart that belong together in the files' own groups."""
+    if groups is None or own is None:
+        return False
+    pairs = np.unique(np.stack([own, groups]), axis=1)
+    return bool(pairs.shape[1] > len(np.unique(own)))
 
 
 def _format(root: Path, files: Sequence[str], where: str) -> Loader:

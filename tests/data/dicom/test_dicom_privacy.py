@@ -169,3 +169,23 @@ def test_messages_of_libraries_do_not_repeat_a_header(tmp_path: Path) -> None:
     assert done.stdout.count("refused: ") == 2, done.stdout  # no numbers; odd UIDs do not matter
     assert short not in done.stdout + done.stderr
     assert str(tmp_path) not in done.stdout + done.stderr
+
+
+def test_a_table_of_scans_neither_parts_patients_nor_brings_their_names(tmp_path: Path) -> None:
+    rows = ["path,group,name"]
+    for number in range(6):
+        patient = f"p{number // 2}"
+        save(dataset(np.zeros((4, 4), np.uint16), PatientID=patient), tmp_path / f"{number}.dcm")
+        rows.append(f"{number}.dcm,{'ab'[number % 2]},{CANARY}{number}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    source = open_source(tmp_path / "t.csv")
+    assert source.groups is not None
+    assert source.groups.tolist() == [0, 0, 1, 1, 2, 2]
+    assert "--set data.groups=NAME" in source.warnings[0]
+    assert not any("'group'" in line for line in source.decisions)
+    assert source.ids is not None
+    assert len(set(source.ids.tolist())) == 6
+    assert not any(CANARY in one for one in source.ids)
+    named = open_source(tmp_path / "t.csv", groups="group")
+    assert named.groups is not None
+    assert named.groups.tolist() == [0, 1, 0, 1, 0, 1]
