@@ -22,12 +22,19 @@ from domainjepa.pretraining import pretrain
 SHOTS = (1, 5, 10, "all")
 
 
-def run_demo(out: Path, *, steps: int | None = None, console: Console | None = None) -> None:
+def run_demo(
+    out: Path,
+    *,
+    steps: int | None = None,
+    samples: int = 6000,
+    console: Console | None = None,
+) -> None:
     """Simulate, pretrain, compare with the untrained twin and with raw pixels, draw.
 
     Args:
         out: folder for the survey, the run and the report; an interrupted demo goes on.
         steps: fewer than the recipe's make a quicker, weaker demo.
+        samples: galaxies of the survey.
         console: where to print.
 
     Raises:
@@ -38,9 +45,9 @@ def run_demo(out: Path, *, steps: int | None = None, console: Console | None = N
     out.mkdir(parents=True, exist_ok=True)
     survey, run, evidence = out / "simulated-survey.h5", out / "pretrained", out / "report"
     if not survey.exists():
-        console.print("[bold]1/3 simulate[/bold] a survey of 6,000 galaxies of 8 classes")
+        console.print(f"[bold]1/3 simulate[/bold] a survey of {samples:,} galaxies of 8 classes")
         with console.status("simulating galaxies"):
-            simulate_survey(survey)
+            simulate_survey(survey, samples=samples)
     console.print("[bold]2/3 pretrain[/bold] without a single label (about 4 minutes on 2 cores)")
     pretrain(demo_config(survey, steps), run, resume=(run / "config.toml").exists())
     console.print("[bold]3/3 compare[/bold] what a linear probe reads out of frozen features")

@@ -10,7 +10,7 @@ from domainjepa.demo import demo_config, run_demo
 
 
 def test_the_whole_journey_in_small(tmp_path: Path) -> None:
-    run_demo(tmp_path / "demo", steps=2, console=Console(quiet=True))
+    run_demo(tmp_path / "demo", steps=2, samples=800, console=Console(quiet=True))
     out = tmp_path / "demo"
     assert load_encoder(out / "pretrained")[0].step == 2
     results = json.loads((out / "report/results.json").read_text())
@@ -24,7 +24,7 @@ def test_the_whole_journey_in_small(tmp_path: Path) -> None:
     assert "http://" not in html.replace("http://www.w3.org", "")
     # A second demo in the same folder goes on where the first one ended.
     before = (out / "pretrained/encoder.safetensors").read_bytes()
-    run_demo(out, steps=2, console=Console(quiet=True))
+    run_demo(out, steps=2, samples=800, console=Console(quiet=True))
     assert (out / "pretrained/encoder.safetensors").read_bytes() == before
 
 
