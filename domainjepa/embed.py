@@ -50,11 +50,13 @@ def embed(encoder: str | Path, source: Source, out: Path) -> tuple[int, int]:
 
 
 def _columns(source: Source) -> dict[str, NDArray[Any]]:
+    """What goes beside the features: of patients no ids, unless they are hashes, as DICOM's are."""
+    hashed = source.loader == "dicom"
     found = {
         "labels": source.labels,
         "groups": source.groups,
         "split": source.split,
-        "ids": source.ids,
+        "ids": source.ids if hashed or not source.medical else None,
     }
     return {name: column for name, column in found.items() if column is not None}
 

@@ -36,8 +36,6 @@ from domainjepa.signals import Stopped, StopSignal
 
 CONTAINERS = ("hdf5", "arrays", "zarr")
 """Loaders whose ids are an array of the file; those of other formats may be names of files."""
-MEDICAL = ("dicom", "nifti", "bids")
-"""Loaders whose samples are patients: nothing but images, labels, groups and split is taken."""
 PERSONAL = re.compile("patient|subject|person|name|birth|accession|mrn", re.IGNORECASE)
 PLAIN = re.compile(r"\w[\w.+ -]*(/\w[\w.+ -]*)*")
 """Names that a column may keep."""
@@ -136,13 +134,13 @@ def _columns(source: Source, frame: Frame | None) -> dict[str, NDArray[Any]]:
         "labels": source.labels,
         "groups": source.groups,
         "spacings": None if frame else source.spacings,
-        "ids": source.ids if source.loader in CONTAINERS and not _medical(source) else None,
+        "ids": source.ids if source.loader in CONTAINERS and not source.medical else None,
     }
     if source.split is not None:
         found["split"] = np.array(
             [prepared.SPLITS.index(part) for part in source.split.tolist()], dtype="u1"
         )
-    if not _medical(source):
+    if not source.medical:
         taken = {name for usual in USUAL_NAMES.values() for name in usual}
         for name in source.keys:
             last = leaf(name)
@@ -153,10 +151,6 @@ def _columns(source: Source, frame: Frame | None) -> dict[str, NDArray[Any]]:
                 if values.shape == (len(source),) and values.dtype.kind in "uif":
                     found[name] = values if PLAIN.fullmatch(name) else None
     return {name: values for name, values in found.items() if values is not None}
-
-
-def _medical(source: Source) -> bool:
-    return (source.origin or source.loader) in MEDICAL or source.modality is not None
 
 
 def _check_space(folder: Path, needed: int) -> None:

@@ -28,6 +28,8 @@ from domainjepa.registry import LOADERS
 
 MAJORITY = 3
 """Times as many files as of any other format: then a mixed folder is of this one."""
+MEDICAL = ("dicom", "nifti")
+"""Loaders of formats that hold patients."""
 HASHED_WHOLE = 2**30
 """Bytes up to which a file is identified by the hash of its content."""
 
@@ -136,6 +138,11 @@ class Source(ABC):
     def volumetric(self) -> bool:
         """Whether samples are volumes (D, H, W, C)."""
         return len(self.shape) == 4
+
+    @property
+    def medical(self) -> bool:
+        """Whether ids and further columns may name patients."""
+        return (self.origin or self.loader) in MEDICAL or self.modality is not None
 
     @abstractmethod
     def content_key(self) -> str:

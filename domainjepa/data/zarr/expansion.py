@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-EXPANDING = ("zstd", "gzip", "zlib", "blosc")
+EXPANDING = ("zstd", "gzip", "zlib", "blosc", "lz4")
 """Codecs whose output can be many times their input."""
 DEFLATE_MOST = 1032
 """Deflate makes nothing smaller than this share of its size."""
@@ -35,6 +35,8 @@ def expands_beyond(codec: str, packed: bytes, most: int) -> bool:
             return False
         size, _, held = struct.unpack_from("<III", packed, 4)
         return held in (len(packed), len(packed) - 4) and size > most
+    if codec == "lz4":  # numcodecs writes the size before the block
+        return len(packed) >= 4 and int.from_bytes(packed[:4], "little") > most
     if len(packed) * DEFLATE_MOST <= HARMLESS:
         return False
     return _deflated_beyond(packed, most)

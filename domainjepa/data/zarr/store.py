@@ -90,7 +90,8 @@ def is_url(place: str) -> bool:
 
 def public(place: str) -> str:
     """What to call a store in messages: its last part, without what a URL asks for."""
-    return place.partition("?")[0].rstrip("/").rpartition("/")[2] or place.partition(":")[0]
+    last = place.partition("?")[0].rstrip("/").rpartition("/")[2]
+    return last.rpartition("@")[2] or place.partition(":")[0]  # without a user and a password
 
 
 def connect(place: str, follow_links: bool = False) -> Store:

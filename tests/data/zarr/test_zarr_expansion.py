@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from domainjepa.data.zarr.expansion import expands_beyond
+from domainjepa.data.zarr.store import public
 
 numcodecs = pytest.importorskip("numcodecs")
 ZEROS = bytes(10**6)
@@ -52,3 +53,15 @@ def test_deflated_bombs_are_unpacked_to_nowhere(
     assert not expands_beyond(codec, pack(NOISE) + b"1234", len(NOISE))
     assert expands_beyond(codec, pack(b"a") + bomb, 10**6)  # hidden behind a first member
     assert not expands_beyond(codec, b"nonsense" * 1000, 10)
+
+
+def test_lz4_is_asked_for_the_size_that_it_claims() -> None:
+    packed = numcodecs.LZ4().encode(bytes(10_000))
+    assert not expands_beyond("lz4", packed, 10_000)
+    assert expands_beyond("lz4", packed, 9_999)
+    assert expands_beyond("lz4", (2**31 - 1).to_bytes(4, "little") + packed[4:], 10_000)
+
+
+def test_a_store_is_named_without_who_opens_it() -> None:
+    assert public("https://user:secret@host") == "host"
+    assert public("https://user:secret@host/set.zarr?token=1") == "set.zarr"
