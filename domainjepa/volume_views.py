@@ -8,7 +8,8 @@ anew for each sample of each epoch. A view shows the share of it that `global_sc
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,18 +92,19 @@ class VolumeViews:
         Returns:
             num_global (C, S, S, S) and num_local (C, s, s, s) float32 arrays.
         """
-        _, cubes, block = self.drawn(volume, epoch, sample)
-        made = []
-        for view, cube in enumerate(cubes):
-            values = block.sample(cube)
-            local = view >= self.maker.views.num_global
-            draw = self._key("views", epoch, sample, view)
-            for number, step in enumerate(self.transforms(len(values), local=local)):
-                if hasattr(step.transform, "set_random_state"):
-                    step.transform.set_random_state(seed=key(draw, number) % 2**32)
-                    values = step.transform(values)
-            made.append(np.ascontiguousarray(values, dtype=np.float32))
-        return made
+        with one_thread():
+            _, cubes, block = self.drawn(volume, epoch, sample)
+            made = []
+            for view, cube in enumerate(cubes):
+                values = block.sample(cube)
+                local = view >= self.maker.views.num_global
+                draw = self._key("views", epoch, sample, view)
+                for number, step in enumerate(self.transforms(len(values), local=local)):
+                    if hasattr(step.transform, "set_random_state"):
+                        step.transform.set_random_state(seed=key(draw, number) % 2**32)
+                        values = step.transform(values)
+                made.append(np.ascontiguousarray(values, dtype=np.float32))
+            return made
 
     def transforms(self, channels: int, *, local: bool = False) -> list[VolumeTransform]:
         """The transforms that make a view, in order, each with its reason."""
@@ -151,6 +153,21 @@ class VolumeViews:
 
     def _key(self, purpose: str, *parts: int) -> int:
         return key(self.maker.seed, purpose, *parts)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, torch works on one thread, as it does in a worker process.
+
+    The last bits of an interpolation depend on where threads divide it, and a view must not depend
+    on the number of workers or cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def draw_volume_views(
