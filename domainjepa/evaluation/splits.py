@@ -69,7 +69,7 @@ def train_test(source: Source, target: Target, seed: int) -> Split:
     """
     known = np.flatnonzero(target.known)
     own = None if source.split is None else source.split[known]
-    if own is not None and "train" in own:
+    if own is not None and "train" in own and np.isin(own, ("test", "val")).any():
         held_out = "test" if "test" in own else "val"
         train, test = known[own == "train"], known[own == held_out]
         decision = f"the source's split: labels of train ({len(train)}), scores on {held_out}"
@@ -81,7 +81,7 @@ def train_test(source: Source, target: Target, seed: int) -> Split:
         train, test = (known[part] for part in parts)
         whole = "" if groups is None else ", groups kept whole"
         decision = (
-            f"no training split in the source: 1/{TEST_PARTS} held out, stratified{whole}, seed "
+            f"no split in the source to train and test on: 1/{TEST_PARTS} held out, stratified{whole}, seed "
             f"{seed}; {len(train)} labels to train on. Pretraining may have seen the test images, "
             "never their labels; scores on the test"
         )

@@ -29,6 +29,12 @@ def test_val_is_the_test_set_where_there_is_no_other():
     assert "val" in found.decisions[0]
 
 
+def test_a_source_that_is_all_training_has_a_test_set_held_out():
+    labels = np.repeat([0, 1], 25)
+    found = train_test(make_source(labels, split=np.full(50, "train")), seed=0)
+    assert np.bincount(labels[found.test]).tolist() == [5, 5]
+
+
 def test_a_split_made_here_is_stratified_keyed_and_complete(rng):
     labels = rng.permutation(np.repeat([0, 1, 2], [50, 25, 10]))
     found = train_test(make_source(labels), seed=3)
