@@ -81,7 +81,7 @@ def train_test(source: Source, target: Target, seed: int) -> Split:
         train, test = (known[part] for part in parts)
         whole = "" if groups is None else ", groups kept whole"
         decision = (
-            f"no split in the source to train and test on: 1/{TEST_PARTS} held out, stratified{whole}, seed "
+            f"no split in the source to test on: 1/{TEST_PARTS} held out, stratified{whole}, seed "
             f"{seed}; {len(train)} labels to train on. Pretraining may have seen the test images, "
             "never their labels; scores on the test"
         )

@@ -76,7 +76,7 @@ def test_a_source_split_that_cuts_groups_loses_the_shared_training_samples():
         ([0] * 20, {}, "fewer than two classes"),
         ([0, 1, 2, 3] * 2, {}, "at most 2 labels a class"),
         ([0, 1] * 10, {"groups": np.arange(20) % 3}, "3 groups"),
-        ([0, 1] * 10, {"split": np.array(["train"] * 20)}, "test labels"),
+        ([0, 1] * 10, {"split": np.array(["train"] * 19 + ["val"])}, "test labels"),
     ],
 )
 def test_labels_that_nothing_can_be_scored_on_are_refused(labels, more, message):
