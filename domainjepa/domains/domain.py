@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.config import IntensityConfig
+from domainjepa.data.source import MEDICAL
 from domainjepa.domains.bands import fuse
 from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.volumes import VolumeTransform, volume_transforms
@@ -21,7 +22,7 @@ from domainjepa.errors import ConfigError, did_you_mean
 Image = NDArray[Any]
 
 
-MEDICAL_FORMATS = ("dicom", "nifti")
+MEDICAL_FORMATS = MEDICAL
 
 
 @dataclass(frozen=True)
