@@ -18,7 +18,8 @@ from torch.quasirandom import SobolEngine
 def gaussian(dimension: int, count: int, seed: int, step: int) -> Tensor:
     """Independent uniform directions: (K, M) normalised Gaussian columns, new at every step."""
     generator = torch.Generator().manual_seed(key(seed, step))
-    return normalize(torch.randn(count, dimension, generator=generator), dim=1).T
+    directions = torch.randn(count, dimension, generator=generator)
+    return directions.div_(torch.linalg.vector_norm(directions, dim=1, keepdim=True)).T
 
 
 def sobol(dimension: int, count: int, seed: int, step: int) -> Tensor:

@@ -121,18 +121,16 @@ class _Sums(torch.autograd.Function):
         phases = []
         sums = s.new_zeros(terms, s.shape[0], s.shape[2], 2)
         for block in _blocks(s):
-            z = _phase(s[block], dt)
+            z = power = _phase(s[block], dt)
             views, rows, columns = z.shape
             phases.append(z)
-            power = z.clone()
-            # Real and imaginary parts side by side: a product with ones sums them over samples.
-            parts = torch.view_as_real(power).view(views, rows, 2 * columns)
             ones = s.new_ones(views, 1, rows)
             power_sums = s.new_empty(terms, views, 1, 2 * columns)
-            for k, out in enumerate(power_sums.unbind()):
-                if k:
-                    power.mul_(z)
-                torch.bmm(ones, parts, out=out)
+            for k, out in enumerate(power_sums.unbind(), start=1):
+                if k > 1:
+                    power = z * z if k == 2 else power.mul_(z)
+                # Real and imaginary parts side by side: a product with ones sums over samples.
+                torch.bmm(ones, torch.view_as_real(power).view(views, rows, 2 * columns), out=out)
             sums[:, block[0], block[2]] += power_sums.view(terms, views, columns, 2)
         ctx.save_for_backward(*phases)
         return sums.permute(1, 3, 0, 2)
@@ -161,7 +159,7 @@ class _Sums(torch.autograd.Function):
 def _phase(s: Tensor, dt: float) -> Tensor:
     """z = exp(i theta), theta = dt s."""
     theta = s * dt
-    return torch.complex(theta.cos(), theta.sin())
+    return torch.complex(theta.cos(), theta.sin_())
 
 
 Block = tuple[slice, slice, slice]

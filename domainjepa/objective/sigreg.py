@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from domainjepa.distributed import gather_over_ranks, rank, sum_over_ranks, world_size
 from domainjepa.objective.directions import DIRECTIONS, draw
 from domainjepa.objective.epps_pulley import epps_pulley
+from domainjepa.objective.projection import project
 from domainjepa.objective.statistics import STATISTICS
 
 NAMES = ("epps-pulley", *STATISTICS)
@@ -72,10 +73,10 @@ class SIGReg(nn.Module):
             z = z if z.dtype == torch.float64 else z.float()
             slices = self.slices(z, step)
             if self.statistic == "epps-pulley":
-                return self._epps_pulley(z @ slices, over_ranks=True).mean()
+                return self._epps_pulley(project(z, slices), over_ranks=True).mean()
             # The other tests need the whole sample; every rank tests its share of the slices.
             z = gather_over_ranks(z, dim=-2)
-            share = self.statistic_of(z @ slices[:, rank() :: world_size()])
+            share = self.statistic_of(project(z, slices[:, rank() :: world_size()]))
             return sum_over_ranks(share.sum()) / (share.shape[:-1].numel() * self.num_slices)
 
     def slices(self, z: Tensor, step: int = 0) -> Tensor:
