@@ -25,7 +25,7 @@ from rich.console import Console
 from domainjepa import config as settings
 from domainjepa.artefact import FILE_NAME
 from domainjepa.catalog import find
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.domains.domain import ViewSpec
 from domainjepa.domains.proposal import propose_domain
 from domainjepa.encoder import FrozenEncoder

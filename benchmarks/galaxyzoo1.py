@@ -22,7 +22,7 @@ from rich.console import Console
 
 from domainjepa import config as settings
 from domainjepa.catalog import find
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.encoder import FrozenEncoder
 from domainjepa.evaluation import tables
 from domainjepa.evaluation.baselines import baselines

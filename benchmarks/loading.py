@@ -25,8 +25,8 @@ from astropy.io import fits
 from rich.console import Console
 from rich.table import Table
 
+from domainjepa.data.opening import open_source
 from domainjepa.data.prepare import prepare
-from domainjepa.data.source import open_source
 
 SHAPE = (256, 256, 3)
 BATCH = 64

@@ -25,7 +25,7 @@ from astropy.io import fits
 from PIL import Image
 from rich.console import Console
 
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
 TABLES = ("csv", "parquet")

@@ -25,7 +25,7 @@ from domainjepa import config as settings
 from domainjepa import selection
 from domainjepa.artefact import FILE_NAME
 from domainjepa.catalog import find
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.pretraining import pretrain
 
 LAMBDAS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from domainjepa.config import PretrainConfig
-    from domainjepa.data.source import open_source
+    from domainjepa.data.opening import open_source
     from domainjepa.encoder import FrozenEncoder
     from domainjepa.errors import UserError
     from domainjepa.evaluation.suite import evaluate
@@ -37,7 +37,7 @@ _HOMES = {
     "SIGReg": "domainjepa.objective",
     "UserError": "domainjepa.errors",
     "evaluate": "domainjepa.evaluation.suite",
-    "open_source": "domainjepa.data.source",
+    "open_source": "domainjepa.data.opening",
     "pretrain": "domainjepa.pretraining",
 }
 

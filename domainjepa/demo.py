@@ -9,8 +9,8 @@ from rich.console import Console
 from domainjepa import config as settings
 from domainjepa.catalog import find
 from domainjepa.config import PretrainConfig
+from domainjepa.data.opening import open_source
 from domainjepa.data.simulate import simulate_survey
-from domainjepa.data.source import open_source
 from domainjepa.encoder import FrozenEncoder
 from domainjepa.evaluation import tables
 from domainjepa.evaluation.baselines import baselines

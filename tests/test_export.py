@@ -12,7 +12,7 @@ from rich.console import Console
 from domainjepa.artefact import FILE_NAME, EncoderCard, save_encoder
 from domainjepa.backbones import Backbone
 from domainjepa.config import BackboneConfig
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.domains.intensity import Windows
 from domainjepa.encoder import FrozenEncoder
 from domainjepa.errors import UserError

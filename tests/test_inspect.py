@@ -12,7 +12,8 @@ import PIL.Image
 import pytest
 from rich.console import Console
 
-from domainjepa.data.source import Source, open_source
+from domainjepa.data.opening import open_source
+from domainjepa.data.source import Source
 from domainjepa.errors import UserError
 from domainjepa.inspect import draw, inspect_source, render
 from domainjepa.pictures import MISSING

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from domainjepa.config import ViewsConfig
+from domainjepa.data.opening import open_source
 from domainjepa.data.simulate import simulate_survey
-from domainjepa.data.source import Source, open_source
+from domainjepa.data.source import Source
 from domainjepa.domains.astronomy import Astronomy
 from domainjepa.domains.domain import Domain, ViewSpec
 from domainjepa.domains.intensity import Identity

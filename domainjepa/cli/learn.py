@@ -91,7 +91,7 @@ def pretrain(
 
 def _run_folder(config: PretrainConfig) -> Path:
     """The default folder is named by card or fingerprint: a file's name may name a patient."""
-    from domainjepa.data.source import open_configured
+    from domainjepa.data.opening import open_configured
 
     name = open_configured(config.opening()).public_name
     return Path("runs") / re.sub("[/:]", "-", f"{name}-{config.backbone.name}")

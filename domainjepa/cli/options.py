@@ -45,7 +45,7 @@ def opened(
         encoders: what it is opened for: volumes where one was pretrained on volumes.
     """
     from domainjepa import config as settings
-    from domainjepa.data.source import open_configured
+    from domainjepa.data.opening import open_configured
 
     for text in assignments or ():
         if not text.startswith("data."):

@@ -4,7 +4,7 @@ FUZZ = """
 import sys
 from pathlib import Path
 import numpy as np
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.errors import UserError
 
 good = Path(sys.argv[1])

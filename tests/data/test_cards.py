@@ -8,7 +8,7 @@ import pytest
 
 from domainjepa import catalog
 from domainjepa.data import cards
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.errors import DataError, UserError
 
 COUNTS = [1081, 1853, 2645, 2027, 334, 2043, 1829, 2628, 1423, 1873]

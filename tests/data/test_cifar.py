@@ -14,7 +14,7 @@ import pytest
 
 from domainjepa import catalog
 from domainjepa.data import cards
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.errors import DataError
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from domainjepa.data.hdf5 import loader as hdf5
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.errors import DataError, MissingExtra
 from tests.data.fuzz import FUZZ
 
@@ -314,7 +314,7 @@ def test_lz4_is_read_through_the_extra(path: Path) -> None:
     with h5py.File(path, "w") as file:
         file.create_dataset("images", data=IMAGES, chunks=(1, 16, 16, 3), **plugin.LZ4())
     code = (
-        "import sys; from domainjepa.data.source import open_source;"
+        "import sys; from domainjepa.data.opening import open_source;"
         "print(open_source(sys.argv[1])[5].sum())"
     )  # a process that has not registered the filter
     run = subprocess.run(

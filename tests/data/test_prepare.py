@@ -19,8 +19,9 @@ from PIL import Image as Pillow
 from domainjepa.data import blocks, prepared
 from domainjepa.data import prepare as preparing
 from domainjepa.data.journal import Journal
+from domainjepa.data.opening import open_source
 from domainjepa.data.prepare import prepare
-from domainjepa.data.source import Source, open_source
+from domainjepa.data.source import Source
 from domainjepa.errors import DataError, UserError
 
 pytest.importorskip("zarr")
@@ -335,7 +336,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from domainjepa.data import prepare as preparing
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 preparing.MOST_IN_BLOCK = 2
 source = open_source(sys.argv[1])
 read = type(source).__getitems__

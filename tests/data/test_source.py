@@ -9,7 +9,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from domainjepa.data.source import Image, OpenOptions, Source, open_source, spread
+from domainjepa.data.opening import open_source
+from domainjepa.data.source import Image, OpenOptions, Source, spread
 from domainjepa.errors import DataError, UserError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.data.tiles import corners, tiled
 from domainjepa.errors import DataError
 from tests.data.toys import Arrays, Lazy, toy

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision.datasets import Flowers102, Food101
 
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.errors import DataError
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from domainjepa.data.source import OpenOptions, Source, open_source
+from domainjepa.data.opening import open_source
+from domainjepa.data.source import OpenOptions, Source
 from domainjepa.data.volumes import slices
 from domainjepa.errors import DataError
 from tests.data.toys import Arrays, Lazy, toy

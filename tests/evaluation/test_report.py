@@ -16,7 +16,7 @@ from rich.console import Console
 from scipy.ndimage import label
 from toys import Table, make_source
 
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.encoder import FrozenEncoder
 from domainjepa.errors import UserError
 from domainjepa.evaluation import montages, tables

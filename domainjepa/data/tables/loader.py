@@ -17,15 +17,8 @@ from numpy.typing import NDArray
 
 from domainjepa.data.columns import USUAL_NAMES, find_columns
 from domainjepa.data.layout import Array, full_name, leaf
-from domainjepa.data.source import (
-    Image,
-    Loader,
-    OpenOptions,
-    Source,
-    content_digest,
-    sniff,
-    spread,
-)
+from domainjepa.data.opening import sniff
+from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest, spread
 from domainjepa.data.tables.catalogue import Catalogue
 from domainjepa.data.tables.inside import files_inside
 from domainjepa.data.tables.tabular import MOST_BYTES, PARQUET, Table, read_table

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.errors import DataError
 from tests.data.fuzz import FUZZ
 

@@ -21,7 +21,8 @@ from pydicom.uid import (
 
 from domainjepa.data import index
 from domainjepa.data.dicom.loader import DicomLoader
-from domainjepa.data.source import OpenOptions, Source, open_source
+from domainjepa.data.opening import open_source
+from domainjepa.data.source import OpenOptions, Source
 from domainjepa.errors import DataError
 from tests.data.dicom.dicom_files import dataset, save, save_series, volume
 from tests.data.fuzz import FUZZ

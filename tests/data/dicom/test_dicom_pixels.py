@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 
 from domainjepa.data.dicom import codecs as dicom_codecs
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.errors import DataError, MissingExtra
 from tests.data.dicom.dicom_files import dataset, save
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from domainjepa import cli
 from domainjepa.data import index
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from tests.data.dicom.dicom_files import dataset, save
 
 CANARY = "KANARIENVOGEL"
@@ -143,7 +143,7 @@ def save_positions(folder: Path) -> None:
 
 OPEN_ALL = """
 import sys
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.errors import UserError
 for name in sys.argv[1:]:
     try:

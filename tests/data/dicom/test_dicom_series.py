@@ -11,7 +11,8 @@ from pydicom.sequence import Sequence
 
 from domainjepa.data.dicom.loader import DicomLoader
 from domainjepa.data.dicom.sources import DicomVolumes
-from domainjepa.data.source import OpenOptions, open_source
+from domainjepa.data.opening import open_source
+from domainjepa.data.source import OpenOptions
 from domainjepa.errors import DataError
 from tests.data.dicom.dicom_files import OBLIQUE, dataset, save, save_series, uid, volume
 

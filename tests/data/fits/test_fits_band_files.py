@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.errors import DataError
 from tests.data.fits.test_fits_bands import numbers, sky
 from tests.data.fits.test_fits_folder import save

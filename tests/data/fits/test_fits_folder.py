@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.errors import DataError
 from tests.data.fits.test_fits_bands import numbers, write
 

@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 
 from domainjepa.data.fits.images import contents
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.errors import DataError
 
 MOST = 2**24

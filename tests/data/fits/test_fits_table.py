@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.errors import DataError
 
 STAMPS = np.random.default_rng(0).integers(0, 60_000, (8, 3, 9, 10)).astype("uint16")

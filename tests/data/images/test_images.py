@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.errors import DataError
 from tests.data.fuzz import FUZZ
 

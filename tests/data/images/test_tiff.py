@@ -13,7 +13,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.errors import DataError, MissingExtra
 from tests.data.fuzz import FUZZ
 

@@ -17,7 +17,8 @@ import pytest
 from numpy.typing import NDArray
 
 from domainjepa.data.nifti import loader as nifti
-from domainjepa.data.source import OpenOptions, Source, open_source
+from domainjepa.data.opening import open_source
+from domainjepa.data.source import OpenOptions, Source
 from domainjepa.errors import DataError, UserError
 from tests.data.fuzz import FUZZ
 

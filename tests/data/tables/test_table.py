@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from domainjepa.data.images.loader import ImagesLoader
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.errors import DataError
 from tests.data.fuzz import FUZZ
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from domainjepa.data.source import OpenOptions, Source, open_source
+from domainjepa.data.opening import open_source
+from domainjepa.data.source import OpenOptions, Source
 from domainjepa.data.zarr.loader import ZarrLoader
 from domainjepa.errors import DataError, MissingExtra, UserError
 
@@ -525,7 +526,7 @@ FUZZ = """
 import sys
 from pathlib import Path
 import numpy as np
-from domainjepa.data.source import open_source
+from domainjepa.data.opening import open_source
 from domainjepa.errors import UserError
 
 store = Path(sys.argv[1])

@@ -1,0 +1,203 @@
+"""The way in: a path, a URL or a card's name -> a source.
+
+Each loader says by the first bytes of a file, or by the names in a folder, whether it is its own
+(`sniff`); cards, slices and tiles come on top.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from domainjepa.config import DataConfig
+from domainjepa.data import cards
+from domainjepa.data.listing import ends_in, walk
+from domainjepa.data.source import Loader, OpenOptions, Source
+from domainjepa.errors import DataError, UserError, did_you_mean
+from domainjepa.registry import LOADERS
+
+MAJORITY = 3
+"""Times as many files as of any other format: then a mixed folder is of this one."""
+
+
+def open_source(
+    data: str | os.PathLike[str],
+    *,
+    loader: str | None = None,
+    options: OpenOptions | None = None,
+    **settings: Any,
+) -> Source:
+    """Opens a file, a folder, or a data set by the name of its card.
+
+    Args:
+        data: a path, the URL of a Zarr store, or the name of a dataset card.
+        loader: a loader's name or `module:attribute`; by default the content decides.
+        options: where to find what is not found by itself.
+        settings: single options, such as `labels="morphology"`.
+
+    Raises:
+        DataError: missing, of no known format, unreadable, ambiguous, or unsafe.
+        UserError: no such loader or option.
+    """
+    unknown = set(settings) - set(OpenOptions.__dataclass_fields__)
+    if unknown:
+        name = min(unknown)
+        raise UserError(
+            f"unknown option {name!r}.{did_you_mean(name, OpenOptions.__dataclass_fields__)}"
+        )
+    options = replace(options or OpenOptions(), **settings)
+    source = _opened(data, loader, options)
+    if options.bands and len(options.bands) != source.channels:
+        raise DataError(
+            f"data.bands names {len(options.bands)}, and a sample of {source.name} has "
+            f"{source.channels} channels: its format has no bands to choose. Leave data.bands out."
+        )
+    if source.volumetric and options.dimensions == 2:
+        from domainjepa.data.volumes import slices
+
+        source = slices(source, options)
+    elif options.neighbours:
+        held = "volumes are asked for" if source.volumetric else "its samples are no slices"
+        raise DataError(
+            f"data.neighbours joins slices of volumes, and of {source.name} {held}: leave "
+            "data.neighbours out."
+        )
+    if options.tile:
+        from domainjepa.data.tiles import tiled
+
+        source = tiled(source, options.tile)
+    return source
+
+
+def _opened(data: str | os.PathLike[str], loader: str | None, options: OpenOptions) -> Source:
+    """The source behind a path, completed by its card where there is one."""
+    if "://" in os.fspath(data):
+        remote: Loader = LOADERS.load(loader or "zarr")()
+        return remote.open_url(os.fspath(data), options)
+    path, card = Path(data), None
+    if path.suffix == ".toml" or not path.exists():
+        card = cards.named(os.fspath(data))
+        path = cards.locate(card, options.download)
+        options = cards.reading(card, options)
+    left_out: list[str] = []
+    if loader:
+        opener = _named_loader(loader)
+    else:
+        found, left_out = _found(path)
+        opener = found.open
+    opened: Any = opener(path, options)
+    if not isinstance(opened, Source):
+        raise UserError(f"the loader {loader!r} gave a {type(opened).__name__}, no Source.")
+    source = opened
+    file_name = path.resolve().name
+    if card is None and not source.card:
+        card = cards.matching(source, file_name)
+        if card is not None:
+            options = cards.reading(card, options)
+            source = opener(path, options)
+    if card is not None:
+        source = cards.apply(card, source, file_name, options)
+    source.warnings += left_out
+    return source
+
+
+def open_configured(data: DataConfig) -> Source:
+    """Opens what the `data.*` settings say.
+
+    Raises:
+        DataError, UserError: as `open_source`.
+    """
+    if not data.path:
+        raise UserError("no data: give --data PATH, or the name of a card.")
+    options = data.model_dump(include=set(OpenOptions.__dataclass_fields__))
+    options["dimensions"] = data.dimensions or 2
+    return open_source(data.path, loader=data.loader, options=OpenOptions(**options))
+
+
+def _named_loader(name: str) -> Callable[[Path, OpenOptions], Source]:
+    """A loader's `open`; a plain function (path, options) -> Source is one, too."""
+    thing = LOADERS.load(name)
+    if isinstance(thing, type) and issubclass(thing, Loader):
+        return thing().open
+    if not callable(thing):
+        raise UserError(f"the loader {name!r} is neither a Loader nor a function.")
+    opener: Callable[[Path, OpenOptions], Source] = thing
+    return opener
+
+
+def sniff(path: Path) -> Loader:
+    """The loader that knows the content; a suffix alone only makes the message better."""
+    return _found(path)[0]
+
+
+def _found(path: Path) -> tuple[Loader, list[str]]:
+    """The loader that knows the content, and what it will leave out, as warnings."""
+    name, head = path.resolve().name, b""
+    if not path.is_dir():
+        try:
+            with path.open("rb") as file:
+                head = file.read(4096)
+        except OSError as error:
+            raise DataError(f"{name} cannot be read: {error.strerror}.") from error
+        if not head:
+            raise DataError(f"{name} is empty (0 bytes). Copy or download it again.")
+    loaders: list[Loader] = [thing() for thing in LOADERS.load_all().values()]
+    known = ", ".join(loader.title for loader in loaders)
+    if path.is_dir():
+        return _of_folder(path, loaders, known)
+    for loader in loaders:
+        if loader.sniff(path, head):
+            return loader, []
+    like = [loader.title for loader in loaders if path.suffix.lower() in loader.suffixes]
+    if like:
+        raise DataError(
+            f"{name} is named like {like[0]} but does not begin like it{_what(head)}. "
+            "Download it again, or rename it to what it is."
+        )
+    raise DataError(
+        f"{name} is of no known format{_what(head)}. Known: {known}; or --loader module:name."
+    )
+
+
+def _of_folder(path: Path, loaders: list[Loader], known: str) -> tuple[Loader, list[str]]:
+    """The loader of a folder: the one that claims it, or most of the files in it."""
+    name, names = path.resolve().name, list(islice(walk(path), 1_000))
+    claims = [loader for loader in loaders if loader.sniff_folder(path, names)]
+    claims = [loader for loader in claims if loader.whole_folder] or claims
+    if not claims:
+        endings = Counter(Path(file).suffix.lower() for file in names)
+        held = ", ".join(f"{count} {suffix}" for suffix, count in endings.most_common(3) if suffix)
+        raise DataError(
+            f"the folder {name} holds no images; it has {held or 'nothing'}. Known: {known}"
+        )
+    counts = {one: sum(ends_in(file, one.suffixes) for file in names) for one in claims}
+    first, *others = sorted(claims, key=lambda one: -counts[one])
+    if any(MAJORITY * counts[other] > counts[first] for other in others):
+        choices = " or ".join(f"--loader {loader.name}" for loader in claims)
+        raise DataError(
+            f"the folder {name} holds files of several formats: say which to read by {choices}."
+        )
+    return first, [
+        f"left out: {counts[other]:,} of another format, {other.title}; --loader {other.name} "
+        "reads them"
+        for other in others
+    ]
+
+
+def _what(head: bytes) -> str:
+    """What a file that is no data looks like, as the end of a phrase."""
+    start = head[:512].lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html")):
+        return ": it is a web page, so the download failed"
+    if start.startswith(b"version https://git-lfs"):
+        return ": it is a Git LFS pointer; `git lfs pull` fetches the data"
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG")):
+        return ": it is one image; give the folder of the images"
+    if head and not set(head) & set(range(9)):
+        return ": it is text"
+    return ""
