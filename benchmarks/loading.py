@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from domainjepa.data.opening import open_source
-from domainjepa.data.prepare import prepare
+from domainjepa.data.packing.prepare import prepare
 
 SHAPE = (256, 256, 3)
 BATCH = 64

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from domainjepa.data.sampling import key
-from domainjepa.domains.stain import stain_matrix
+from domainjepa.domains.transforms.stain import stain_matrix
 
 Image = NDArray[Any]
 SIDE, SAMPLES = 192, 16

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from domainjepa.data.regions import spread_slices
+from domainjepa.data.parts.regions import spread_slices
 from domainjepa.data.source import Source
 from domainjepa.domains.intensity import Intensity
 

@@ -9,7 +9,7 @@ import numpy as np
 from domainjepa.backbones import Traits
 from domainjepa.config import PretrainConfig, ViewsConfig
 from domainjepa.data.opening import open_configured
-from domainjepa.data.regions import RegionsSource, in_regions
+from domainjepa.data.parts.regions import RegionsSource, in_regions
 from domainjepa.data.source import Source
 from domainjepa.errors import ConfigError, DataError
 from domainjepa.views import resolve_sizes

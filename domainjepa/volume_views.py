@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from domainjepa.config import ViewsConfig
-from domainjepa.data.regions import RegionsSource
+from domainjepa.data.parts.regions import RegionsSource
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.domains.domain import ViewSpec
 from domainjepa.domains.intensity import Intensity
-from domainjepa.domains.volumes import Mirror, Turn, VolumeTransform
+from domainjepa.domains.transforms.volumes import Mirror, Turn, VolumeTransform
 from domainjepa.errors import ConfigError
 from domainjepa.resampling import Block, Cube, Volume, own_scale, spacing_of
 

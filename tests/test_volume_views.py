@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from domainjepa.config import ViewsConfig
-from domainjepa.data.regions import in_regions
+from domainjepa.data.parts.regions import in_regions
 from domainjepa.data.sampling import KeyedBatches
 from domainjepa.data.source import Source
 from domainjepa.domains.domain import Domain

@@ -107,7 +107,7 @@ def prepare(
     """Repack any data into one fast, checksummed file; goes on where it was when it was stopped."""
     from functools import partial
 
-    from domainjepa.data.prepare import prepare as write
+    from domainjepa.data.packing.prepare import prepare as write
     from domainjepa.signals import Stopped
 
     source = opened(data, loader, set_)

@@ -58,7 +58,7 @@ def open_source(
             f"{source.channels} channels: its format has no bands to choose. Leave data.bands out."
         )
     if source.volumetric and options.dimensions == 2:
-        from domainjepa.data.volumes import slices
+        from domainjepa.data.parts.slices import slices
 
         source = slices(source, options)
     elif options.neighbours:
@@ -68,7 +68,7 @@ def open_source(
             "data.neighbours out."
         )
     if options.tile:
-        from domainjepa.data.tiles import tiled
+        from domainjepa.data.parts.tiles import tiled
 
         source = tiled(source, options.tile)
     return source

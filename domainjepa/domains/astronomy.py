@@ -7,7 +7,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from domainjepa.domains.bands import Background, Gain, Grey
 from domainjepa.domains.domain import (
     MEDICAL_FORMATS,
     Domain,
@@ -17,8 +16,11 @@ from domainjepa.domains.domain import (
     named,
 )
 from domainjepa.domains.intensity import Intensity
-from domainjepa.domains.sky import PSFBlur, SkyCrop, SkyNoise
 from domainjepa.domains.stretches import fit_stretch
+from domainjepa.domains.transforms.bands import Background, Gain, Grey
+from domainjepa.domains.transforms.blur import PSFBlur
+from domainjepa.domains.transforms.noise import GaussianNoise
+from domainjepa.domains.transforms.sky import SkyCrop
 
 Image = NDArray[Any]
 
@@ -75,7 +77,7 @@ class Astronomy(Domain):
             ViewTransform(
                 "sky noise",
                 "photons of the sky, read-out, depth of the survey",
-                SkyNoise(p=0.5),
+                GaussianNoise((0.0, 0.04), p=0.5),
                 removes=("noise",),
             ),
             ViewTransform(

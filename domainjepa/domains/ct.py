@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.domains.bands import Background, Gain
 from domainjepa.domains.domain import (
     MEDICAL_FORMATS,
     Domain,
@@ -18,11 +17,13 @@ from domainjepa.domains.domain import (
     ViewTransform,
     named,
 )
-from domainjepa.domains.framing import Framing
-from domainjepa.domains.hounsfield import HUNoise, WindowJitter
 from domainjepa.domains.intensity import Intensity, Windows
-from domainjepa.domains.sky import PSFBlur, SkyNoise
 from domainjepa.domains.stretches import fit_stretch
+from domainjepa.domains.transforms.bands import Background, Gain
+from domainjepa.domains.transforms.blur import PSFBlur
+from domainjepa.domains.transforms.framing import Framing
+from domainjepa.domains.transforms.hounsfield import HUNoise, WindowJitter
+from domainjepa.domains.transforms.noise import GaussianNoise
 from domainjepa.errors import ConfigError, DataError
 
 Image = NDArray[Any]
@@ -129,7 +130,7 @@ class CT(Domain):
         if windows is None or spec.dtype == np.uint8 or spec.channels % count:
             return [
                 *steps,
-                ViewTransform("noise", "dose", SkyNoise((0.0, 0.04), p=0.5), ("noise",)),
+                ViewTransform("noise", "dose", GaussianNoise((0.0, 0.04), p=0.5), ("noise",)),
                 ViewTransform(
                     "window width",
                     "window of the reader",

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from domainjepa.config import IntensityConfig
 from domainjepa.data.source import MEDICAL
-from domainjepa.domains.bands import fuse
 from domainjepa.domains.intensity import Intensity
-from domainjepa.domains.volumes import VolumeTransform, volume_transforms
+from domainjepa.domains.transforms.bands import fuse
+from domainjepa.domains.transforms.volumes import VolumeTransform, volume_transforms
 from domainjepa.errors import ConfigError, did_you_mean
 
 Image = NDArray[Any]

@@ -9,13 +9,13 @@ import albumentations as A
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.domains.bands import Gain
 from domainjepa.domains.domain import Domain, Evidence, ViewSpec, ViewTransform, named
-from domainjepa.domains.framing import Framing
 from domainjepa.domains.intensity import Intensity
-from domainjepa.domains.sky import PSFBlur
-from domainjepa.domains.stain import StainJitter
 from domainjepa.domains.stretches import fit_stretch
+from domainjepa.domains.transforms.bands import Gain
+from domainjepa.domains.transforms.blur import PSFBlur
+from domainjepa.domains.transforms.framing import Framing
+from domainjepa.domains.transforms.stain import StainJitter
 
 Image = NDArray[Any]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.regions import RegionsSource, spread_slices
+from domainjepa.data.parts.regions import RegionsSource, spread_slices
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.domains.domain import Domain

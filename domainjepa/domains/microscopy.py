@@ -7,14 +7,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from domainjepa.domains.bands import Background, Gain
 from domainjepa.domains.domain import Domain, Evidence, ViewSpec, ViewTransform, named
-from domainjepa.domains.fields import BiasField
-from domainjepa.domains.framing import Framing
 from domainjepa.domains.intensity import Intensity
-from domainjepa.domains.noise import PhotonNoise
-from domainjepa.domains.sky import PSFBlur
 from domainjepa.domains.stretches import fit_stretch
+from domainjepa.domains.transforms.bands import Background, Gain
+from domainjepa.domains.transforms.blur import PSFBlur
+from domainjepa.domains.transforms.fields import BiasField
+from domainjepa.domains.transforms.framing import Framing
+from domainjepa.domains.transforms.noise import PhotonNoise
 
 Image = NDArray[Any]
 

@@ -9,10 +9,10 @@ import albumentations as A
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.domains.bands import Background, Gain
 from domainjepa.domains.domain import Domain, Evidence, ViewSpec, ViewTransform, named
 from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.stretches import fit_stretch
+from domainjepa.domains.transforms.bands import Background, Gain
 
 Image = NDArray[Any]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from domainjepa.domains.bands import Gain
 from domainjepa.domains.domain import Domain, Evidence, ViewSpec, ViewTransform, named
 from domainjepa.domains.intensity import Intensity
-from domainjepa.domains.interferometer import Beam, Clip, IslandNoise
-from domainjepa.domains.sky import SkyCrop
 from domainjepa.domains.stretches import fit_stretch
+from domainjepa.domains.transforms.bands import Gain
+from domainjepa.domains.transforms.interferometer import Beam, Clip, IslandNoise
+from domainjepa.domains.transforms.sky import SkyCrop
 
 Image = NDArray[Any]
 
@@ -61,7 +61,10 @@ class Radio(Domain):
                 SkyCrop(spec.size, spec.scale, keep_centre=not spec.local),
             ),
             ViewTransform(
-                "noise", "thermal noise, within the islands", IslandNoise(p=0.5), ("noise",)
+                "noise",
+                "thermal noise, within the islands",
+                IslandNoise((0.0, 0.03), p=0.5),
+                ("noise",),
             ),
             ViewTransform(
                 "beam",

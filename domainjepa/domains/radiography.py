@@ -7,15 +7,16 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from domainjepa.domains.bands import Background, Gain
-from domainjepa.domains.collimation import Collimation
-from domainjepa.domains.curves import Gamma
 from domainjepa.domains.domain import Domain, Evidence, ViewSpec, ViewTransform, named
-from domainjepa.domains.fields import Scatter
-from domainjepa.domains.framing import Framing
 from domainjepa.domains.intensity import Intensity
-from domainjepa.domains.sky import PSFBlur, SkyNoise
 from domainjepa.domains.stretches import fit_stretch
+from domainjepa.domains.transforms.bands import Background, Gain
+from domainjepa.domains.transforms.blur import PSFBlur
+from domainjepa.domains.transforms.collimation import Collimation
+from domainjepa.domains.transforms.curves import Gamma
+from domainjepa.domains.transforms.fields import Scatter
+from domainjepa.domains.transforms.framing import Framing
+from domainjepa.domains.transforms.noise import GaussianNoise
 
 Image = NDArray[Any]
 
@@ -71,7 +72,7 @@ class Radiography(Domain):
             ViewTransform(
                 "noise",
                 "dose, electronics of the detector",
-                SkyNoise((0.0, 0.03), p=0.5),
+                GaussianNoise((0.0, 0.03), p=0.5),
                 ("noise",),
             ),
             ViewTransform(

@@ -7,15 +7,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from domainjepa.domains.bands import Gain
-from domainjepa.domains.curves import Gamma
 from domainjepa.domains.domain import Domain, Evidence, ViewSpec, ViewTransform, named
-from domainjepa.domains.echo import Contact, Speckle
-from domainjepa.domains.fields import BiasField
-from domainjepa.domains.framing import Framing
 from domainjepa.domains.intensity import Intensity
-from domainjepa.domains.sky import PSFBlur
 from domainjepa.domains.stretches import fit_stretch
+from domainjepa.domains.transforms.bands import Gain
+from domainjepa.domains.transforms.blur import PSFBlur
+from domainjepa.domains.transforms.curves import Gamma
+from domainjepa.domains.transforms.echo import Contact, Speckle
+from domainjepa.domains.transforms.fields import BiasField
+from domainjepa.domains.transforms.framing import Framing
 
 Image = NDArray[Any]
 

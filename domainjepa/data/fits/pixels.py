@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from domainjepa.data.fits.headers import unpacked
 from domainjepa.data.fits.images import ImageHDU, offset_binary, without_ones
-from domainjepa.data.recent import Recent
+from domainjepa.data.parts.recent import Recent
 from domainjepa.errors import DataError
 
 

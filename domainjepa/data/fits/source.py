@@ -16,7 +16,7 @@ from domainjepa.data.damage import reason
 from domainjepa.data.fits import pixels as fits_pixels
 from domainjepa.data.fits.images import ImageHDU
 from domainjepa.data.folder import MOST_TIMES
-from domainjepa.data.recent import Recent
+from domainjepa.data.parts.recent import Recent
 from domainjepa.data.source import Image, Source, content_digest, spread
 from domainjepa.errors import DataError, UserError
 

@@ -18,12 +18,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data import prepared
 from domainjepa.data.columns import USUAL_NAMES, find_columns
 from domainjepa.data.damage import unreadable
 from domainjepa.data.hdf5.tree import Place, Tree, look, open_dataset
 from domainjepa.data.layout import USUAL_NAMES as IMAGE_NAMES
 from domainjepa.data.layout import Layout, dimensions_of, layout_of, leaf, pick_images
+from domainjepa.data.packing import prepared
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest
 from domainjepa.data.storage import Storage, in_bytes
 from domainjepa.errors import DataError, MissingExtra

@@ -32,7 +32,7 @@ from domainjepa.data.nifti.header import (
     size_of_header,
 )
 from domainjepa.data.nifti.values import as_image, as_stored, read_planes
-from domainjepa.data.recent import MOST_BYTES, Recent
+from domainjepa.data.parts.recent import MOST_BYTES, Recent
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest, spread
 from domainjepa.errors import DataError, UserError
 

@@ -9,10 +9,10 @@ from typing import Any
 import zarr
 from numpy.typing import NDArray
 
-from domainjepa.data import prepared
 from domainjepa.data.columns import find_columns
 from domainjepa.data.damage import unreadable
 from domainjepa.data.layout import Array, dimensions_of, layout_of, leaf, pick_images
+from domainjepa.data.packing import prepared
 from domainjepa.data.source import OpenOptions
 from domainjepa.data.zarr import codecs as zarr_codecs
 from domainjepa.data.zarr import ome

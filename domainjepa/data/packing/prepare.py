@@ -1,0 +1,185 @@
+"""`domainjepa prepare`: any source as one fast, checksummed file.
+
+Blocks of samples are read by several processes and written in order. What is written is noted
+beside the file, so that a run that is killed goes on where it was; the file gets its name when it
+is whole. It never holds file names, paths, or identifiers of patients.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from domainjepa.data.columns import USUAL_NAMES
+from domainjepa.data.layout import USUAL_NAMES as IMAGE_NAMES
+from domainjepa.data.layout import leaf
+from domainjepa.data.packing import prepared
+from domainjepa.data.packing.blocks import Frame, Task, blocks, processes
+from domainjepa.data.packing.journal import Journal
+from domainjepa.data.packing.writers import COMPRESSIONS, HDF5Writer, Writer, ZarrWriter
+from domainjepa.data.source import Source
+from domainjepa.data.storage import in_bytes
+from domainjepa.errors import DataError, UserError
+from domainjepa.signals import Stopped, StopSignal
+
+CONTAINERS = ("hdf5", "arrays", "zarr")
+"""Loaders whose ids are an array of the file; those of other formats may be names of files."""
+PERSONAL = re.compile("patient|subject|person|name|birth|accession|mrn", re.IGNORECASE)
+PLAIN = re.compile(r"\w[\w.+ -]*(/\w[\w.+ -]*)*")
+"""Names that a column may keep."""
+BLOCK_BYTES = 64 * 2**20
+MOST_IN_BLOCK = 256
+"""Samples that are read, written and noted at once; in Zarr they make a shard."""
+WRITERS: dict[str, Callable[[Path, tuple[int, ...], np.dtype[Any], int, str, int], Writer]] = {
+    ".h5": HDF5Writer,
+    ".hdf5": HDF5Writer,
+    ".zarr": ZarrWriter,
+}
+
+
+def prepare(
+    source: Source,
+    out: Path,
+    *,
+    workers: int | None = None,
+    compression: str = "none",
+    frame: Frame | None = None,
+    console: Console | None = None,
+) -> None:
+    """Writes a source into one file that `open_source` reads back as it was.
+
+    Args:
+        source: any.
+        out: FILE.h5 or FILE.zarr; it must not exist.
+        workers: processes that read; by default as many as there are cores, at most 8, and none
+            for a few samples. 0: this process alone.
+        compression: none, gzip, lz4 or zstd; the last two in HDF5 need hdf5plugin.
+        frame: brings samples to one size, (H, W, C) -> (S, S, C); sent to the processes.
+        console: where the bar is shown.
+
+    Raises:
+        UserError: the file exists, another process writes it, or it cannot be written.
+        DataError: a sample cannot be read, or has another size than the first.
+        Stopped: a signal asked for an end; the same call goes on from there.
+    """
+    begin = WRITERS.get(out.suffix)
+    if begin is None:
+        raise UserError(f"--out {out.name}: its name ends in .h5 or .zarr.")
+    if compression not in COMPRESSIONS:
+        raise UserError(f"--compression {compression}: choose {', '.join(COMPRESSIONS)}.")
+    if out.exists():
+        raise UserError(f"{out.name} exists. Remove it, or choose another --out.")
+    task = Task(source, frame)
+    first = task.read(range(1))
+    task.shape, samples = first.shape[1:], len(source)
+    shape = (samples, *task.shape)
+    block = int(np.clip(BLOCK_BYTES // max(first.nbytes, 1), 1, MOST_IN_BLOCK))
+    about = _about(source)
+    identity = [about["fingerprint"], shape, first.dtype.str, block, compression, bool(frame)]
+    part = out.with_name(f".{out.name}.part")
+    with Journal(part.with_suffix(".journal"), json.dumps(identity)) as journal:
+        writer = begin(part, shape, first.dtype, block, compression, journal.done)
+        with contextlib.closing(writer):
+            if compression == "none":
+                _check_space(out.parent, (samples - writer.done) * first.nbytes)
+            starts = range(writer.done, samples, block)
+            rows = [range(start, min(start + block, samples)) for start in starts]
+            with (
+                StopSignal() as stop,
+                _bar(console or Console(stderr=True), samples, writer.done) as show,
+                contextlib.closing(blocks(task, rows, processes(workers, samples))) as images_of,
+            ):
+                for wanted, images in zip(rows, images_of, strict=True):
+                    writer.write(wanted.start, images)
+                    journal.note(wanted.stop)
+                    show(wanted.stop)
+                    if stop.number is not None:
+                        said = f"stopped after {wanted.stop:,} samples; the same command goes on"
+                        raise Stopped(stop.number, said)
+            writer.finish(_columns(source, frame), about)
+        part.rename(out)
+        journal.remove()
+
+
+def _about(source: Source) -> dict[str, Any]:
+    """Where the data came from: no path, no file name, no identifier."""
+    return {
+        "format": prepared.FORMAT,
+        "loader": source.origin or source.loader,
+        "card": (source.card or {}).get("name"),
+        "fingerprint": source.fingerprint(),
+        "modality": source.modality,
+        "classes": source.classes,
+        "decisions": [line[:300] for line in source.decisions[:50] if source.loader in CONTAINERS],
+        "versions": {"domainjepa": version("domainjepa"), "numpy": np.__version__},
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def _columns(source: Source, frame: Frame | None) -> dict[str, NDArray[Any]]:
+    """What lies beside the images, N rows each."""
+    found: dict[str, NDArray[Any] | None] = {
+        "labels": source.labels,
+        "groups": source.groups,
+        "spacings": None if frame else source.spacings,
+        "ids": source.ids if source.loader in CONTAINERS and not source.medical else None,
+    }
+    if source.split is not None:
+        found["split"] = np.array(
+            [prepared.SPLITS.index(part) for part in source.split.tolist()], dtype="u1"
+        )
+    if not source.medical:
+        taken = {name for usual in USUAL_NAMES.values() for name in usual}
+        for name in source.keys:
+            last = leaf(name)
+            if last in (*taken, *prepared.BESIDE, *IMAGE_NAMES) or PERSONAL.search(name):
+                continue
+            with contextlib.suppress(DataError):  # too large for a column, or damaged
+                values = source.column(name)
+                if values.shape == (len(source),) and values.dtype.kind in "uif":
+                    found[name] = values if PLAIN.fullmatch(name) else None
+    return {name: values for name, values in found.items() if values is not None}
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"the file takes {in_bytes(needed)} and the disk has {in_bytes(free)} free. Choose "
+            "another disk, or --compression zstd."
+        )
+
+
+@contextlib.contextmanager
+def _bar(console: Console, samples: int, done: int) -> Iterator[Callable[[int], None]]:
+    """A bar with what is left of the time; without a terminal a line for each tenth."""
+    columns = (TextColumn("[bold]prepare"), BarColumn(), MofNCompleteColumn(), TextColumn("ETA"))
+    live = Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    )
+    if done:
+        console.print(f"going on after {done:,} samples", highlight=False)
+    with live:
+        task = live.add_task("prepare", total=samples, completed=done)
+        shown = 10 * done // samples
+
+        def show(now: int) -> None:
+            nonlocal shown
+            live.update(task, completed=now)
+            if not console.is_terminal and 10 * now // samples > shown:
+                shown = 10 * now // samples
+                console.print(f"prepared {now:,} of {samples:,}", highlight=False)
+
+        yield show
