@@ -25,7 +25,7 @@ from domainjepa.data.source import Source
 from domainjepa.domains.intensity import Intensity, load_intensity
 from domainjepa.errors import DataError, UserError
 from domainjepa.network import Standardise
-from domainjepa.resampling import Volume, own_scale
+from domainjepa.resampling import Volume, own_scale, own_scale_of_array
 from domainjepa.samples import as_images, as_stored, framed
 from domainjepa.windows import window_batches, windows
 
@@ -243,8 +243,9 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if len(spacing) != 3 or min(spacing) <= 0:
             raise UserError(f"spacing={self.spacing}: give three lengths in mm, along D, H and W")
         for array in found:
-            own = intensity.of(partial(as_stored, array, dtype))
-            yield Volume.of_array(array, spacing, partial(_as_seen, own, dtype))
+            stored = as_stored(array, dtype)
+            own = own_scale_of_array(stored, intensity)
+            yield Volume.of_array(stored, spacing, own)
 
     @property
     def _side(self) -> float:

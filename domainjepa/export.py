@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -157,13 +158,17 @@ def to_timm(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
         "std": list(card.std),
         "input_size": [channels, card.size, card.size],
     }
-    save_for_hf(
-        backbone.net,
-        str(out),
-        model_config={"pretrained_cfg": seen},
-        model_args=built,
-        safe_serialization=True,
-    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as part:
+        whole = Path(part) / out.name
+        save_for_hf(
+            backbone.net,
+            str(whole),
+            model_config={"pretrained_cfg": seen},
+            model_args=built,
+            safe_serialization=True,
+        )
+        whole.rename(out)  # an interrupted export leaves no half of a folder
     return (
         f'model = timm.create_model("local-dir:{out.name}", pretrained=True, num_classes=0)\n'
         "Its mean and std are of images after the intensity: "

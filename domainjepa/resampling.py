@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from domainjepa.data.parts.regions import spread_slices
+from domainjepa.data.parts.regions import spread_depths, spread_slices
 from domainjepa.data.source import Source
 from domainjepa.domains.intensity import Intensity
 
@@ -173,6 +173,11 @@ def own_scale(source: Source, row: int, intensity: Intensity) -> Intensity:
     A part must not be scaled by what is in the part alone.
     """
     return intensity.of(lambda: spread_slices(source, row, _OWN_SLICES))
+
+
+def own_scale_of_array(volume: Image, intensity: Intensity) -> Intensity:
+    """`own_scale` of a volume (D, H, W, C) that comes as an array: measured on the same slices."""
+    return intensity.of(lambda: volume[spread_depths(len(volume), _OWN_SLICES)])
 
 
 def spacing_of(source: Source, row: int) -> Place:

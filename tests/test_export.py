@@ -78,6 +78,7 @@ def test_a_timm_model_gives_the_same_features(
     encoder = FrozenEncoder(run)
     out = tmp_path / "timm"
     export(encoder, "timm", out)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     model = timm.create_model(f"local-dir:{out}", pretrained=True, num_classes=0).eval()
     shape = (-1, 1, 1)
     mean, std = (torch.tensor(model.pretrained_cfg[name]).view(shape) for name in ("mean", "std"))

@@ -9,7 +9,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from domainjepa.domains.intensity import Identity, Linear, OwnScale
-from domainjepa.resampling import Cube, Volume, own_scale, spacing_of
+from domainjepa.resampling import Cube, Volume, own_scale, own_scale_of_array, spacing_of
 from tests.data.toys import Arrays, Lazy, toy
 
 SPACING = np.array([2.5, 0.7, 1.1])
@@ -162,6 +162,14 @@ def test_a_volume_has_one_scale_for_all_of_its_parts() -> None:
     dark = own(array[:, 8:, :8])
     np.testing.assert_allclose(dark, 0.1, atol=0.01)
     assert own_scale(source, 0, Identity()) == Identity()
+
+
+def test_a_volume_in_memory_has_the_scale_that_it_has_in_a_source() -> None:
+    array = np.random.default_rng(0).gamma(2.0, 100.0, (90, 12, 14, 1)).astype(np.float32)
+    array[::7] *= 5  # so that it matters which slices are measured
+    scale = OwnScale(floor=(1.0,))
+    for kind in (Arrays, Lazy):
+        assert own_scale_of_array(array, scale) == own_scale(toy(kind, [array]), 0, scale)
 
 
 @pytest.mark.parametrize(

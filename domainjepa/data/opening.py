@@ -21,6 +21,8 @@ from domainjepa.data.source import Loader, OpenOptions, Source
 from domainjepa.errors import DataError, UserError, did_you_mean
 from domainjepa.registry import LOADERS
 
+_WITHOUT_PLANES = {"hdf5", "arrays", "zarr", "cifar", "torchvision"}
+"""Loaders to which data.axis says nothing; to those of FITS and TIFF it says what planes are."""
 MAJORITY = 3
 """Times as many files as of any other format: then a mixed folder is of this one."""
 
@@ -61,17 +63,28 @@ def open_source(
         from domainjepa.data.parts.slices import slices
 
         source = slices(source, options)
-    elif options.neighbours:
-        held = "volumes are asked for" if source.volumetric else "its samples are no slices"
-        raise DataError(
-            f"data.neighbours joins slices of volumes, and of {source.name} {held}: leave "
-            "data.neighbours out."
-        )
+    else:
+        _refuse_slicing(source, options)
     if options.tile:
         from domainjepa.data.parts.tiles import tiled
 
         source = tiled(source, options.tile)
     return source
+
+
+def _refuse_slicing(source: Source, options: OpenOptions) -> None:
+    """An option that cuts slices out of volumes says something of other samples, too: a mistake."""
+    held = "volumes are asked for" if source.volumetric else "its samples are no slices"
+    if options.neighbours:
+        raise DataError(
+            f"data.neighbours joins slices of volumes, and of {source.name} {held}: leave "
+            "data.neighbours out."
+        )
+    if options.axis and (source.volumetric or source.loader in _WITHOUT_PLANES):
+        raise DataError(
+            f"data.axis={options.axis} says along which axis slices follow each other, and of "
+            f"{source.name} {held}: leave data.axis out."
+        )
 
 
 def _opened(data: str | os.PathLike[str], loader: str | None, options: OpenOptions) -> Source:

@@ -67,8 +67,10 @@ def look(backbone: Backbone, prepare: Prepare, images: Sequence[Image]) -> Maps 
             layers = net.forward_intermediates(
                 batch, norm=True, output_fmt="NCHW", intermediates_only=True
             )
-        except (RuntimeError, AssertionError, TypeError, ValueError):
-            return None
+        except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            return None  # a network whose blocks do not fit timm's way of showing them
     deep = [layer for layer in layers if min(layer.shape[-2:]) >= POSITIONS]
     # The deepest of all, unless it is too coarse; else the finest there is.
     chosen: Tensor = deep[-1] if deep else max(layers, key=lambda layer: layer.shape[-1])

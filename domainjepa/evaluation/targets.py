@@ -18,6 +18,8 @@ Strata = NDArray[np.int64]
 FIFTHS = 5
 MOST_CLASSES = 50
 """Integers of more different values are numbers, such as ages."""
+MISSING = (-99999, -9999, -999, -99)
+"""What catalogues write for no number; taken for that where all other numbers are far above it."""
 OF_EACH: dict[Kind, str] = {"classes": "class", "numbers": "fifth", "multi-label": "label"}
 """What k shots are k of: a class; a fifth of the values; a label, counting only the rarest that a
 sample has."""
@@ -102,8 +104,7 @@ def target_of(source: Source, column: str | None = None) -> Target:
         return _several(column, _numbers(column, values), numbered)
     kind = values.dtype.kind
     if kind == "f" or (kind in "ui" and len(np.unique(values)) > MOST_CLASSES):
-        numbers = values.astype(np.float64)
-        return Target(column, "numbers", numbers, np.isfinite(numbers), (), "numbers")
+        return _of_numbers(column, values.astype(np.float64))
     text = np.array(
         [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in values]
     )
@@ -114,6 +115,16 @@ def target_of(source: Source, column: str | None = None) -> Target:
     index = {name: number for number, name in enumerate(classes)}
     labels = np.array([index.get(one, -1) for one in text], np.int64)
     return Target(column, "classes", labels, ~missing, classes, f"{len(classes)} classes")
+
+
+def _of_numbers(name: str, numbers: NDArray[np.float64]) -> Target:
+    known, decision = np.isfinite(numbers), "numbers"
+    for missing in MISSING:
+        rows = numbers == missing
+        if rows.any() and (numbers[known & ~rows] > missing / 2).all():
+            known &= ~rows
+            decision += f"; {missing} of {rows.sum():,} samples is taken for no value"
+    return Target(name, "numbers", numbers, known, (), decision)
 
 
 def _column(source: Source, name: str) -> NDArray[Any]:

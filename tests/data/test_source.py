@@ -92,6 +92,8 @@ def test_an_option_that_does_not_exist_is_refused(hdf5: Path) -> None:
 def test_options_that_the_data_cannot_have_are_refused(hdf5: Path) -> None:
     with pytest.raises(DataError, match=r"data\.neighbours joins slices .* no slices"):
         open_source(hdf5, neighbours=1)
+    with pytest.raises(DataError, match=r"data\.axis=axial .* no slices"):
+        open_source(hdf5, axis="axial")
     with pytest.raises(DataError, match=r"data\.bands names 7, and .* channels"):
         open_source(hdf5, bands=tuple("ugrizyJ"))
 

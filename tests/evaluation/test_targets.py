@@ -53,6 +53,22 @@ def test_integers_of_many_values_are_numbers():
     assert target_of(Columns(age=np.arange(80) % 50).source(), "age").kind == "classes"
 
 
+def test_what_catalogues_write_for_no_number_is_none():
+    redshifts = np.array([0.1, -9999.0, 0.3, -99.0, np.nan, 0.2])
+    target = target_of(Columns(z=redshifts).source(), "z")
+    assert target.known.tolist() == [True, False, True, False, False, True]
+    assert "-9999 of 1 samples" in target.decision
+    ages = np.where(np.arange(80) % 10 == 0, -999, np.arange(80))
+    assert target_of(Columns(age=ages).source(), "age").known.sum() == 72
+
+
+def test_a_number_among_its_like_is_no_gap():
+    celsius = np.arange(-99.0, 30.0)
+    target = target_of(Columns(t=celsius).source(), "t")
+    assert target.known.all()
+    assert target.decision == "numbers"
+
+
 def test_several_columns_are_several_labels():
     columns = Columns(bar=[0, 1, 1, 0], ring=[0, 0, 1, np.nan])
     target = target_of(columns.source(), "bar,ring")

@@ -151,6 +151,11 @@ def _header(path: Path, options: OpenOptions) -> tuple[tuple[int, ...], str, str
     with path.open("rb") as file:
         image = plain(file, options)
         if image is not None:
+            if options.axis:
+                raise DataError(
+                    f"data.axis={options.axis} says what the pages of a TIFF are, and this is "
+                    f"{image.format}: leave data.axis out"
+                )
             kind = kind_of(image)
             remark = ""
             if ";16" in str(image.tile[:1]) and kind == COLOUR:

@@ -117,7 +117,16 @@ class Header:
 
 def data_file(path: Path) -> Path:
     """Where the values of a header are: an `.img` beside an `.hdr`, else the file itself."""
-    return path.with_suffix(".img") if path.suffix.lower() == ".hdr" else path
+    if path.suffix.lower() != ".hdr":
+        return path
+    return path.with_suffix(".IMG" if path.suffix == ".HDR" else ".img")
+
+
+def header_file(path: Path) -> Path:
+    """Where the header of values is: an `.hdr` beside an `.img`, else the file itself."""
+    if path.suffix.lower() != ".img":
+        return path
+    return path.with_suffix(".HDR" if path.suffix == ".IMG" else ".hdr")
 
 
 def first_bytes(head: bytes, most: int = 600) -> bytes:

@@ -27,6 +27,7 @@ from domainjepa.data.nifti.header import (
     Header,
     data_file,
     first_bytes,
+    header_file,
     read_header,
     require_nibabel,
     size_of_header,
@@ -129,8 +130,8 @@ class NIfTILoader(Loader):
     def sniff(self, path: Path, head: bytes) -> bool:
         if size_of_header(first_bytes(head)):
             return True
-        header = path.with_suffix(".hdr")
-        if path.suffix.lower() != ".img" or not header.is_file():
+        header = header_file(path)
+        if header == path or not header.is_file():
             return False
         with header.open("rb") as file:
             return bool(size_of_header(file.read(600)))
@@ -138,9 +139,10 @@ class NIfTILoader(Loader):
     def sniff_folder(self, path: Path, names: Sequence[str]) -> bool:
         if any(ends_in(name, (".nii", ".nii.gz")) for name in names):
             return True
-        pairs = (name for name in names if ends_in(name, (".hdr",)) and f"{name[:-4]}.img" in names)
-        first = next(pairs, None)
-        return first is not None and self.sniff(path / f"{first[:-4]}.img", b"")
+        headers = (Path(name) for name in names if ends_in(name, (".hdr",)))
+        values = (data_file(header).as_posix() for header in headers)
+        first = next((name for name in values if name in names), None)
+        return first is not None and self.sniff(path / first, b"")
 
     def open(self, path: Path, options: OpenOptions) -> Source:
         for role in ("labels", "groups", "split"):
@@ -151,7 +153,7 @@ class NIfTILoader(Loader):
                     "be classes (data.labels=folders); or give a table of the files."
                 )
         if not path.is_dir():
-            header = path.with_suffix(".hdr") if path.suffix.lower() == ".img" else path
+            header = header_file(path)
             source = _volumes(header.parent.resolve(), [header.name], options)
             source.name = Path(path.name.removesuffix(".gz")).stem
             return source
@@ -163,7 +165,7 @@ class NIfTILoader(Loader):
         return source
 
     def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:
-        headers = [f"{name[:-4]}.hdr" if ends_in(name, (".img",)) else name for name in files]
+        headers = [header_file(Path(name)).as_posix() for name in files]
         source = _volumes(root, headers, options)
         if len(source) != len(files):
             raise DataError(

@@ -70,13 +70,18 @@ def in_regions(volumes: Source, regions: int) -> RegionsSource:
     return RegionsSource(volumes=volumes, regions=regions, **facts)
 
 
+def spread_depths(depth: int, most: int) -> NDArray[np.int64]:
+    """At most so many indices along D, the middles of equal parts."""
+    return np.unique(((np.arange(most) + 0.5) * depth / most).astype(np.int64))
+
+
 def spread_slices(volumes: Source, row: int, most: int) -> NDArray[Any]:
     """(n, H, W, C): at most so many slices of one volume, evenly spread along D.
 
     Beginning and end are left out: above a head there is air.
     """
     depth, height, width = volumes.sides(row)
-    at = np.unique(((np.arange(most) + 0.5) * depth / most).astype(int))
+    at = spread_depths(depth, most)
     if not volumes.reads_parts:
         return np.asarray(volumes[row][at])
     return np.concatenate(

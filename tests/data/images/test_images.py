@@ -25,6 +25,12 @@ def save(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
+def test_an_axis_is_of_pages_and_a_png_has_none(tmp_path: Path) -> None:
+    save(tmp_path / "0.png", PIXELS[0])
+    with pytest.raises(DataError, match=r"data\.axis=bands .* PNG: leave data\.axis out"):
+        open_source(tmp_path, axis="bands")
+
+
 def test_sub_folders_are_classes(tmp_path: Path) -> None:
     for index, name in enumerate(["b/0.png", "b/1.png", "a/x/2.tif", "a/3.png", "c/4.PNG"]):
         save(tmp_path / name, PIXELS[index])

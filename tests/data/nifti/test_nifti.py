@@ -142,6 +142,15 @@ def test_an_img_opens_as_its_hdr(tmp_path: Path) -> None:
     assert len(opened(tmp_path)) == 1
 
 
+def test_a_pair_in_capitals_is_a_pair(tmp_path: Path) -> None:
+    written = write(tmp_path / "a.hdr", DRAW.normal(size=(3, 4, 5)), kind=nibabel.Nifti1Pair)
+    expected = opened(written)[0]
+    for path in (written, written.with_suffix(".img")):
+        path.rename(path.with_suffix(path.suffix.upper()))
+    for data in (tmp_path, tmp_path / "a.HDR", tmp_path / "a.IMG"):
+        np.testing.assert_array_equal(opened(data)[0], expected)
+
+
 def test_the_content_decides_whether_a_file_is_gzipped(tmp_path: Path) -> None:
     path = write(tmp_path / "a.nii.gz", DRAW.normal(size=(3, 4, 5)).astype("f4"))
     expected = canonical(path).astype("f4")
