@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import pickle
 from pathlib import Path
@@ -82,6 +83,14 @@ def test_a_folder_without_images_says_what_it_has(tmp_path: Path) -> None:
 def test_content_decides_before_the_suffix(hdf5: Path) -> None:
     renamed = hdf5.rename(hdf5.with_suffix(".dat"))
     assert open_source(renamed).loader == "hdf5"
+
+
+def test_opening_leaves_the_garbage_collector_as_it_was(hdf5: Path, tmp_path: Path) -> None:
+    before = gc.get_threshold()
+    open_source(hdf5)
+    with pytest.raises(DataError):
+        open_source(tmp_path / "absent.h5")
+    assert gc.get_threshold() == before
 
 
 def test_an_option_that_does_not_exist_is_refused(hdf5: Path) -> None:
