@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from domainjepa import config as settings
+from domainjepa import settings
 from domainjepa.artefact import FILE_NAME
 from domainjepa.catalog import find
 from domainjepa.data.opening import open_source

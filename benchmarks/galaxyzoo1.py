@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from domainjepa import config as settings
+from domainjepa import settings
 from domainjepa.catalog import find
 from domainjepa.data.opening import open_source
 from domainjepa.encoder import FrozenEncoder

@@ -21,8 +21,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from domainjepa import config as settings
-from domainjepa import selection
+from domainjepa import selection, settings
 from domainjepa.artefact import FILE_NAME
 from domainjepa.catalog import find
 from domainjepa.data.opening import open_source

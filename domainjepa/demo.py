@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from domainjepa import config as settings
+from domainjepa import settings
 from domainjepa.catalog import find
 from domainjepa.config import PretrainConfig
 from domainjepa.data.opening import open_source

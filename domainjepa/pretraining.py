@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from domainjepa import config as settings
+from domainjepa import settings
 from domainjepa.artefact import FILE_NAME, EncoderCard, package_versions, save_encoder
 from domainjepa.batches import Batch, batches
 from domainjepa.checkpoint import load_checkpoint, save_checkpoint

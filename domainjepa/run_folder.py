@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from domainjepa import config as settings
+from domainjepa import settings
 from domainjepa.checkpoint import MANIFEST
 from domainjepa.config import PretrainConfig
 from domainjepa.distributed import any_over_ranks, is_main

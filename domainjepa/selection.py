@@ -18,7 +18,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from domainjepa import config as settings
+from domainjepa import settings
 from domainjepa.data.source import Source
 from domainjepa.errors import UserError
 from domainjepa.progress import read_metrics

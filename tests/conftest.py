@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from domainjepa import config as settings
+from domainjepa import settings
 from domainjepa.config import PretrainConfig
 from domainjepa.pretraining import pretrain
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from domainjepa import catalog
-from domainjepa import config as settings
+from domainjepa import catalog, settings
 from domainjepa.errors import UserError
 from domainjepa.evaluation.protocol import read_protocol
 

@@ -16,6 +16,7 @@ LAYERS = [
         "registry",
         "catalog",
         "config",
+        "settings",
         "distributed",
         "pictures",
         "signals",

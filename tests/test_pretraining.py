@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from domainjepa import config as settings
+from domainjepa import settings
 from domainjepa.artefact import load_encoder
 from domainjepa.backbones import Backbone
 from domainjepa.batches import Batch, batches

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from scipy.stats import spearmanr
 
-from domainjepa import config as settings
+from domainjepa import settings
 from domainjepa.errors import UserError
 from domainjepa.selection import render, select
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from domainjepa import config as settings
+from domainjepa import settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 

@@ -11,7 +11,6 @@ import torch
 from rich.console import Console
 
 from domainjepa import FrozenEncoder
-from domainjepa.config import resolve
 from domainjepa.data.source import OpenOptions, Source
 from domainjepa.embed import embed
 from domainjepa.errors import ConfigError, DataError, UserError
@@ -19,6 +18,7 @@ from domainjepa.inspect import draw, inspect_source, render
 from domainjepa.plan import Plan, make_plan
 from domainjepa.pretraining import pretrain
 from domainjepa.resampling import Cube
+from domainjepa.settings import resolve
 from domainjepa.views import ViewMaker
 from domainjepa.volume_views import VolumeViews
 from domainjepa.windows import windows

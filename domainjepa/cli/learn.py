@@ -44,7 +44,7 @@ def pretrain(
     set_: Set = None,
 ) -> None:
     """Pretrain an encoder and write its run folder: settings, metrics, checkpoints, report."""
-    from domainjepa import config as settings
+    from domainjepa import settings
     from domainjepa.catalog import find
 
     if epochs is not None and steps is not None:

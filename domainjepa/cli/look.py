@@ -34,7 +34,7 @@ def inspect(
     source = opened(data, loader, of_data)
     found = looking.inspect_source(source, domain)
     if views:
-        from domainjepa import config as settings
+        from domainjepa import settings
         from domainjepa.plan import make_plan
 
         flags = {"data.path": data, "data.loader": loader, "domain": domain}
@@ -67,7 +67,7 @@ def views(
     import numpy as np
     from rich.console import Console
 
-    from domainjepa import config as settings
+    from domainjepa import settings
     from domainjepa.catalog import find
     from domainjepa.plan import make_plan
     from domainjepa.progress import show_plan

@@ -44,7 +44,7 @@ def opened(
         assignments: `--set`.
         encoders: what it is opened for: volumes where one was pretrained on volumes.
     """
-    from domainjepa import config as settings
+    from domainjepa import settings
     from domainjepa.data.opening import open_configured
 
     for text in assignments or ():

@@ -4,7 +4,8 @@ import tomllib
 
 import pytest
 
-from domainjepa import config as settings
+from domainjepa import settings
+from domainjepa.config import PretrainConfig
 from domainjepa.errors import ConfigError
 
 
@@ -82,4 +83,4 @@ def test_a_scale_goes_from_low_to_high() -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        settings.PretrainConfig().seed = 1  # type: ignore[misc]
+        PretrainConfig().seed = 1  # type: ignore[misc]

@@ -1,0 +1,180 @@
+"""From a recipe, `--set` and flags to a `PretrainConfig`, and back to TOML.
+
+Every setting has one dotted name, such as `objective.lam`; `config.py` owns them.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from domainjepa import catalog
+from domainjepa.config import PretrainConfig
+from domainjepa.errors import ConfigError, did_you_mean
+
+
+def defaults() -> dict[str, Any]:
+    """Every setting with its default, as plain nested data."""
+    return PretrainConfig().model_dump()
+
+
+def setting_names(model: type[BaseModel] = PretrainConfig, prefix: str = "") -> list[str]:
+    """All dotted setting names, such as `objective.lam`."""
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += setting_names(kind, f"{prefix}{name}.")
+        else:
+            names.append(f"{prefix}{name}")
+    return names
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """`key=value` from `--set`; the value is read as TOML, else taken as a string.
+
+    Raises:
+        ConfigError: there is no `=`, or no setting of that name.
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals:
+        raise ConfigError(f"--set {text!r} has no '='. Write --set objective.lam=0.05")
+    _check_name(key)
+    try:
+        return key, tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, None if value.strip() == "none" else value.strip()
+
+
+def _check_name(key: str) -> None:
+    names = setting_names()
+    if key in names:
+        return
+    inside = [name for name in names if name.startswith(f"{key}.")]
+    if inside:
+        raise ConfigError(f"{key!r} is a group of settings: set one of {', '.join(inside)}.")
+    # A bare `lamda` should find `objective.lam`, so leaf names are compared as well.
+    leaves = {name.rpartition(".")[2]: name for name in names}
+    hint = did_you_mean(key, names)
+    if "Did you mean" not in hint:
+        near = did_you_mean(key.rpartition(".")[2], leaves)
+        for leaf in sorted(leaves, key=len, reverse=True):
+            if f" {leaf}?" in near or f" {leaf} " in near:
+                hint = f" Did you mean {leaves[leaf]}?"
+                break
+        else:
+            hint = " `domainjepa pretrain --help` and docs/settings.md list them."
+    raise ConfigError(f"unknown setting {key!r}.{hint}")
+
+
+def overlay(base: Mapping[str, Any], layer: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`base` with the values of `layer` laid over it, group by group.
+
+    Raises:
+        ConfigError: `layer` has a name that is no setting.
+    """
+    merged = dict(base)
+    for key, value in layer.items():
+        if key in base and isinstance(base[key], Mapping):
+            if not isinstance(value, Mapping):
+                _check_name(f"{prefix}{key}")
+            merged[key] = overlay(base[key], value, f"{prefix}{key}.")
+        else:
+            _check_name(f"{prefix}{key}")
+            merged[key] = value
+    return merged
+
+
+def resolve(
+    recipe: Mapping[str, Any] | None = None,
+    assignments: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> PretrainConfig:
+    """defaults < recipe < `--set` < flags.
+
+    Args:
+        recipe: settings of a recipe, nested.
+        assignments: `key=value` texts in the order given.
+        flags: dotted name -> value; None means that the flag was not given.
+
+    Raises:
+        ConfigError: an unknown name, or a value of the wrong type or out of range.
+    """
+    settings = overlay(defaults(), recipe or {})
+    pairs = [parse_assignment(text) for text in assignments]
+    pairs += [(key, value) for key, value in (flags or {}).items() if value is not None]
+    for key, value in pairs:
+        nested: Any = value
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        settings = overlay(settings, nested)
+        if key == "epochs":  # the later word counts; `steps` would else hide it
+            settings["steps"] = None
+    return validated(settings)
+
+
+def validated(settings: Mapping[str, Any]) -> PretrainConfig:
+    """Settings from plain nested data.
+
+    Raises:
+        ConfigError: with every wrong value named.
+    """
+    try:
+        return PretrainConfig.model_validate(settings)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            where = ".".join(str(part) for part in problem["loc"] if part in setting_words())
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{where or 'settings'} = {problem['input']!r}: {message}")
+        raise ConfigError("; ".join(dict.fromkeys(lines))) from None
+
+
+def setting_words() -> set[str]:
+    """Every word that occurs in a setting's dotted name."""
+    return {word for name in setting_names() for word in name.split(".")}
+
+
+def without_paths(config: PretrainConfig) -> dict[str, Any]:
+    """The settings as plain data for an artefact: what is None is left out, and the data's path
+    too, unless it is the bare name of a dataset card."""
+    plain = config.model_dump(mode="json", exclude_none=True)
+    if config.data.path not in catalog.names("datasets"):
+        del plain["data"]["path"]
+    return plain
+
+
+def flat(config: PretrainConfig) -> dict[str, Any]:
+    """Dotted name -> value."""
+    values: dict[str, Any] = {}
+    for name in setting_names():
+        value: Any = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        values[name] = value
+    return values
+
+
+def to_toml(config: PretrainConfig) -> str:
+    """The settings as TOML that `--recipe` takes back; it names no path."""
+    return tomli_w.dumps(without_paths(config))
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """A recipe's settings.
+
+    Raises:
+        ConfigError: the file is missing or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"the recipe {path.name!r} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the recipe {path.name!r} is no valid TOML: {error}") from error
