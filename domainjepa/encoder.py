@@ -205,8 +205,10 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                     f"{card.versions.get(library)}. Install that version."
                 ) from error
         else:
+            # Runs that differ in their training alone have one and the same twin.
+            seen = card.model_dump_json(exclude={"config", "data", "domain", "sha256", "step"})
             fresh = weights_digest(backbone.state_dict())
-            digest = hashlib.sha256(f"{card.sha256} {fresh}".encode()).hexdigest()
+            digest = hashlib.sha256(f"{seen} {fresh}".encode()).hexdigest()
         backbone.eval().requires_grad_(False)
         self._card, self._sha256, self._loaded = card, digest, wanted
         self._network_ = (backbone, Standardise(card.mean, card.std, card.dimensions))

@@ -479,3 +479,16 @@ def test_the_twin_starts_where_the_run_started(run: Path, blobs: Path) -> None:
     first = make_plan(tiny(blobs)).backbone.state_dict()
     twin.transform(np.zeros((1, 32, 32, 3), np.uint8))
     assert all(torch.equal(first[n], v) for n, v in twin._network_[0].state_dict().items())
+
+
+def test_runs_that_differ_in_training_alone_share_their_twin(
+    run: Path, blobs: Path, tmp_path: Path
+) -> None:
+    from domainjepa.encoder import FrozenEncoder
+    from domainjepa.evaluation.baselines import untrained
+
+    for name, changes in {"lambda": {"objective__lam": 0.5}, "seed": {"seed": 7}}.items():
+        pretrain(tiny(blobs, steps=1, **changes), tmp_path / name, console=Console(quiet=True))
+    trained, other, seeded = map(FrozenEncoder, (run, tmp_path / "lambda", tmp_path / "seed"))
+    assert [twin.sha256 for twin in untrained([trained, other])] == [trained.untrained().sha256]
+    assert len(untrained([trained, seeded])) == 2
