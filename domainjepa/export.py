@@ -152,7 +152,9 @@ def to_timm(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
     channels = len(card.mean)  # after the intensity, which may make several of one
     built: dict[str, Any] = {"in_chans": channels}
     if backbone.reads_layers:  # a plain ViT, whose position embedding has the size of the images
-        built |= {"img_size": card.size, "dynamic_img_size": True}
+        built["img_size"] = card.size
+        if getattr(backbone.net, "dynamic_img_size", False):  # not those of relative positions
+            built["dynamic_img_size"] = True
     seen = {
         "mean": list(card.mean),
         "std": list(card.std),

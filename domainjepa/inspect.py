@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
+import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,8 +85,16 @@ class Inspection:
     shortcuts: list[Nuisance] | None = None
 
     def to_json(self) -> str:
-        """All attributes as one JSON object."""
-        return json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False)
+        """All attributes as one JSON object; null where a number is infinite, as JSON has none."""
+        return json.dumps(_finite(dataclasses.asdict(self)), indent=2, allow_nan=False)
+
+
+def _finite(told: Any) -> Any:
+    if isinstance(told, dict):
+        return {name: _finite(value) for name, value in told.items()}
+    if isinstance(told, list | tuple):
+        return [_finite(value) for value in told]
+    return None if isinstance(told, float) and not math.isfinite(told) else told
 
 
 def inspect_source(
@@ -210,15 +221,20 @@ def render(inspection: Inspection) -> RenderableType:
 
 
 def _bands_table(inspection: Inspection) -> Table:
-    table = Table(box=None)
+    table = Table(box=None, padding=(0, 1, 0, 0))
     for head in ("band", "lowest", "1 %", "median", "99 %", "highest", "mean", "std", "missing"):
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", overflow="fold")
     for index, band in enumerate(inspection.bands):
         first, median, last = band.percentiles or (None, None, None)
         numbers = (band.low, first, median, last, band.high, band.mean, band.std)
-        shown = ["–" if number is None else f"{number:.4g}" for number in numbers]
+        shown = ["–" if number is None else _short(number) for number in numbers]
         table.add_row(str(index), *shown, f"{100 * band.missing:.3g} %")
     return table
+
+
+def _short(number: float) -> str:
+    """Four digits in as few characters as there can be, so that a row fits 80 columns."""
+    return re.sub(r"e([+-])0*", lambda sign: "e" + sign[1].strip("+"), f"{number:.4g}")
 
 
 def draw(

@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from domainjepa import settings
+from domainjepa.artefact import FILE_NAME, load_encoder
 from domainjepa.data.source import Source
 from domainjepa.errors import UserError
 from domainjepa.progress import read_metrics
@@ -93,11 +94,17 @@ def select(
     Raises:
         UserError: no run there, nothing logged yet, or lambda 0, whose loss says nothing.
     """
-    ranked = [_rank(path, alpha, probes) for path in runs]
-    names = [one.name for one in ranked]
+    every = [_rank(path, alpha, probes) for path in runs]
+    names = [one.name for one in every]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"two runs are called {', '.join(twice)}: rename one of the folders")
+    ranked = [one for one in every if math.isfinite(one.loss)]
+    warnings = _differences(runs)
+    if diverged := [one.name for one in every if one not in ranked]:
+        warnings.append(f"left out, since the loss is no longer a number: {', '.join(diverged)}")
+    if len({one.step for one in ranked if not one.name.endswith(f" step {one.step}")}) > 1:
+        warnings.append("the runs have trained for different numbers of steps: more, lower loss")
     with_probe = [one for one in ranked if one.probe is not None]
     accuracies = [one.probe for one in with_probe if one.probe is not None]
     return Selection(
@@ -105,7 +112,7 @@ def select(
         alpha,
         _spearman([-one.score for one in with_probe], accuracies),
         _spearman([-one.loss for one in with_probe], accuracies),
-        _differences(runs),
+        warnings,
     )
 
 
@@ -141,11 +148,10 @@ def _rank(path: Path, alpha: float, probes: Mapping[str, float] | None) -> Ranke
             "of its checkpoints."
         )
     config = settings.resolve(settings.read_recipe(folder.config))
-    # A loss that was no number is written as null.
-    lines = [line for line in read_metrics(folder.metrics) if line.get("loss") is not None]
     last = int(found[1]) if found else math.inf
-    lines = [line for line in lines if line["step"] <= last]
-    if not lines:
+    every = [line for line in read_metrics(folder.metrics) if "loss" in line]
+    every = [line for line in every if line["step"] <= last]
+    if not every:
         raise UserError(f"{root.name!r} has logged no loss yet: let it train for some steps.")
     lam = config.objective.lam
     if lam == 0:
@@ -153,11 +159,14 @@ def _rank(path: Path, alpha: float, probes: Mapping[str, float] | None) -> Ranke
             f"{root.name!r} was trained with objective.lam = 0: without SIGReg its loss falls by "
             "collapse and says nothing. Leave it out."
         )
-    step = int(lines[-1]["step"])
-    recent = [line for line in lines if line["step"] > step * (1 - LAST)]
-    loss = sum(float(line["loss"]) for line in recent) / len(recent)
+    # A loss that was no number is written as null: of a batch now and then, or for good.
+    lines = [line for line in every if line["loss"] is not None]
+    end = int(every[-1]["step"])
+    step = int(lines[-1]["step"]) if lines and lines[-1]["step"] > end * (1 - LAST) else end
+    losses = [float(line["loss"]) for line in lines if line["step"] > step * (1 - LAST)]
+    loss = sum(losses) / len(losses) if losses else math.nan
     name = f"{root.resolve().name} step {step}" if found else root.resolve().name
-    probe = lines[-1].get("probe_accuracy") if probes is None else probes.get(name)
+    probe = every[-1].get("probe_accuracy") if probes is None else probes.get(name)
     return Ranked(
         name=name,
         backbone=config.backbone.name,
@@ -178,7 +187,7 @@ def _spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
 
 
 def _differences(runs: Sequence[Path]) -> list[str]:
-    """Settings besides lambda that make losses incomparable."""
+    """Settings besides lambda, and data, that make losses incomparable."""
     folders = [path.parent.parent if path.suffix == ".pt" else path for path in runs]
     each = [
         settings.flat(settings.resolve(settings.read_recipe(f / "config.toml"))) for f in folders
@@ -190,6 +199,10 @@ def _differences(runs: Sequence[Path]) -> list[str]:
         and name != "objective.lam"
         and len({repr(one[name]) for one in each}) > 1
     ]
+    # A run that goes on has no artefact yet, which alone knows the content of the data.
+    cards = [load_encoder(f)[0] for f in folders if (f / FILE_NAME).is_file()]
+    if len({card.data.get("fingerprint") for card in cards}) > 1:
+        differing.insert(0, "the content of their data")
     if not differing:
         return []
     return [

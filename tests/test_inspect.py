@@ -117,3 +117,14 @@ def test_bands_of_floats_without_labels_and_with_holes_are_drawn(tmp_path: Path)
     draw(write(tmp_path / "a.h5", images=images), tmp_path / "a.png", domain="astronomy")
     painted = (pixels(tmp_path / "a.png") == MISSING).all(axis=-1)
     assert painted.sum() == 25 * 16 * (96 // 24) ** 2
+
+
+def test_numbers_are_whole_in_80_columns_and_json_has_no_infinity(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    values = draw.uniform(-1, 1, (12, 8, 8, 2)) * (1.23456e300, 1.23456e-5)
+    found = inspect_source(write(tmp_path / "extremes.h5", images=values))
+    assert json.loads(found.to_json())["bands"][0]["std"] is None
+    terminal = Console(width=80, file=io.StringIO())
+    terminal.print(render(found))
+    assert "…" not in terminal.file.getvalue()
+    assert "e-05" not in terminal.file.getvalue()

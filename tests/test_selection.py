@@ -3,12 +3,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import h5py
 import pytest
+from rich.console import Console
 from scipy.stats import spearmanr
 
 from domainjepa import settings
 from domainjepa.errors import UserError
+from domainjepa.pretraining import pretrain
 from domainjepa.selection import render, select
+from tests.conftest import tiny
 
 
 def write_run(
@@ -94,6 +98,35 @@ def test_what_makes_losses_incomparable_is_told(tmp_path: Path) -> None:
     three = write_run(tmp_path, "three", 0.1, [1.0], **{"objective.statistic": "watson"})
     assert not select([one, two]).warnings
     assert "objective.statistic" in select([one, three]).warnings[0]
+
+
+def test_a_run_that_diverged_is_left_out(tmp_path: Path) -> None:
+    good = write_run(tmp_path, "good", 0.1, [1.0] * 100)
+    bad = write_run(tmp_path, "bad", 0.1, [0.1])
+    text = bad.joinpath("metrics.jsonl").read_text()
+    nulls = "".join(f'{{"step": {step}, "loss": null}}\n' for step in range(2, 101))
+    bad.joinpath("metrics.jsonl").write_text(text + nulls)
+    found = select([bad, good])
+    assert [one.name for one in found.runs] == ["good"]
+    assert any("no longer a number: bad" in text for text in found.warnings)
+
+
+def test_runs_of_other_lengths_and_contents_are_not_compared_in_silence(
+    run: Path, blobs: Path, tmp_path: Path
+) -> None:
+    short = tmp_path / "short"
+    pretrain(tiny(blobs, steps=1, log__every_steps=1), short, console=Console(quiet=True))
+    with h5py.File(blobs) as old, h5py.File(tmp_path / "other.h5", "w") as new:
+        for name, values in old.items():
+            new[name] = values[...]
+        new["images"][0] += 1
+    other = tmp_path / "other"
+    pretrain(tiny(tmp_path / "other.h5"), other, console=Console(quiet=True))
+    assert not select([run]).warnings
+    (longer,) = select([run, short]).warnings
+    assert "different numbers of steps" in longer
+    (content,) = select([run, other]).warnings
+    assert "the content of their data" in content
 
 
 def test_what_is_no_run_is_told(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ scikit-learn pipeline. It never sees a test sample; adding one is a function and
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -148,7 +149,10 @@ def _chosen(
     search = GridSearchCV(
         pipeline, {f"predict__{parameter}": list(values)}, cv=list(folds), scoring=scoring
     )
-    return search.fit(features, labels).best_estimator_
+    with warnings.catch_warnings():  # a fold may hold no sample of a rare label: it is passed over
+        for message in ("Label .* is present in all", "No positive class found"):
+            warnings.filterwarnings("ignore", message, UserWarning)
+        return search.fit(features, labels).best_estimator_
 
 
 def similarity_weights(distances: NDArray[Any]) -> NDArray[Any]:

@@ -98,6 +98,11 @@ def train_test(source: Source, target: Target, seed: int) -> Split:
         unseen = np.setdiff1d(target.values[test], target.values[train])
         if len(unseen):
             said.append(f"{len(unseen)} classes of the test set have no training label")
+    if target.kind == "multi-label":
+        absent = ~target.values[test].any(axis=0)
+        if absent.any():
+            named = ", ".join(np.array(target.classes)[absent])
+            said.append(f"no test sample has {named}: left out of the means over labels")
     return Split(np.sort(train), np.sort(test), [f"{decision} ({len(test)})"], said)
 
 

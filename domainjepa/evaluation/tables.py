@@ -133,7 +133,14 @@ def legend(protocol: Protocol) -> str:
         )
     if "all" in protocol.shots:
         parts.append("[ ] of all labels: 95 % bootstrap over test samples")
-    parts.append("differences: paired, 95 % over draws and test samples")
+    if "all" not in protocol.shots:
+        parts.append("differences: paired, 95 % over draws and test samples")
+    elif len(protocol.shots) > 1:
+        parts.append(
+            "differences: paired, 95 % over draws and test samples, of all labels over test samples"
+        )
+    else:
+        parts.append("differences: paired, 95 % bootstrap over test samples")
     return "; ".join(parts)
 
 

@@ -20,6 +20,7 @@ MOST_CLASSES = 50
 """Integers of more different values are numbers, such as ages."""
 MISSING = (-99999, -9999, -999, -99)
 """What catalogues write for no number; taken for that where all other numbers are far above it."""
+NO_TEXT = ("", "nan", "na", "n/a", "none", "null")
 OF_EACH: dict[Kind, str] = {"classes": "class", "numbers": "fifth", "multi-label": "label"}
 """What k shots are k of: a class; a fifth of the values; a label, counting only the rarest that a
 sample has."""
@@ -108,13 +109,26 @@ def target_of(source: Source, column: str | None = None) -> Target:
     text = np.array(
         [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in values]
     )
-    missing = np.isin(text, ("", "nan", "None")) if kind not in "uib" else values < 0
+    missing = _no_class(values) if kind in "uib" else np.isin(np.char.lower(text), NO_TEXT)
     # Integers in their order as numbers, not as text.
     order = np.unique(values[~missing]) if kind in "uib" else np.unique(text[~missing])
     classes = tuple(str(one) for one in order)
     index = {name: number for number, name in enumerate(classes)}
     labels = np.array([index.get(one, -1) for one in text], np.int64)
-    return Target(column, "classes", labels, ~missing, classes, f"{len(classes)} classes")
+    decision = f"{len(classes)} classes"
+    if missing.any():
+        decision += f"; {missing.sum():,} of {len(values):,} samples have none"
+    return Target(column, "classes", labels, ~missing, classes, decision)
+
+
+def _no_class(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Integers that are no class: what catalogues write for none, and -1 where nothing else is
+    negative. Hubble types from -6 to 11 are all classes."""
+    missing: NDArray[np.bool_] = np.isin(values, MISSING)
+    negative = values < 0
+    if (values[negative & ~missing] == -1).all():
+        missing |= negative
+    return missing
 
 
 def _of_numbers(name: str, numbers: NDArray[np.float64]) -> Target:

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.special import log_ndtr, ndtr, ndtri
+from torch.autograd.function import once_differentiable
+from torch.special import erfcx, log_ndtr, ndtr, ndtri
 
 
 def extended_jarque_bera(s: Tensor) -> Tensor:
@@ -77,9 +79,33 @@ def anderson_darling(s: Tensor) -> Tensor:
     """
     n = s.shape[-2]
     ordered = s.sort(-2).values
-    tails = log_ndtr(ordered) + log_ndtr(-ordered.flip(-2))
+    tails = _log_ndtr(ordered) + _log_ndtr(-ordered.flip(-2))
     value: Tensor = -n - ((2 * ranks(s) - 1) * tails).sum(-2) / n
     return value
+
+
+def _log_ndtr(x: Tensor) -> Tensor:
+    value: Tensor = _LogNdtr.apply(x)
+    return value
+
+
+class _LogNdtr(torch.autograd.Function):
+    """log F(x) of the standard normal. Its slope f(x) / F(x) is sqrt(2 / pi) / erfcx(-x / sqrt(2)):
+    torch divides two numbers there that vanish together, and is wrong beyond x = -300 in float32.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        value: Tensor = log_ndtr(x)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        slope: Tensor = math.sqrt(2 / math.pi) / erfcx(-x / math.sqrt(2))
+        return gradient * slope
 
 
 def shapiro_wilk(s: Tensor) -> Tensor:

@@ -127,3 +127,20 @@ def test_a_constant_target_is_refused():
     source = columns.source()
     with pytest.raises(DataError, match="fewer than two different values"):
         train_test(source, target_of(source, "x"), 0)
+
+
+def test_negative_integers_are_classes_unless_they_stand_for_none():
+    hubble = np.array([-5, -3, -1, 0, 4, 6, -9999])
+    target = target_of(Columns(t=hubble).source(), "t")
+    assert target.classes == ("-5", "-3", "-1", "0", "4", "6")
+    assert target.known.tolist() == [True] * 6 + [False]
+    assert "1 of 7 samples have none" in target.decision
+
+
+def test_a_label_that_no_test_sample_has_is_told():
+    marks = np.zeros((40, 2), int)
+    marks[::2, 0] = 1
+    marks[:20:2, 1] = 1  # in training alone
+    source = Columns(x=marks).source(split=np.array(["train"] * 20 + ["test"] * 20))
+    said = train_test(source, target_of(source, "x"), seed=0).warnings
+    assert said == ["no test sample has 1: left out of the means over labels"]

@@ -74,6 +74,22 @@ def test_gradcheck_and_leading_shape(name: str) -> None:
     torch.testing.assert_close(STATISTICS[name](s)[1], STATISTICS[name](s[1]))
 
 
+@pytest.mark.parametrize("size", [1.0, 300.0, 1e4, 1e6])
+def test_the_slope_of_anderson_darling_far_out(size: float) -> None:
+    """Float32 against double, and far out against d/dx log F(x) = -x - 1/x + 2/x^3 - …"""
+    s = (size * sample(16)).float().requires_grad_()
+    STATISTICS["anderson-darling"](s).sum().backward()
+    x, order = s.detach().double().sort(0)
+    rank = torch.arange(1, 17, dtype=torch.double)[:, None]
+
+    def slope(x: torch.Tensor) -> torch.Tensor:
+        near = np.exp(scipy.stats.norm.logpdf(x) - scipy.stats.norm.logcdf(x))
+        return torch.where(x < -30, -x - 1 / x, torch.from_numpy(near))
+
+    expected = -((2 * rank - 1) * slope(x) - (2 * (17 - rank) - 1) * slope(-x)) / 16
+    torch.testing.assert_close(s.grad.gather(0, order).double(), expected, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("name", "mean"),
     [
