@@ -67,11 +67,11 @@ def test_an_onnx_graph_gives_the_same_features(run: Path, tmp_path: Path) -> Non
     assert told["encoder_sha256"] == encoder.card.sha256
 
 
-@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "test_vit_relpos"])
 def test_a_timm_model_gives_the_same_features(
     backbone: str, run: Path, blobs: Path, tmp_path: Path
 ) -> None:
-    if backbone == "test_vit":
+    if backbone != "test_resnet":
         run = tmp_path / "vit"
         config = tiny(blobs, backbone__name=backbone, steps=1, views__num_local=0)
         pretrain(config, run, console=Console(quiet=True))

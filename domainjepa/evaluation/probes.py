@@ -144,14 +144,14 @@ def _chosen(
     folds: Sequence[Fold] | None,
 ) -> Pipeline:
     """The pipeline with the value that is best over the folds, fitted on all training labels."""
-    if folds is None:
-        return pipeline.fit(features, labels)
-    search = GridSearchCV(
-        pipeline, {f"predict__{parameter}": list(values)}, cv=list(folds), scoring=scoring
-    )
-    with warnings.catch_warnings():  # a fold may hold no sample of a rare label: it is passed over
+    with warnings.catch_warnings():  # a rare label may be missing from a draw or a fold
         for message in ("Label .* is present in all", "No positive class found"):
             warnings.filterwarnings("ignore", message, UserWarning)
+        if folds is None:
+            return pipeline.fit(features, labels)
+        search = GridSearchCV(
+            pipeline, {f"predict__{parameter}": list(values)}, cv=list(folds), scoring=scoring
+        )
         return search.fit(features, labels).best_estimator_
 
 
