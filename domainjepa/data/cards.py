@@ -14,13 +14,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from domainjepa import catalog
 from domainjepa.data.columns import counts
 from domainjepa.data.damage import reason
 from domainjepa.data.rules import grouped_stratified, sky_groups
 from domainjepa.errors import DataError, UserError, did_you_mean
+from domainjepa.registry import DOMAINS
 
 if TYPE_CHECKING:
     from domainjepa.data.source import OpenOptions, Source
@@ -118,6 +126,15 @@ class Card(_Part):
     match: Match
     groups: SkyGroups | None = None
     split: SplitRule | None = None
+
+    @field_validator("domain")
+    @classmethod
+    def _known(cls, domain: str) -> str:
+        # Looking for those of other packages takes longer than the rest of the card.
+        own = all(domain.partition(":"))
+        if not own and domain not in DOMAINS.builtin and domain not in DOMAINS.names():
+            raise ValueError(f"unknown domain {domain!r}.{did_you_mean(domain, DOMAINS.names())}")
+        return domain
 
 
 def load(path: Path) -> Card:
@@ -263,8 +280,9 @@ def apply(card: Card, source: Source, file_name: str, options: OpenOptions) -> S
     source.name = card.name
     own_labels = options.labels in (None, card.read.labels)
     if card.classes and source.labels is not None and own_labels:
-        source.labels = _as_stored(source.labels, source.classes)
-        for label in (source.labels.min(), source.labels.max()):
+        known = source.labels >= 0  # the others are blank
+        source.labels[known] = _as_stored(source.labels[known], source.classes)
+        for label in (source.labels[known].min(), source.labels[known].max()):
             if not 0 <= label < len(card.classes):
                 raise DataError(
                     f"{file_name} has the label {label}; {card.title} has only "

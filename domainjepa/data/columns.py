@@ -5,6 +5,7 @@ They are found by their usual names, or by the names that the user gives. None o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.layout import Array, Layout, full_name, layout_of, leaf, rank
+from domainjepa.data.layout import Array, Layout, full_name, is_usual, layout_of, leaf, rank
 from domainjepa.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,7 +35,16 @@ USUAL_NAMES = {
     "ids": ("ids", "id", "objid", "object_id", "obj_id", "iauname", "name", "names"),
     "split": ("split", "splits", "partition", "test", "is_test", "test_mask"),
 }
-"""Lower case, the most telling first."""
+"""The most telling first; case, blanks, underscores and hyphens make no difference."""
+
+BLANK = ("", "nan", "NaN", "NA", "N/A", "n/a", "null", "NULL", "None")
+"""What tables and their tools write for no value."""
+
+WARNED = ("groups", "split")
+"""Roles without which scores may come out too good."""
+
+MOST_ONE_HOT = 2**28
+"""Bytes of an array of classes as rows of zeros with a single one."""
 
 SPLITS = {
     "train": "train",
@@ -95,7 +105,7 @@ def find_columns(
         name = getattr(options, role, None)
         if name is not None:
             name = full_name(arrays, name, role, where)
-            if not _one_a_sample(arrays[name], samples):
+            if not _fits(role, arrays[name], samples):
                 raise DataError(
                     f"{name!r} in {where} is {arrays[name]}: {role} are one value for each of the "
                     f"{samples:,} samples."
@@ -105,24 +115,43 @@ def find_columns(
                 raise DataError(f"data.{role}={name}: {problem}")
             continue
         group = images.rpartition("/")[0]
-        fitting = [
-            name
-            for name, array in arrays.items()
-            if leaf(name) in USUAL_NAMES[role] and _one_a_sample(array, samples)
-        ]
-        fitting.sort(key=lambda name: rank(name, USUAL_NAMES[role]))
-        fitting.sort(key=lambda name: name.rpartition("/")[0] != group)
+        usual = [name for name in arrays if name != images and is_usual(name, USUAL_NAMES[role])]
+        usual.sort(key=lambda name: rank(name, USUAL_NAMES[role]))
+        usual.sort(key=lambda name: name.rpartition("/")[0] != group)
+        fitting = [name for name in usual if _fits(role, arrays[name], samples)]
+        fitting.sort(key=lambda name: not _one_a_sample(arrays[name], samples))
         for name in fitting[:1]:
             problem = make(columns, name, arrays[name], read(name))
-            if problem and role == "split":
+            if problem and (role in WARNED or not _one_a_sample(arrays[name], samples)):
                 columns.warnings.append(f"{role}: {name!r} is not used: {problem}")
             elif problem:
                 columns.decisions.append(f"{role}: none; {name!r}: {problem}")
+        if not fitting and role in ("labels", "groups"):
+            for name in [name for name in usual if not _names_classes(name, arrays[name])][:1]:
+                columns.warnings.append(
+                    f"{role}: {name!r} is not used: it is {arrays[name]}, and {role} are one value "
+                    f"for each of the {samples:,} samples"
+                    + (", or a row of zeros with a single one" if role == "labels" else "")
+                )
     return columns
 
 
 def _one_a_sample(array: Array, samples: int) -> bool:
     return array.shape in ((samples,), (samples, 1))
+
+
+def _fits(role: str, array: Array, samples: int) -> bool:
+    """Whether there is a value for each sample; for labels, a row that may be one-hot will do."""
+    if _one_a_sample(array, samples):
+        return True
+    rows = role == "labels" and len(array.shape) == 2 and array.shape[0] == samples
+    size = array.dtype.itemsize * math.prod(array.shape)
+    return rows and array.dtype.kind in "uibf" and 0 < size <= MOST_ONE_HOT
+
+
+def _names_classes(name: str, array: Array) -> bool:
+    """Whether an array is a list of the classes' names."""
+    return leaf(name) in ("class", "classes") and array.dtype.kind in "SUO"
 
 
 def as_text(values: NDArray[Any]) -> NDArray[np.str_]:
@@ -137,18 +166,48 @@ def as_text(values: NDArray[Any]) -> NDArray[np.str_]:
     return np.char.strip(values.astype(np.str_))
 
 
-def _labels(columns: Columns, name: str, array: Array, stored: NDArray[Any]) -> str | None:
-    """Sets labels and classes; returns why it cannot."""
+def _known(stored: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]] | None:
+    """Integers, booleans or strings, one for each value, and which of them are not blank.
+
+    Whole floats are integers: that is what a single blank makes of a column of them.
+
+    Returns:
+        None where the values are other numbers, or too large to be told apart as floats.
+    """
     stored = stored.reshape(len(stored))
+    if stored.dtype.kind in "SUO":
+        texts = as_text(stored)
+        return texts, ~np.isin(texts, BLANK)
+    if stored.dtype.kind == "f":
+        known = ~np.isnan(stored)
+        whole = np.where(known, stored, 0)
+        exact = 2 ** (np.finfo(stored.dtype).nmant + 1)
+        if (whole != np.floor(whole)).any() or not (np.abs(whole) < exact).all():
+            return None
+        return whole.astype(np.int64), known
+    return (stored, np.ones(len(stored), bool)) if stored.dtype.kind in "uib" else None
+
+
+def _labels(columns: Columns, name: str, array: Array, stored: NDArray[Any]) -> str | None:
+    """Sets labels, -1 where there is none, and classes; returns why it cannot."""
+    if stored.ndim == 2 and stored.shape[1] > 1:
+        if not (np.isin(stored, (0, 1)).all() and (stored.sum(axis=1, dtype=int) == 1).all()):
+            return (
+                f"it is {array}, and classes in rows are zeros with a single one; `evaluate "
+                "--target` takes several labels at once"
+            )
+        stored = stored.argmax(axis=1)
+    found = _known(stored)
+    if found is None:
+        return f"{stored.dtype} values are no class labels, unless all are whole numbers"
+    stored, known = found[0][found[1]], found[1]
     kind = stored.dtype.kind
-    if kind not in "uibSUO":
-        return f"{stored.dtype} values are no class labels"
-    distinct, indices = np.unique(stored if kind in "uib" else as_text(stored), return_inverse=True)
+    distinct, indices = np.unique(stored, return_inverse=True)
     if len(distinct) > max(20, len(stored) // 2):
         return f"{len(distinct):,} distinct values in {len(stored):,} samples are no classes"
     numbers = distinct.astype(np.int64) if kind in "uib" else None
     if len(distinct) < 2:
-        return "all samples have the same value"
+        return "all samples have the same value" if len(stored) else "all samples are blank"
     told = array.class_names
     values = array.values or (dict(enumerate(told)) if told else {})
     if numbers is not None and values and all(int(number) in values for number in numbers):
@@ -163,27 +222,41 @@ def _labels(columns: Columns, name: str, array: Array, stored: NDArray[Any]) -> 
             if numbers[0] < 0:
                 columns.warnings.append(
                     f"labels: {int((stored < 0).sum()):,} samples of {name!r} are negative and "
-                    "count as classes; if they mean unlabelled, leave them out of the file"
+                    "count as classes; if they mean unlabelled, store them blank, as NaN"
                 )
-    columns.labels = indices.astype(np.int64)
-    columns.decisions.append(f"labels: {name!r}, {len(columns.classes or distinct)} classes")
+    columns.labels = np.full(len(known), -1, dtype=np.int64)
+    columns.labels[known] = indices
+    blank = "" if known.all() else f"; unlabelled: {(~known).sum():,} samples, which are blank"
+    columns.decisions.append(f"labels: {name!r}, {len(columns.classes or distinct)} classes{blank}")
     return None
 
 
 def _groups(columns: Columns, name: str, array: Array, stored: NDArray[Any]) -> str | None:
-    if stored.dtype.kind not in "uibSUO":
-        return f"{stored.dtype} values are no groups"
-    stored = as_text(stored) if stored.dtype.kind in "SUO" else stored.reshape(len(stored))
-    distinct, indices = np.unique(stored, return_inverse=True)
-    columns.groups = indices.astype(np.int64)
+    found = _known(stored)
+    if found is None:
+        return f"{stored.dtype} values are no groups, unless they are whole and of few digits"
+    values, known = found
+    distinct, indices = np.unique(values[known], return_inverse=True)
+    blank = int((~known).sum())
+    if blank == len(known):
+        return "all samples are blank"
+    columns.groups = np.empty(len(known), dtype=np.int64)
+    columns.groups[known] = indices
+    columns.groups[~known] = len(distinct) + np.arange(blank)
     columns.decisions.append(f"groups: {name!r}, {len(distinct):,} groups")
+    if blank:
+        columns.warnings.append(
+            f"groups: {blank:,} samples are blank in {name!r}, and each is a group of its own; "
+            "fill them in where they belong together"
+        )
     return None
 
 
 def _ids(columns: Columns, name: str, array: Array, stored: NDArray[Any]) -> str | None:
-    if stored.dtype.kind not in "uiSUO":
+    found = _known(stored)
+    if found is None or stored.dtype.kind == "b":
         return f"{stored.dtype} values are no ids"
-    columns.ids = as_text(stored)
+    columns.ids = np.where(found[1], as_text(found[0]), "")
     columns.decisions.append(f"ids: {name!r}")
     return None
 

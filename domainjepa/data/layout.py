@@ -20,6 +20,7 @@ USUAL_NAMES = ("images", "image", "x", "data", "img", "imgs", "pixels", "cutouts
 MOST_CHANNELS = 16
 """An axis that is longer is taken for a side of the image, unless the user names the array."""
 SMALLEST_SIDE = 4
+_SEPARATORS = str.maketrans("", "", " _-")
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,17 @@ def leaf(name: str) -> str:
     return name.rpartition("/")[2].lower()
 
 
+def bare(name: str) -> str:
+    """The last part of a name as people mean it: Patient ID, PatientID and patient_id are one."""
+    return leaf(name).translate(_SEPARATORS)
+
+
+def is_usual(name: str, usual: Sequence[str]) -> bool:
+    """Whether a name is one of the usual ones."""
+    return bare(name) in map(bare, usual)
+
+
 def rank(name: str, usual: Sequence[str]) -> tuple[int, str]:
     """A sort key: the place of a name's last part among usual ones, then the name."""
-    return (usual.index(leaf(name)) if leaf(name) in usual else len(usual), name)
+    known = [*map(bare, usual)]
+    return (known.index(bare(name)) if bare(name) in known else len(known), name)

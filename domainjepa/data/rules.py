@@ -55,13 +55,14 @@ def grouped_stratified(
     so the split is the same on every machine and under every version of every library.
 
     Args:
-        labels: (N,) or None for one class.
+        labels: (N,), -1 where there is none; or None for one class.
         groups: (N,) or None for a group a sample.
         samples: N.
         shares: part -> share of the samples.
         seed: another seed, another split.
     """
     labels = np.zeros(samples, np.int64) if labels is None else labels
+    labels = labels - labels.min(initial=0)  # the unlabelled are one class more
     groups = np.arange(samples) if groups is None else groups
     classes = np.bincount(labels)
     lacking = {

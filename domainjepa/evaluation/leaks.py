@@ -16,6 +16,14 @@ from domainjepa.writing import write_atomically
 Repeats = dict[str, Any]
 
 
+UNITS = {
+    "astronomy": "sky positions or objects",
+    "radio": "sky positions or objects",
+    "microscopy": "specimens or patients",
+}
+"""Domain -> what must not be both in training and in test."""
+
+
 def repeats_of(source: Source, cache: Path | None = None) -> Repeats:
     """Rows that are identical or nearly alike, from one pass over the source, kept by content.
 
@@ -67,14 +75,23 @@ def shared_images(source: Source, split: Split, repeats: Repeats) -> list[str]:
     return said
 
 
+def _groups_known(source: Source) -> bool:
+    """Whether groups are more than the parts of one sample, or the volumes of one file."""
+    whole = getattr(source, "whole", None)  # of slices, tiles, rows
+    if whole is not None:
+        return _groups_known(whole)
+    # The groups of a NIfTI series, unless names tell the subjects, are the files themselves.
+    return source.groups is not None and source.groups is not getattr(source, "file_of", None)
+
+
 def leaks(source: Source, splits: list[Split], cache: Path | None = None) -> list[str]:
     """Warnings on what training and test share, and on groups that are not known."""
-    said = []
-    if source.groups is None:
+    # What the source says of its labels, groups and split holds for every score on them.
+    said = [text for text in source.warnings if text.startswith(("labels", "groups", "split"))]
+    if not _groups_known(source):
         domain = propose_domain(source)[0]
-        medical = source.modality is not None
-        if medical or domain not in ("natural", "microscopy"):
-            unit = "sky positions or objects" if domain == "astronomy" else "patients"
+        if source.medical or domain != "natural":
+            unit = UNITS.get(domain, "patients")
             said.append(
                 f"no groups are known in {domain} data: the same {unit} may be in training and "
                 "test, and scores too good. Name them with --set data.groups=NAME"

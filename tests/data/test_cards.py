@@ -172,10 +172,32 @@ def test_a_card_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert source.labels.tolist() == [0, 1, 3, 3, 0, 1, 3, 1]
 
 
+def test_blank_labels_stay_unlabelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rule = 'split = { rule = "grouped-stratified", shares = { train = 0.75, test = 0.25 } }'
+    Path("mine.toml").write_text(CARD.replace("[read]", f"{rule}\n[read]"))
+    with h5py.File("mine.h5", "w") as file:
+        file["cube"] = file["decoy"] = np.zeros((8, 16, 16, 3), np.uint8)
+        file["morphology"] = [1, np.nan, 3, 3, np.nan, 1, 3, 1]
+    source = open_source("mine.toml")
+    assert source.labels is not None
+    assert source.labels.tolist() == [1, -1, 3, 3, -1, 1, 3, 1]
+    assert source.split is not None
+    assert (source.split == "train").sum() == 6
+
+
+def test_a_domain_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(CARD.replace('"natural"', '"my_module:MyDomain"'))
+    assert cards.load(path).domain == "my_module:MyDomain"
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         (("licence", "license"), "license"),
+        (('"natural"', '"natrual"'), "unknown domain 'natrual'. Did you mean natural"),
+        (('"natural"', '"my_module:"'), "unknown domain 'my_module:'"),
         (("[match]", '[split]\nrule = "grouped-stratified"\nshares = {train = 0.5}\n[match]'), "1"),
         (("[match]", '[split]\nrule = "random"\nshares = {train = 1.0}\n[match]'), "rule"),
         (('keys = ["cube"', 'keys = ["cube", 3'), "keys"),

@@ -102,7 +102,90 @@ def test_groups_and_ids() -> None:
     assert columns.groups.tolist() == [1, 0, 1, 2, 0, 1]
     assert columns.ids is not None
     assert columns.ids[5] == "100000000000000005"
-    assert found({"group": [0.1] * 6}).groups is None
+    assert any("'group' is not used" in text for text in found({"group": [0.1] * 6}).warnings)
+
+
+@pytest.mark.parametrize("name", ["PatientID", "Patient ID", "patient-id", "patient_id"])
+def test_names_are_as_people_write_them(name: str) -> None:
+    groups = found({name: [1, 0, 1, 2, 0, 1]}).groups
+    assert groups is not None
+    assert groups.tolist() == [1, 0, 1, 2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        [12.0, 7.0, 12.0, np.nan, np.nan, 7.0],
+        ["12", " 7", "12", "", "nan", " 7"],
+        [b"b", b"a", b"b", b"", b"NA", b"a"],
+        np.array(["b", "a", "b", None, np.nan, "a"], dtype=object),
+    ],
+)
+def test_a_blank_group_is_one_of_its_own(stored: Any) -> None:
+    columns = found({"patient": stored})
+    assert columns.groups is not None
+    assert len(set(columns.groups.tolist())) == 4
+    assert columns.groups[0] == columns.groups[2]
+    assert columns.groups[1] == columns.groups[5]
+    assert any("2 samples are blank in 'patient'" in text for text in columns.warnings)
+
+
+@pytest.mark.parametrize(
+    ("stored", "says"),
+    [
+        (np.array([2.0**53, 2.0**53 + 2] * 3), "of few digits"),
+        (np.array([2.0**24, 1] * 3, dtype="f4"), "of few digits"),
+        ([np.nan] * N, "all samples are blank"),
+        ([1, 2, 3], "is 3 int64, and groups are one value for each of the 6 samples"),
+    ],
+)
+def test_groups_that_cannot_be_used_warn(stored: Any, says: str) -> None:
+    columns = found({"subject": stored})
+    assert columns.groups is None
+    assert any("'subject' is not used" in text and says in text for text in columns.warnings)
+
+
+@pytest.mark.parametrize(
+    ("stored", "classes"),
+    [
+        ([0, np.nan, 1, 1, np.nan, 0], None),
+        (["a", "", "b", "b", "NA", "a"], ("a", "b")),
+        ([b"a", b"nan", b"b", b"b", b"null", b"a"], ("a", "b")),
+        (np.array(["a", None, "b", "b", np.nan, "a"], dtype=object), ("a", "b")),
+    ],
+)
+def test_a_blank_label_is_none(stored: Any, classes: tuple[str, ...] | None) -> None:
+    columns = found({"label": stored})
+    assert columns.labels is not None
+    assert columns.labels.tolist() == [0, -1, 1, 1, -1, 0]
+    assert columns.classes == classes
+    assert any("unlabelled: 2 samples" in text for text in columns.decisions)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f4", bool])
+def test_one_hot_rows_are_classes(dtype: Any) -> None:
+    rows = np.eye(3, dtype=dtype)[[2, 0, 1, 1, 0, 2]]
+    columns = found({"labels": rows}, {"labels": {"class_names": ("a", "b", "c")}})
+    assert columns.labels is not None
+    assert columns.labels.tolist() == [2, 0, 1, 1, 0, 2]
+    assert columns.classes == ("a", "b", "c")
+    single = found({"labels": rows, "class": [0, 1] * 3})
+    assert single.labels is not None
+    assert single.labels.tolist() == [0, 1] * 3
+
+
+@pytest.mark.parametrize(
+    ("stored", "says"),
+    [
+        (np.ones((N, 3)), "it is 6x3 float64, and classes in rows are zeros with a single one"),
+        (np.arange(5), "it is 5 int64, and labels are one value for each of the 6 samples"),
+        (np.ones((N, 8, 8)), "it is 6x8x8 float64"),
+    ],
+)
+def test_labels_of_another_shape_warn(stored: Any, says: str) -> None:
+    columns = found({"labels": stored})
+    assert columns.labels is None
+    assert any("'labels' is not used" in text and says in text for text in columns.warnings)
 
 
 @pytest.mark.parametrize(

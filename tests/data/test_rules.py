@@ -117,3 +117,9 @@ def test_another_seed_is_another_split_and_numbering_groups_anew_is_not() -> Non
 def test_without_labels_and_groups_the_shares_hold() -> None:
     split = grouped_stratified(None, None, 250, {"train": 0.8, "test": 0.2}, seed=0)
     assert (split == "train").sum() == 200
+
+
+def test_the_unlabelled_have_their_share_in_each_part() -> None:
+    labels = np.repeat([-1, 0, 1], [40, 60, 100])
+    split = grouped_stratified(labels, None, 200, {"train": 0.75, "test": 0.25}, seed=0)
+    assert [(split[labels == label] == "train").sum() for label in (-1, 0, 1)] == [30, 45, 75]

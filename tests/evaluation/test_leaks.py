@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,8 +12,23 @@ from domainjepa.evaluation.leaks import leaks, repeats_of
 from domainjepa.evaluation.splits import Split
 
 
-def source_of(images, **more):
-    return ArraySource(
+@dataclass(kw_only=True)
+class Parts(ArraySource):
+    """Of another source, as slices and tiles are."""
+
+    whole: ArraySource
+    of: np.ndarray
+
+
+@dataclass(kw_only=True)
+class Series(ArraySource):
+    """Of files, as volumes of NIfTI are."""
+
+    file_of: np.ndarray
+
+
+def source_of(images, kind=ArraySource, **more):
+    return kind(
         name="toy", loader="memory", shape=images.shape[1:], dtype=images.dtype, images=images,
         **{"card": {"name": "toy", "domain": "natural"}, **more},
     )  # fmt: skip
@@ -66,6 +82,9 @@ def test_a_damaged_memory_is_made_anew(images, tmp_path):
         ("astronomy", {}, "sky positions"),
         ("natural", {"modality": "CT"}, "patients"),
         ("natural", {}, None),
+        ("natural", {"origin": "nifti"}, "patients"),
+        ("radio", {}, "sky positions"),
+        ("microscopy", {}, "specimens or patients"),
         ("astronomy", {"groups": np.arange(40)}, None),
     ],
 )
@@ -73,6 +92,28 @@ def test_missing_groups_are_told_where_they_matter(domain, more, unit, images):
     said = leaks(source_of(images, card={"name": "toy", "domain": domain}, **more), [SPLIT])
     assert (unit is not None) == any("no groups are known" in text for text in said)
     assert unit is None or unit in said[0]
+
+
+def test_parts_of_one_sample_are_no_groups_of_patients(images):
+    whole = source_of(images, modality="MR")
+    fields = {"whole": whole, "of": np.arange(40), "groups": np.arange(40), "modality": "MR"}
+    for groups, told in ((None, True), (np.arange(40) // 4, False)):
+        whole.groups = groups
+        said = leaks(source_of(images, kind=Parts, **fields), [SPLIT])
+        assert any("no groups are known" in text for text in said) == told
+
+
+def test_files_of_series_are_no_groups_of_patients(images):
+    file_of = np.arange(40) // 20
+    series = source_of(images, kind=Series, file_of=file_of, groups=file_of, modality="MR")
+    assert any("no groups are known" in text for text in leaks(series, [SPLIT]))
+    series.groups = file_of.copy()  # by the subjects in their names
+    assert leaks(series, [SPLIT]) == []
+
+
+def test_what_the_source_says_of_its_groups_is_said_again(images):
+    told = ["groups: 3 samples are blank in 'patient'", "spacings: none"]
+    assert leaks(source_of(images, warnings=told), [SPLIT]) == told[:1]
 
 
 def test_volumes_are_not_compared():

@@ -60,12 +60,7 @@ def read_names(
         classes: the user says that sub-folders are classes; else they are only where each holds
             two subjects or more, for a folder of one patient may have the patient's name.
     """
-    subjects = [_SUBJECT.search(name) for name in files]
-    told = [match[1] for match in subjects if match]
-    if len(told) == len(files):
-        distinct, number = np.unique(np.array(told), return_inverse=True)
-        source.groups = number.astype(np.int64)[file_of]
-        source.decisions.append(f"groups: {len(distinct):,} subjects (BIDS sub-…)")
+    read_subjects(source, files, file_of)
     folders = [_without_bids(name) for name in files]
     read_folders(source, ["/".join(folders[number]) for number in file_of])
     if source.labels is not None and not classes:
@@ -83,6 +78,16 @@ def read_names(
             f"files of several kinds: {held}. Choose one by --set data.images='*_"
             f"{endings.most_common(1)[0][0]}.nii*'"
         )
+
+
+def read_subjects(source: Source, files: Sequence[str], file_of: NDArray[np.int64]) -> None:
+    """Sets groups by the subjects, where the name of every file tells one."""
+    subjects = [_SUBJECT.search(name) for name in files]
+    told = [match[1] for match in subjects if match]
+    if len(told) == len(files):
+        distinct, number = np.unique(np.array(told), return_inverse=True)
+        source.groups = number.astype(np.int64)[file_of]
+        source.decisions.append(f"groups: {len(distinct):,} subjects (BIDS sub-…)")
 
 
 def _without_bids(name: str) -> list[str]:

@@ -21,7 +21,7 @@ from domainjepa.data.damage import reason
 from domainjepa.data.folder import MOST_TIMES, warn_of_links
 from domainjepa.data.index import facts
 from domainjepa.data.listing import ends_in, list_files
-from domainjepa.data.nifti.bids import read_names
+from domainjepa.data.nifti.bids import read_names, read_subjects
 from domainjepa.data.nifti.header import (
     MOST_CHANNELS,
     Header,
@@ -172,6 +172,7 @@ class NIfTILoader(Loader):
                 f"{source.name} holds series of over {MOST_CHANNELS} volumes a file, for which "
                 "a list of files has no place. Give the folder, or split them into volumes."
             )
+        read_subjects(source, files, source.file_of)
         return source
 
 

@@ -42,10 +42,16 @@ class Task:
         for row, image in zip(rows, images, strict=True):
             if self.shape and image.shape != self.shape:
                 size = min(self.shape[-3:-1])
+                remedy = (
+                    "Pretraining takes volumes of several sizes as they are (--data alone); or "
+                    "prepare their slices (--set data.dimensions=2)."
+                    if self.source.volumetric
+                    else f"--size {size} takes the centre square of every image at {size} px, as "
+                    "an encoder does."
+                )
                 raise DataError(
                     f"sample {row} of {self.source.name} is {_sides(image.shape)}, the first "
-                    f"{_sides(self.shape)}: one file holds one size. --size {size} takes the "
-                    f"centre square of every image at {size} px, as an encoder does."
+                    f"{_sides(self.shape)}: one file holds one size. {remedy}"
                 )
         return np.stack(images)
 

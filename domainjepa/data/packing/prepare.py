@@ -2,7 +2,8 @@
 
 Blocks of samples are read by several processes and written in order. What is written is noted
 beside the file, so that a run that is killed goes on where it was; the file gets its name when it
-is whole. It never holds file names, paths, or identifiers of patients.
+is whole. It never holds file names, paths, or identifiers of patients: of data that may be medical
+no column comes along, of other data numbers and text that is a category. What is left out is told.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from domainjepa.data.columns import USUAL_NAMES
+from domainjepa.data.columns import USUAL_NAMES, as_text
 from domainjepa.data.layout import USUAL_NAMES as IMAGE_NAMES
-from domainjepa.data.layout import leaf
+from domainjepa.data.layout import is_usual, leaf
 from domainjepa.data.packing import prepared
 from domainjepa.data.packing.blocks import Frame, Task, blocks, processes
 from domainjepa.data.packing.journal import Journal
@@ -37,6 +38,14 @@ from domainjepa.signals import Stopped, StopSignal
 CONTAINERS = ("hdf5", "arrays", "zarr")
 """Loaders whose ids are an array of the file; those of other formats may be names of files."""
 PERSONAL = re.compile("patient|subject|person|name|birth|accession|mrn", re.IGNORECASE)
+NO_CATEGORY = re.compile("path|file|folder|dir|image|img|ur[il]|id$|case|study", re.IGNORECASE)
+"""Names of columns of text that would lead to files or persons."""
+FILE = re.compile(r"[/~\\].*|[A-Za-z]:.*|.*\.[A-Za-z]\w{1,4}", re.DOTALL)
+"""Text that is a path or the name of a file."""
+MOST_IN_COLUMN = 2**28
+"""Bytes."""
+ROLE = re.compile(r"(images|labels|groups|ids|split|paths): (?:column )?'([^']*)'")
+"""A decision that names the column of a role, which is kept as that."""
 PLAIN = re.compile(r"\w[\w.+ -]*(/\w[\w.+ -]*)*")
 """Names that a column may keep."""
 BLOCK_BYTES = 64 * 2**20
@@ -67,7 +76,7 @@ def prepare(
             for a few samples. 0: this process alone.
         compression: none, gzip, lz4 or zstd; the last two in HDF5 need hdf5plugin.
         frame: brings samples to one size, (H, W, C) -> (S, S, C); sent to the processes.
-        console: where the bar is shown.
+        console: where the bar is shown, and what is left out.
 
     Raises:
         UserError: the file exists, another process writes it, or it cannot be written.
@@ -81,6 +90,7 @@ def prepare(
         raise UserError(f"--compression {compression}: choose {', '.join(COMPRESSIONS)}.")
     if out.exists():
         raise UserError(f"{out.name} exists. Remove it, or choose another --out.")
+    console = console or Console(stderr=True)
     task = Task(source, frame)
     first = task.read(range(1))
     task.shape, samples = first.shape[1:], len(source)
@@ -89,6 +99,10 @@ def prepare(
     about = _about(source)
     identity = [about["fingerprint"], shape, first.dtype.str, block, compression, bool(frame)]
     part = out.with_name(f".{out.name}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder of --out cannot be made: {error.strerror}.") from error
     with Journal(part.with_suffix(".journal"), json.dumps(identity)) as journal:
         writer = begin(part, shape, first.dtype, block, compression, journal.done)
         with contextlib.closing(writer):
@@ -98,7 +112,7 @@ def prepare(
             rows = [range(start, min(start + block, samples)) for start in starts]
             with (
                 StopSignal() as stop,
-                _bar(console or Console(stderr=True), samples, writer.done) as show,
+                _bar(console, samples, writer.done) as show,
                 contextlib.closing(blocks(task, rows, processes(workers, samples))) as images_of,
             ):
                 for wanted, images in zip(rows, images_of, strict=True):
@@ -108,9 +122,15 @@ def prepare(
                     if stop.number is not None:
                         said = f"stopped after {wanted.stop:,} samples; the same command goes on"
                         raise Stopped(stop.number, said)
-            writer.finish(_columns(source, frame), about)
+            columns, left_out = _columns(source, frame)
+            writer.finish(columns, about)
         part.rename(out)
         journal.remove()
+    if left_out:
+        # The names of columns of medical data may themselves be private.
+        which = f"{len(left_out)} columns" if source.medical else ", ".join(left_out)
+        why = "of medical data" if source.medical else "neither numbers nor categories, or personal"
+        console.print(f"left out: {which} ({why})", highlight=False, markup=False)
 
 
 def _about(source: Source) -> dict[str, Any]:
@@ -128,8 +148,8 @@ def _about(source: Source) -> dict[str, Any]:
     }
 
 
-def _columns(source: Source, frame: Frame | None) -> dict[str, NDArray[Any]]:
-    """What lies beside the images, N rows each."""
+def _columns(source: Source, frame: Frame | None) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """What lies beside the images, N rows each; and the names of what is left out."""
     found: dict[str, NDArray[Any] | None] = {
         "labels": source.labels,
         "groups": source.groups,
@@ -140,17 +160,46 @@ def _columns(source: Source, frame: Frame | None) -> dict[str, NDArray[Any]]:
         found["split"] = np.array(
             [prepared.SPLITS.index(part) for part in source.split.tolist()], dtype="u1"
         )
-    if not source.medical:
-        taken = {name for usual in USUAL_NAMES.values() for name in usual}
-        for name in source.keys:
-            last = leaf(name)
-            if last in (*taken, *prepared.BESIDE, *IMAGE_NAMES) or PERSONAL.search(name):
-                continue
-            with contextlib.suppress(DataError):  # too large for a column, or damaged
-                values = source.column(name)
-                if values.shape == (len(source),) and values.dtype.kind in "uif":
-                    found[name] = values if PLAIN.fullmatch(name) else None
-    return {name: values for name, values in found.items() if values is not None}
+    columns = {name: values for name, values in found.items() if values is not None}
+    left_out = []
+    kept = {"images", "paths", *columns}
+    told = [match for match in map(ROLE.match, source.decisions) if match and match[1] in kept]
+    kept |= {match[2] for match in told} | ({"class_names", "classes"} if source.classes else set())
+    for name in source.keys:
+        if name in kept:
+            continue
+        values = None if source.medical else _column(source, name)
+        if values is None:
+            left_out.append(name)
+        else:
+            columns[name] = values
+    return columns, left_out
+
+
+def _column(source: Source, name: str) -> NDArray[Any] | None:
+    """A column that may come along: numbers, or text of few different values; else None."""
+    unfit = (*prepared.BESIDE, *IMAGE_NAMES)
+    personal = [*USUAL_NAMES["groups"], *USUAL_NAMES["ids"], *USUAL_NAMES["split"]]
+    if leaf(name) in unfit or is_usual(name, personal) or not PLAIN.fullmatch(name):
+        return None
+    if PERSONAL.search(name):
+        return None
+    try:
+        values = source.column(name)
+    except DataError:  # too large for a column, or damaged
+        return None
+    if values.shape[:1] != (len(source),) or values.ndim > 2 or 0 in values.shape:
+        return None
+    if values.dtype.kind in "SUOT" and values.ndim == 1 and not NO_CATEGORY.search(name):
+        longest = max(len(str(value)) for value in values.tolist())
+        if 4 * longest * len(values) > MOST_IN_COLUMN:
+            return None
+        values = as_text(values)
+        distinct = np.unique(values).tolist()
+        if len(distinct) > len(values) // 2 or any(map(FILE.fullmatch, distinct)):
+            return None
+        return values
+    return values if values.dtype.kind in "uifb" and values.nbytes <= MOST_IN_COLUMN else None
 
 
 def _check_space(folder: Path, needed: int) -> None:

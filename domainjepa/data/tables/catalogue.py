@@ -36,15 +36,27 @@ class Catalogue:
     size: int
 
     @classmethod
-    def of(cls, table: Table) -> Catalogue | None:
+    def of(cls, table: Table, files: Sequence[str]) -> Catalogue | None:
         """The catalogue that a table is, where it has columns of positions and of a size.
 
+        Args:
+            files: of each row.
+
         Raises:
-            DataError: a position is no number, or the size is not one number of whole pixels.
+            DataError: a position is no number, or the size is not one number of whole pixels; or
+                there is none, and rows name several positions of one file.
         """
         columns = {name.lower(): name for name in table.names}
         names = next((pair for pair in POSITIONS if set(pair) <= set(columns)), None)
-        if names is None or "size" not in columns:
+        if names is None:
+            return None
+        if "size" not in columns:
+            places = zip(files, *(table.text(columns[name]) for name in names), strict=True)
+            if len(set(places)) > len(set(files)):
+                raise DataError(
+                    f"{table.where} names several positions ({' and '.join(names)}) of one file, "
+                    "and not how large its cut-outs are: add a column 'size', in pixels a side."
+                )
             return None
         sizes = _numbers(table, columns["size"])
         wrong = np.flatnonzero((sizes < 1) | (sizes != np.floor(sizes)))

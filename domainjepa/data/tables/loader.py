@@ -6,6 +6,7 @@ loader takes a list of files; of a FITS mosaic a row may name a position: its sa
 
 from __future__ import annotations
 
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.columns import USUAL_NAMES, find_columns
-from domainjepa.data.layout import Array, full_name, leaf
+from domainjepa.data.layout import Array, full_name, is_usual
 from domainjepa.data.opening import sniff
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest, spread
 from domainjepa.data.tables.catalogue import Catalogue
@@ -93,9 +94,9 @@ class TableLoader(Loader):
     suffixes = (".csv", ".tsv", ".parquet", ".pq")
 
     def sniff(self, path: Path, head: bytes) -> bool:
-        # Text has no magic bytes.
-        is_text = path.suffix.lower() in (".csv", ".tsv") and b"\0" not in head
-        return head.startswith(PARQUET) or is_text
+        # Text has no magic bytes, but for UTF-16, which is told to be saved anew.
+        is_text = b"\0" not in head or head.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
+        return head.startswith(PARQUET) or (is_text and path.suffix.lower() in (".csv", ".tsv"))
 
     def open(self, path: Path, options: OpenOptions) -> Source:
         where, root = path.name, path.resolve().parent
@@ -107,7 +108,7 @@ class TableLoader(Loader):
         files = files_inside(root, table.text(name), options.follow_links, what)
         loader = _format(root, files, where)
         inner = replace(options, images=None, labels=None, groups=None, split=None)
-        catalogue = Catalogue.of(table) if loader.name == "fits" else None
+        catalogue = Catalogue.of(table, files) if loader.name == "fits" else None
         if catalogue:
             samples = catalogue.cutouts(root, files, inner)
         else:
@@ -121,7 +122,7 @@ class TableLoader(Loader):
         places = {one for one in table.names if one.lower() in PLACES}
         unread = places if len(places) > 1 else set()
         if samples.modality is not None or loader.name in ("dicom", "nifti"):
-            unread |= {one for one in table.names if leaf(one) in USUAL_NAMES["ids"]}
+            unread |= {one for one in table.names if is_usual(one, USUAL_NAMES["ids"])}
         unread -= {options.labels, options.groups, options.split}
         columns = find_columns(
             {
@@ -140,7 +141,8 @@ class TableLoader(Loader):
         if options.groups is None and _parts(columns.groups, samples.groups):
             # Such as arms of a study in a column "group", where the files tell the patients.
             columns.groups = None
-            columns.decisions = [one for one in columns.decisions if not one.startswith("groups:")]
+            for said in (columns.decisions, columns.warnings):
+                said[:] = [one for one in said if not one.startswith("groups:")]
             columns.warnings.append(
                 "groups are those that the files tell, which the table's column would part; if the "
                 "column is right, name it: --set data.groups=NAME"

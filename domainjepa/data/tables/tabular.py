@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.columns import BLANK
 from domainjepa.data.damage import reason, unreadable
 from domainjepa.errors import DataError, MissingExtra, did_you_mean
 
@@ -29,8 +30,8 @@ MOST_ROWS = 50_000_000
 MOST_FIELD = 2**16
 """Characters."""
 _INTEGER = re.compile(r"-?(0|[1-9]\d{0,18})")
-_PADDED = re.compile(r"0\d+")
-"""007 is a name, not a number."""
+_NAME = re.compile(r"0\d+|-?\d{16,}")
+"""007 is a name, not a number; two of more digits than a float has would become one."""
 
 
 class Table(ABC):
@@ -77,7 +78,8 @@ class CSVTable(Table):
                 "of which single columns are read."
             )
         with (
-            unreadable((OSError, UnicodeDecodeError, csv.Error), self.where),
+            unreadable((OSError, csv.Error), self.where),
+            _in_utf8(self.where),
             path.open(encoding="utf-8-sig", newline="") as file,
             _reading(),
         ):
@@ -109,6 +111,16 @@ class CSVTable(Table):
 
 
 @contextlib.contextmanager
+def _in_utf8(where: str) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where} is not in UTF-8 ({error.reason} at byte {error.start:,}): save it as UTF-8."
+        ) from error
+
+
+@contextlib.contextmanager
 def _reading() -> Iterator[None]:
     """A limit of our own, whatever other code has set; no search for garbage among a million new
     lists, which takes longer than reading them.
@@ -132,9 +144,9 @@ def _typed(fields: tuple[str, ...]) -> NDArray[Any]:
     if len(distinct) <= 4 and {field.lower() for field in distinct} <= {"true", "false"}:
         return np.array([field.lower() == "true" for field in fields])
     # float() takes 1_12 for 112, and 11_2 too: two patients would become one.
-    if not any(_PADDED.fullmatch(one) or "_" in one for one in distinct):
+    if not any(_NAME.fullmatch(one) or "_" in one for one in distinct):
         with contextlib.suppress(ValueError):
-            return np.array([float(field or "nan") for field in fields])
+            return np.array([float("nan" if field.strip() in BLANK else field) for field in fields])
     return np.array([*map(str.strip, fields)], dtype=object)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from rich.console import Console
 
 from domainjepa.data.opening import open_source
 from domainjepa.data.packing import blocks, prepared
@@ -175,6 +177,41 @@ def test_columns_are_kept_but_for_those_of_persons(tmp_path: Path, suffix: str) 
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
+def test_further_columns_come_along_where_they_are_safe(tmp_path: Path, suffix: str) -> None:
+    kept = {
+        "morphology": np.array(["disc", "été", ""] * 4),
+        "flags": np.arange(48).reshape(12, 4) % 3 == 0,
+        "moments": DRAW.normal(size=(12, 2)),
+        "target": np.linspace(0, 1, 12),
+    }
+    unsafe = {
+        "mask_path": np.array(["a", "b"] * 6),
+        "comment": np.array([f"comment {number}" for number in range(12)]),
+        "mosaic": np.array(["tile.fits"] * 12),
+        "observer_name": np.array(["A"] * 12),
+        "masks": np.zeros((12, 4, 4)),
+    }
+    np.savez(tmp_path / "set.npz", images=IMAGES, labels=np.arange(12) % 3, **kept, **unsafe)
+    told = io.StringIO()
+    source, out = open_source(tmp_path / "set.npz"), tmp_path / "new" / "deep" / f"fast{suffix}"
+    prepare(source, out, console=Console(file=told, width=500))
+    again = open_source(out)
+    assert set(again.keys) == {"images", "labels", *kept}
+    for name, values in kept.items():
+        copies = again.column(name)
+        copies = np.char.decode(copies, "utf-8") if copies.dtype.kind == "S" else copies
+        assert copies.dtype.kind == values.dtype.kind
+        np.testing.assert_array_equal(copies, values)
+    assert f"left out: {', '.join(sorted(unsafe))} (neither" in told.getvalue()
+    source.modality = "CT"
+    told = io.StringIO()
+    prepare(source, tmp_path / f"slow{suffix}", console=Console(file=told, width=500))
+    assert set(open_source(tmp_path / f"slow{suffix}").keys) == {"images", "labels"}
+    assert "left out: 9 columns (of medical data)" in told.getvalue()
+    assert not any(name in told.getvalue() for name in (*kept, *unsafe))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("count", [2, 5_000, 12_000])
 def test_any_number_of_class_names(tmp_path: Path, suffix: str, count: int) -> None:
     source = open_source(zarr_store(tmp_path))
@@ -243,13 +280,26 @@ def test_mixed_sizes_need_a_size(tmp_path: Path) -> None:
         np.testing.assert_array_equal(again[index], framed(source[index], 32))
 
 
+def test_volumes_of_several_sizes_are_not_asked_for_a_size(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    (tmp_path / "set").mkdir()
+    for number in range(2):
+        values = DRAW.integers(1, 900, (12, 14, 16 + number), dtype=np.int16)
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "set" / f"{number}.nii")
+    source = open_source(tmp_path / "set", dimensions=3)
+    with pytest.raises(DataError, match=r"one file holds one size\. .*data\.dimensions=2") as told:
+        prepare(source, tmp_path / "fast.h5")
+    assert "--size" not in str(told.value)
+
+
 def test_what_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_source(zarr_store(tmp_path))
+    (tmp_path / "a file").touch()
     for name, compression, says in (
         ("set.zarr", "none", "exists"),
         ("fast.npz", "none", r"\.h5 or \.zarr"),
         ("fast.h5", "rar", "choose none, gzip"),
-        ("nowhere/fast.h5", "none", "nothing can be written"),
+        ("a file/fast.h5", "none", "the folder of --out cannot be made"),
     ):
         with pytest.raises(UserError, match=says):
             prepare(source, tmp_path / name, compression=compression)

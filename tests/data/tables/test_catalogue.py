@@ -71,6 +71,15 @@ def test_without_a_size_the_files_are_the_samples(tmp_path: Path, mosaics: WCS) 
     assert open_source(path).shape == (60, 80, 1)
 
 
+@pytest.mark.parametrize("names", [("x", "y"), ("ra", "dec")])
+def test_several_positions_in_a_mosaic_need_a_size(
+    tmp_path: Path, mosaics: WCS, names: tuple[str, str]
+) -> None:
+    columns = dict(zip(names, ([1, 2], [3, 3]), strict=True))
+    with pytest.raises(DataError, match=rf"\({' and '.join(names)}\) of one file.*column 'size'"):
+        open_source(table(tmp_path / "t.csv", file=["a.fits"] * 2, **columns))
+
+
 @pytest.mark.parametrize(
     ("columns", "says"),
     [

@@ -183,9 +183,53 @@ def test_no_rows_and_tables_of_tables(tmp_path: Path) -> None:
 
 
 def test_something_else_of_that_name_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_bytes("path\na.png\n".encode("utf-16"))
+    (tmp_path / "t.csv").write_bytes(b"path\na\0.png\n")
     with pytest.raises(DataError, match=r"t\.csv is named like a CSV"):
         open_source(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_another_encoding_asks_for_utf_8(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "t.csv").write_bytes("path,label\na.png,é\n".encode(encoding))
+    with pytest.raises(DataError, match=r"t\.csv is not in UTF-8.*: save it as UTF-8\.$"):
+        open_source(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_blank_label_or_patient_leaves_the_others_as_they_are(
+    tmp_path: Path, pictures: list[str], suffix: str
+) -> None:
+    path = table(
+        tmp_path / f"t.{suffix}",
+        path=[*pictures, *pictures],
+        label=[1, None, 0, 1, 0, 1, None, 0],
+        PatientID=[7, 7, None, 9, 9, None, 8, 8],
+    )
+    source = open_source(path)
+    assert source.labels is not None
+    assert source.labels.tolist() == [1, -1, 0, 1, 0, 1, -1, 0]
+    assert source.classes is None
+    assert source.groups is not None
+    assert source.groups.tolist() == [0, 0, 3, 2, 2, 4, 1, 1]
+    assert any("2 samples are blank in 'PatientID'" in text for text in source.warnings)
+    named = open_source(path, groups="PatientID")
+    assert named.groups is not None
+    assert named.groups.tolist() == source.groups.tolist()
+
+
+def test_subjects_in_the_names_of_volumes_are_groups(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    names = [f"sub-{name}_ses-{ses}_T1w.nii" for name in "BA" for ses in "12"]
+    for name in names:
+        nibabel.save(nibabel.Nifti1Image(PIXELS[0, ..., 0:1] + 1, np.eye(4)), tmp_path / name)
+    source = open_source(table(tmp_path / "t.csv", path=names, label=["a", "b"] * 2), dimensions=3)
+    assert source.groups is not None
+    assert source.groups.tolist() == [1, 1, 0, 0]
+    parting = table(tmp_path / "u.csv", path=names, group=[0, 1, "", 1])  # arms of a study
+    source = open_source(parting, dimensions=3)
+    assert source.groups is not None
+    assert source.groups.tolist() == [1, 1, 0, 0]
+    assert [text for text in source.warnings if "blank" in text] == []
 
 
 def test_long_texts_are_no_labels(tmp_path: Path, pictures: list[str], monkeypatch: Any) -> None:
