@@ -20,6 +20,9 @@ from domainjepa.writing import write_atomically
 def embed(encoder: str | Path, source: Source, out: Path) -> tuple[int, int]:
     """Write `features` (N, D) float32, with `labels`, `split` and `ids` where the data has them.
 
+    Samples that the source knows to be unreadable are left out, and `rows` (N,) int64 then says
+    which sample each of the others is; the order stays that of the source.
+
     Args:
         encoder: a run folder, an `encoder.safetensors`, or `timm:NAME[=WEIGHTS]`.
         source: the images.
@@ -33,12 +36,14 @@ def embed(encoder: str | Path, source: Source, out: Path) -> tuple[int, int]:
     """
     if out.suffix not in (".npz", ".h5", ".hdf5", ".parquet"):
         raise UserError(f"--out {out.name!r}: features are written to .npz, .h5 or .parquet")
-    everything = np.arange(len(source))
+    lost = source.unreadable(range(len(source)))
+    rows = np.setdiff1d(np.arange(len(source)), lost)
     network = load(str(encoder))
     if hasattr(network, "adapt"):
-        network.adapt(source, source.rows("train", "val"))
-    features = features_of(network, source, everything, console=Console())
-    columns = {"features": features, **_columns(source)}
+        network.adapt(source, np.intersect1d(rows, source.rows("train", "val")))
+    features = features_of(network, source, rows, console=Console())
+    columns = {name: column[rows] for name, column in _columns(source).items()}
+    columns = {"features": features, **({"rows": rows} if lost else {}), **columns}
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".npz":
         write_atomically(out, lambda file: np.savez(file, **columns))  # type: ignore[arg-type]

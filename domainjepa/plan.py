@@ -13,7 +13,7 @@ from torch import Tensor
 
 from domainjepa.backbones import Backbone, traits
 from domainjepa.config import PretrainConfig
-from domainjepa.data.quarantine import lenient
+from domainjepa.data.quarantine import lenient, strict
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.distributed import world_size
@@ -114,8 +114,8 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         source, views, shape = plan_volumes(source, views, nominal, config.data.regions)
         largest = LARGEST_VOLUME
     rows, rows_note = pretraining_rows(source, config)
-    if config.data.skip_unreadable:
-        source = lenient(source, rows, config.seed)
+    skip = config.data.skip_unreadable
+    source = lenient(source, rows, config.seed) if skip else strict(source)
     if batches and len(rows) < config.batch_size:
         more = ", or draw more of each volume by --set data.regions=…" if source.volumetric else ""
         raise ConfigError(
@@ -261,13 +261,23 @@ def build_objective(config: PretrainConfig) -> LeJEPALoss:
 
 
 def pretraining_rows(source: Source, config: PretrainConfig) -> tuple[NDArray[np.int64], str]:
-    """The rows to learn from and why: test rows stay out unless asked for."""
+    """The rows to learn from and why: test rows stay out unless asked for.
+
+    Raises:
+        ConfigError: there are none.
+    """
     if source.split is None:
         return source.rows(), f"all {len(source):,}: the data has no split"
     counts = {name: int((source.split == name).sum()) for name in ("train", "val", "test")}
     if config.data.include_test:
         return source.rows(), f"all {len(source):,}, test rows included as asked"
     rows = source.rows("train", "val")
+    if len(rows) == 0:
+        raise ConfigError(
+            f"none of the {len(source):,} samples is in the split train or val, {counts['test']:,} "
+            "are in test, which pretraining leaves out. Learn from them, too, by --set "
+            "data.include_test=true, or name another split by --set data.split=NAME."
+        )
     return rows, (
         f"{len(rows):,} of the splits train ({counts['train']:,}) and val ({counts['val']:,}); "
         f"the {counts['test']:,} test rows stay out (data.include_test takes them in)"

@@ -38,18 +38,48 @@ def setting_names(model: type[BaseModel] = PretrainConfig, prefix: str = "") -> 
 def parse_assignment(text: str) -> tuple[str, Any]:
     """`key=value` from `--set`; the value is read as TOML, else taken as a string.
 
+    Quotes are a recipe's affair: where a setting is text, `1` is text, and where it is names,
+    `brain` is one of them and `[g,r]` are two.
+
     Raises:
         ConfigError: there is no `=`, or no setting of that name.
     """
     key, equals, value = text.partition("=")
-    key = key.strip()
+    key, value = key.strip(), value.strip()
     if not equals:
         raise ConfigError(f"--set {text!r} has no '='. Write --set objective.lam=0.05")
     _check_name(key)
+    read: Any
     try:
-        return key, tomllib.loads(f"value = {value.strip()}")["value"]
+        read = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
-        return key, None if value.strip() == "none" else value.strip()
+        read = None if value == "none" else value
+    kind = _type_of(key)
+    if kind in (str, str | None) and not isinstance(read, str | None):
+        read = value
+    elif kind == tuple[str, ...]:
+        read = _names(read, value)
+    return key, read
+
+
+def _type_of(key: str) -> Any:
+    """What a setting holds, as `config.py` declares it."""
+    kind: Any = PretrainConfig
+    for part in key.split("."):
+        kind = kind.model_fields[part].annotation
+    return kind
+
+
+def _names(read: Any, value: str) -> Any:
+    """The names in `[g,r]`, `[1,2]` or `brain`; strings that TOML has read stay as they are."""
+    if read is None:
+        return []
+    if isinstance(read, str) and read != value:
+        return [read]
+    if isinstance(read, list) and all(isinstance(one, str) for one in read):
+        return read
+    inside = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    return [word.strip().strip("\"'") for word in inside.split(",") if word.strip()]
 
 
 def _check_name(key: str) -> None:
@@ -132,6 +162,8 @@ def validated(settings: Mapping[str, Any]) -> PretrainConfig:
         for problem in error.errors():
             where = ".".join(str(part) for part in problem["loc"] if part in setting_words())
             message = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "tuple_type":
+                message = "Input should be a list in square brackets"
             lines.append(f"{where or 'settings'} = {problem['input']!r}: {message}")
         raise ConfigError("; ".join(dict.fromkeys(lines))) from None
 

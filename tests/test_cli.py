@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import typer
@@ -65,6 +67,10 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 def test_bad_input_is_one_message_and_status_2(call, blobs: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     text = tmp_path / "notes.h5"
     text.write_text("these are notes\n")
+    all_test = tmp_path / "test.h5"
+    all_test.write_bytes(blobs.read_bytes())
+    with h5py.File(all_test, "r+") as file:
+        file["split"][:] = b"test"
     for arguments, hint in [
         (["--data", tmp_path / "missing.h5"], "missing.h5"),
         (["--data", text], "notes.h5"),
@@ -75,6 +81,7 @@ def test_bad_input_is_one_message_and_status_2(call, blobs: Path, tmp_path: Path
         (["--data", blobs, "--epochs", "1", "--steps", "1"], "one of them"),
         (["--data", blobs, "--set", "objective.statistic=median"], "epps-pulley"),
         (["--data", blobs, "--set", "objective.directions=north"], "gaussian"),
+        (["--data", all_test], "--set data.include_test=true"),
         ([], "--data"),
         (["--resume", "--data", blobs], "nothing to resume"),
     ]:
@@ -111,6 +118,83 @@ def test_the_same_command_resumes(call, blobs: Path, tmp_path: Path, monkeypatch
     status, out, errors = call(*command, "--resume", "--set", "objective.lam=0.5")
     assert status == 2
     assert "objective.lam" in errors
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_the_next_command_opens_the_same_data(  # type: ignore[no-untyped-def]
+    call, blobs: Path, tmp_path: Path, labelled: bool
+) -> None:
+    path = tmp_path / "two sets.npz"
+    with h5py.File(blobs) as file:
+        images, labels = file["images"][:], file["ans"][:]
+    more = {"kind": labels} if labelled else {}
+    np.savez(path, first=images, second=images[::-1].copy(), **more)
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(
+        "steps = 1\nbatch_size = 16\n[data]\nworkers = 0\nimages = 'second'\n"
+        "[projector]\nhidden = 32\nout = 8\n[views]\nnum_local = 0\n"
+    )
+    asked = ["--set", "data.labels=kind"] if labelled else []
+    status, out, errors = call(
+        *("pretrain", "--data", path, "--loader", "arrays", "--backbone", "test_resnet"),
+        *("--recipe", recipe, "--out", tmp_path / "my run", *asked),
+    )
+    assert status == 0, errors
+    following = shlex.split(out.splitlines()[-1].removeprefix("next: "))
+    assert following[:2] == ["domainjepa", "evaluate" if labelled else "embed"]
+    assert "data.images=second" in following
+    if labelled:
+        following += ["--protocol", "knn", "--out", str(tmp_path / "report")]
+    status, _, errors = call(*following[1:])
+    assert status == 0, errors
+
+
+def torn(blobs: Path, path: Path, rows: tuple[int, ...]) -> Path:
+    """The blobs with checksums, and rows that do not fit theirs."""
+    with h5py.File(blobs) as whole, h5py.File(path, "w") as file:
+        file.create_dataset("images", data=whole["images"], chunks=(1, 32, 32, 3), fletcher32=True)
+        file["ans"], file["split"] = whole["ans"][:], whole["split"][:]
+        places = [file["images"].id.get_chunk_info(row).byte_offset for row in rows]
+    content = bytearray(path.read_bytes())
+    for place in places:
+        content[place + 99] ^= 1
+    path.write_bytes(content)
+    return path
+
+
+def test_unreadable_samples_are_listed_and_left_out_if_asked(  # type: ignore[no-untyped-def]
+    call, run: Path, blobs: Path, tmp_path: Path
+) -> None:
+    lost = (0, 6, 63)  # the first and the last are among those of the fingerprint
+    data = ("--data", torn(blobs, tmp_path / "torn.h5", lost))
+    status, out, errors = call("inspect", *data, "--json", "--out", tmp_path / "look.png")
+    assert status == 0, errors
+    assert json.loads(out)["unreadable"] == list(lost)
+    assert any("data.skip_unreadable=0.047" in line for line in json.loads(out)["warnings"])
+
+    report = ("--protocol", "knn", "--baseline", "pixels", "--out", tmp_path / "report")
+    for arguments in (("embed", run, "--out", tmp_path / "f.npz"), ("evaluate", run, *report)):
+        status, _, errors = call(*arguments, *data)
+        assert status == 2
+        assert "--set data.skip_unreadable=0.01" in errors
+        status, _, errors = call(*arguments, *data, "--set", "data.skip_unreadable=0.01")
+        assert status == 2
+        assert "3 of 64 samples cannot be read" in errors
+        status, out, errors = call(*arguments, *data, "--set", "data.skip_unreadable=0.05")
+        assert status == 0, errors
+        assert "3 of 64 samples cannot be read and are left out: rows 0, 6, 63" in errors
+
+    assert call("embed", run, "--data", blobs, "--out", tmp_path / "whole.npz")[0] == 0
+    with np.load(tmp_path / "whole.npz") as whole, np.load(tmp_path / "f.npz") as rest:
+        kept = np.setdiff1d(np.arange(64), lost)
+        np.testing.assert_array_equal(rest["rows"], kept)
+        assert "rows" not in whole
+        np.testing.assert_array_equal(rest["labels"], whole["labels"][kept])
+        np.testing.assert_allclose(rest["features"], whole["features"][kept], atol=1e-5)
+    results = json.loads((tmp_path / "report" / "results.json").read_text())
+    (protocol,) = results["settings"]["protocols"]
+    assert (protocol["train"], protocol["test"]) == (47, 14)
+    assert any("rows 0, 6, 63" in line for line in results["warnings"])
 
 
 def test_status_2_reaches_the_shell(tmp_path: Path) -> None:
@@ -197,8 +281,6 @@ def test_inspect_views_embed_and_evaluate(call, run: Path, blobs: Path, tmp_path
     for name in ("features.npz", "features.h5"):
         status, out, _ = call("embed", run, "--data", blobs, "--out", tmp_path / name)
         assert status == 0, out
-    import h5py
-
     with np.load(tmp_path / "features.npz") as packed, h5py.File(tmp_path / "features.h5") as file:
         np.testing.assert_array_equal(packed["features"], file["features"][:])
         assert packed["labels"].shape == (64,)

@@ -66,6 +66,44 @@ def test_wrong_settings_are_refused_with_a_hint(assignment: str, hint: str) -> N
     assert hint in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("assignment", "value"),
+    [
+        ("data.images=1", "1"),
+        ('data.images="1"', "1"),
+        ("data.images=*_g.fits[SCI]", "*_g.fits[SCI]"),
+        ("data.axis=0", "0"),
+        ("data.labels=2024-01-01", "2024-01-01"),
+        ("data.labels=none", None),
+        ("data.bands=[1,2]", ("1", "2")),
+        ("data.bands=[g,r,i]", ("g", "r", "i")),
+        ("data.bands=g,r", ("g", "r")),
+        ('data.bands=["a,b", "c"]', ("a,b", "c")),
+        ('data.bands="a,b"', ("a,b",)),
+        ("data.bands=none", ()),
+        ("views.without=[gain]", ("gain",)),
+        ("intensity.windows=brain", ("brain",)),
+        ("intensity.windows=40/80", ("40/80",)),
+        ("backbone.stem_reduction=2", 2),
+    ],
+)
+def test_text_and_names_need_no_quotes(assignment: str, value: object) -> None:
+    assert settings.flat(settings.resolve(None, [assignment]))[assignment.split("=")[0]] == value
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        ({"data": {"images": 1}}, "valid string"),
+        ({"intensity": {"windows": "brain"}}, "list in square brackets"),
+        ({"data": {"bands": [1, 2]}}, "valid string"),
+    ],
+)
+def test_a_recipe_says_what_it_means(recipe: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        settings.resolve(recipe)
+
+
 def test_unknown_keys_of_a_recipe_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"objective\.lam"):
         settings.resolve({"objective": {"lamda": 0.1}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from domainjepa.cli.app import app
-from domainjepa.cli.options import Data, DomainName, Loader, Recipe, Set
+from domainjepa.cli.options import Data, DomainName, Loader, Recipe, Set, repeated
 from domainjepa.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,7 +87,18 @@ def pretrain(
         raise typer.Exit(stopped.exit_status) from None
     if os.environ.get("RANK", "0") == "0":
         typer.echo(f"encoder: {out}/encoder.safetensors   report: {out}/report.html")
-        typer.echo(f"next: domainjepa evaluate {out} --data {data or config.data.path}")
+        typer.echo(f"next: {_next(config, out)}")
+
+
+def _next(config: PretrainConfig, out: Path) -> str:
+    """The command that uses the encoder: its evaluation where there are labels to score it on."""
+    from domainjepa.data.opening import open_configured
+
+    run, data = shlex.quote(str(out)), repeated(config.data)
+    labels = open_configured(config.opening()).labels
+    if labels is not None and (labels >= 0).any():
+        return f"domainjepa evaluate {run} {data}"
+    return f"domainjepa embed {run} {data} --out {shlex.quote(str(out / 'features.npz'))}"
 
 
 def _run_folder(config: PretrainConfig) -> Path:

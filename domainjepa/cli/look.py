@@ -26,9 +26,11 @@ def inspect(
     json_: Json = False,
 ) -> None:
     """Show what the loader sees: shapes, values, labels, blanks, duplicates, advice."""
+    import numpy as np
     from rich.console import Console
 
     from domainjepa import inspect as looking
+    from domainjepa.data.quarantine import lenient, strict
 
     of_data = [text for text in set_ or () if text.startswith("data.") or not views]
     source = opened(data, loader, of_data)
@@ -45,6 +47,9 @@ def inspect(
     else:
         Console().print(looking.render(found))
     if out:
+        if 0 < found.unreadable_count < found.samples and not source.volumetric:
+            readable = np.setdiff1d(source.rows(), found.unreadable)
+            source = lenient(strict(source, found.unreadable), readable, seed=0)
         looking.draw(source, out, domain=domain)
         typer.echo(f"montage: {out}", err=json_)
 

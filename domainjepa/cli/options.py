@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +13,7 @@ import typer
 from domainjepa.errors import UserError
 
 if TYPE_CHECKING:
+    from domainjepa.config import DataConfig
     from domainjepa.data.source import Source
 
 Data = Annotated[
@@ -42,10 +45,12 @@ def opened(
         data: `--data`.
         loader: `--loader`.
         assignments: `--set`.
-        encoders: what it is opened for: volumes where one was pretrained on volumes.
+        encoders: what it is opened for: volumes where one was pretrained on volumes; samples that
+            cannot be read are found beforehand where `data.skip_unreadable` allows some.
     """
     from domainjepa import settings
     from domainjepa.data.opening import open_configured
+    from domainjepa.data.quarantine import checked, strict, told
 
     for text in assignments or ():
         if not text.startswith("data."):
@@ -54,7 +59,35 @@ def opened(
     wanted = settings.resolve(None, assignments or (), flags).data
     if wanted.dimensions is None and any(map(_of_volumes, encoders)):
         wanted = wanted.model_copy(update={"dimensions": 3})
-    return open_configured(wanted)
+    source = open_configured(wanted)
+    if not encoders:
+        return source
+    if not wanted.skip_unreadable:
+        return strict(source)
+    typer.echo("reading every sample once, to leave out those that cannot be read", err=True)
+    source = checked(source, wanted.skip_unreadable)
+    if lost := source.unreadable(range(len(source))):
+        counted = f"{len(lost):,} of {len(source):,} samples cannot be read"
+        typer.echo(f"warning: {counted} and are left out: {told(lost)}", err=True)
+    return source
+
+
+def repeated(data: DataConfig) -> str:
+    """The options of a command that opens the same data, for a shell."""
+    from dataclasses import fields
+
+    from domainjepa.data.source import OpenOptions
+
+    words = ["--data", data.path]
+    if data.loader:
+        words += ["--loader", data.loader]
+    given = data.model_dump(exclude_defaults=True)
+    for name in (*(one.name for one in fields(OpenOptions)), "skip_unreadable"):
+        if name in given:
+            value = given[name]
+            text = value if isinstance(value, str) else json.dumps(value)
+            words += ["--set", f"data.{name}={text}"]
+    return shlex.join(words)
 
 
 def _of_volumes(encoder: str) -> bool:

@@ -66,10 +66,11 @@ def evaluate(
     trained = [encoder(text) for text in encoders]
     names = ["untrained", "pixels"] if baseline is None else baseline
     results = suite.evaluate(
-        [*trained, *baselines(names, trained)],
+        trained,
         source,
         protocols,
         out,
+        baselines=baselines(names, trained),
         target=target,
         cache=cache,
         maps=_rows(maps),

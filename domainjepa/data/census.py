@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,11 +113,11 @@ def take_census(source: Source, progress: Callable[[int, int], None] | None = No
     unreadable: dict[int, str] = {}
     rows_of: dict[bytes, list[int]] = {}
 
-    nbytes = int(np.prod(source.shape)) * source.dtype.itemsize
-    batch = int(np.clip(_BATCH_BYTES // nbytes, 1, 256))
-    for start in range(0, samples, batch):
-        rows = list(range(start, min(start + batch, samples)))
-        for row, image in _read(source, rows, unreadable):
+    for rows in in_batches(source):
+        for row, image in zip(rows, source.try_each(rows), strict=True):
+            if isinstance(image, DataError):
+                unreadable[row] = str(image)
+                continue
             sizes.add(image.shape[:-1])
             if row in chosen:
                 pixels = image.reshape(-1, channels)
@@ -150,15 +150,12 @@ def take_census(source: Source, progress: Callable[[int, int], None] | None = No
     return census
 
 
-def _read(source: Source, rows: list[int], unreadable: dict[int, str]) -> list[tuple[int, Image]]:
-    """The samples that can be read; notes the others."""
-    try:
-        return list(zip(rows, source.__getitems__(rows), strict=True))
-    except DataError as error:
-        if len(rows) == 1:
-            unreadable[rows[0]] = str(error)
-            return []
-        return [pair for row in rows for pair in _read(source, [row], unreadable)]
+def in_batches(source: Source) -> Iterator[range]:
+    """All rows of a source, batches of at most 32 MB."""
+    nbytes = int(np.prod(source.shape)) * source.dtype.itemsize
+    batch = int(np.clip(_BATCH_BYTES // nbytes, 1, 256))
+    for start in range(0, len(source), batch):
+        yield range(start, min(start + batch, len(source)))
 
 
 def _bands(ranges: _Range, values: list[NDArray[np.float64]]) -> list[Band]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from domainjepa.data.census import ALIKE, Census
+from domainjepa.data.quarantine import told
 from domainjepa.data.source import Source
 
 FEW = 20
 """Scores of a class with fewer samples say next to nothing."""
-_NAMED = 8  # rows, at most, in a warning
+_NAMED = 8  # classes, at most, in a warning
 
 
 def class_counts(source: Source) -> dict[str, int] | None:
@@ -28,10 +30,15 @@ def findings(source: Source, census: Census) -> list[str]:
     said: list[str] = []
     if census.unreadable:
         first = next(iter(census.unreadable.values()))
-        said.append(f"unreadable: {_rows(list(census.unreadable))}. {first}")
+        share = math.ceil(1000 * len(census.unreadable) / len(source)) / 1000
+        leave = "" if source.volumetric else f": --set data.skip_unreadable={share:g}"
+        said.append(
+            f"unreadable: {told(census.unreadable)}. {first} Copy them again, or leave them "
+            f"out{leave}."
+        )
     if census.blank:
         said.append(
-            f"blank: {_rows(census.blank)}, one value in each band. Leave them out of the file: "
+            f"blank: {told(census.blank)}, one value in each band. Leave them out of the file: "
             "there is nothing to learn from them."
         )
     for index, band in enumerate(census.bands):
@@ -83,7 +90,7 @@ def _repeated(source: Source, sets: Sequence[Sequence[int]], word: str) -> str:
         if values is not None:
             differ = sum(len(set(values[list(rows)].tolist())) > 1 for rows in sets)
             details += [f"{differ:,} {what}"] if differ else []
-    first = "; ".join(_rows(rows) for rows in sets[:3]) + ("; …" if len(sets) > 3 else "")
+    first = "; ".join(told(rows) for rows in sets[:3]) + ("; …" if len(sets) > 3 else "")
     return f"{_many(len(sets), word)} ({', '.join([*details, first])})"
 
 
@@ -94,13 +101,6 @@ def _torn_groups(source: Source) -> int:
     parts = np.unique(source.split, return_inverse=True)[1]
     pairs = np.unique(np.stack([source.groups, parts]), axis=1)
     return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
-
-
-def _rows(rows: Sequence[int]) -> str:
-    if len(rows) == 1:
-        return f"row {rows[0]}"
-    more = f" and {len(rows) - _NAMED:,} more" if len(rows) > _NAMED else ""
-    return f"rows {', '.join(map(str, rows[:_NAMED]))}{more}"
 
 
 def _many(number: int, word: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.census import in_batches
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError
@@ -19,33 +20,13 @@ NAMED = 8
 
 
 @dataclass(kw_only=True)
-class LenientSource(Source):
-    """Another source, in which a sample that cannot be read gives way to one that can.
-
-    Which one stands in depends on the row that it stands for and on the seed alone, so workers,
-    ranks and resumes see the same ones.
-
-    Attributes:
-        whole: the source.
-        stand_ins: (n,) rows that may take another's place.
-        seed: of the run.
-    """
+class _Around(Source):
+    """Another source, `whole`, but for what happens where a sample cannot be read."""
 
     whole: Source
-    stand_ins: NDArray[np.int64] = field(repr=False)
-    seed: int
-    _taken: dict[int, int] = field(default_factory=dict, init=False, repr=False)
-    _lost: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.whole)
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Image]:
-        wanted = [self._taken.get(int(index), int(index)) for index in indices]
-        try:
-            return self.whole.__getitems__(wanted)
-        except DataError:
-            return [self._readable(int(index)) for index in indices]
 
     def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
         return self.whole.region(index, start, stop)
@@ -57,14 +38,64 @@ class LenientSource(Source):
     def reads_parts(self) -> bool:
         return self.whole.reads_parts
 
-    def unreadable(self, rows: Sequence[int]) -> list[int]:
-        return [row for row in rows if row in self._lost]
-
     def column(self, name: str) -> NDArray[Any]:
         return self.whole.column(name)
 
     def content_key(self) -> str:
         return self.whole.content_key()
+
+    def fingerprint(self) -> str:
+        return self.whole.fingerprint()
+
+
+@dataclass(kw_only=True)
+class StrictSource(_Around):
+    """Another source, in which a sample that cannot be read is an error that says how to go on.
+
+    Attributes:
+        lost: rows that are known to be unreadable; they have no label.
+    """
+
+    lost: Collection[int] = ()
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Image]:
+        try:
+            return self.whole.__getitems__(indices)
+        except DataError as error:
+            raise DataError(
+                f"{error} To leave such samples out: --set data.skip_unreadable=0.01"
+            ) from error
+
+    def unreadable(self, rows: Sequence[int]) -> list[int]:
+        return [row for row in rows if row in self.lost]
+
+
+@dataclass(kw_only=True)
+class LenientSource(_Around):
+    """Another source, in which a sample that cannot be read gives way to one that can.
+
+    Which one stands in depends on the row that it stands for and on the seed alone, so workers,
+    ranks and resumes see the same ones.
+
+    Attributes:
+        stand_ins: (n,) rows that may take another's place.
+        seed: of the run.
+    """
+
+    stand_ins: NDArray[np.int64] = field(repr=False)
+    seed: int
+    _taken: dict[int, int] = field(default_factory=dict, init=False, repr=False)
+    _lost: dict[int, str] = field(default_factory=dict, init=False, repr=False)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Image]:
+        wanted = [self._taken.get(int(index), int(index)) for index in indices]
+        try:
+            return self.whole.__getitems__(wanted)
+        except DataError:
+            return [self._readable(int(index)) for index in indices]
+
+    def unreadable(self, rows: Sequence[int]) -> list[int]:
+        return [row for row in rows if row in self._lost]
 
     def _readable(self, first: int) -> Image:
         for attempt in range(ATTEMPTS):
@@ -88,19 +119,63 @@ class LenientSource(Source):
         )
 
 
+def strict(source: Source, lost: Collection[int] = ()) -> Source:
+    """The source with an error that says how to go on, and no label where a row is lost.
+
+    Volumes are given back as they are: there is no going on without one of them.
+    """
+    if source.volumetric:
+        return source
+    known = _known(source)
+    if lost and source.labels is not None:
+        known["labels"] = np.where(np.isin(np.arange(len(source)), list(lost)), -1, source.labels)
+    return StrictSource(**known, whole=source, lost=frozenset(lost))
+
+
 def lenient(source: Source, stand_ins: NDArray[np.int64], seed: int) -> LenientSource:
     """The source with stand-ins for what cannot be read.
 
     Raises:
         DataError: its samples are volumes, of which single parts are read.
     """
+    _refuse_volumes(source)
+    return LenientSource(**_known(source), whole=source, stand_ins=stand_ins, seed=seed)
+
+
+def checked(source: Source, share: float) -> Source:
+    """The source after every sample was read once: `unreadable` knows those that cannot be.
+
+    For what takes every sample as it is, and cannot do with stand-ins.
+
+    Args:
+        source: of images.
+        share: of its samples that may be unreadable, 0 to 1.
+
+    Raises:
+        DataError: they are more than the share; or its samples are volumes.
+    """
+    _refuse_volumes(source)
+    lost = [
+        row
+        for rows in in_batches(source)
+        for row, image in zip(rows, source.try_each(rows), strict=True)
+        if isinstance(image, DataError)
+    ]
+    Quarantine(len(source), share).add(lost)
+    return strict(source, lost)
+
+
+def _known(source: Source) -> dict[str, Any]:
+    """All that a source says of itself."""
+    return {one.name: getattr(source, one.name) for one in fields(Source)}
+
+
+def _refuse_volumes(source: Source) -> None:
     if source.volumetric:
         raise DataError(
             "data.skip_unreadable is for images: leave it out, and take unreadable volumes out of "
             "the folder."
         )
-    told = {one.name: getattr(source, one.name) for one in fields(Source)}
-    return LenientSource(**told, whole=source, stand_ins=stand_ins, seed=seed)
 
 
 class Quarantine:
@@ -134,6 +209,11 @@ class Quarantine:
 
     def told(self) -> str:
         """The rows, in words."""
-        first = ", ".join(map(str, sorted(self.rows)[:NAMED]))
-        more = f" and {len(self.rows) - NAMED:,} more" if len(self.rows) > NAMED else ""
-        return f"row{'s' if len(self.rows) > 1 else ''} {first}{more}"
+        return told(self.rows)
+
+
+def told(rows: Collection[int]) -> str:
+    """Rows in words, the first eight by their numbers."""
+    first = ", ".join(map(str, sorted(rows)[:NAMED]))
+    more = f" and {len(rows) - NAMED:,} more" if len(rows) > NAMED else ""
+    return f"row{'s' if len(rows) > 1 else ''} {first}{more}"

@@ -152,6 +152,15 @@ class Source(ABC):
             raise IndexError(f"sample {index} of {self.name}, which has {len(self)}")
         return self.__getitems__([index % len(self)])[0]
 
+    def try_each(self, rows: Sequence[int]) -> list[Image | DataError]:
+        """The samples at these rows; in the place of one that cannot be read, why."""
+        try:
+            return list(self.__getitems__(rows))
+        except DataError as error:
+            if len(rows) == 1:
+                return [error]
+            return [self.try_each([row])[0] for row in rows]
+
     def rows(self, *splits: str) -> NDArray[np.int64]:
         """Indices of the samples in these splits, ascending; all where there is no split."""
         everything = np.arange(len(self), dtype=np.int64)
@@ -170,11 +179,15 @@ class Source(ABC):
         return f"{self.loader}-{self.fingerprint()[:8]}"
 
     def fingerprint(self) -> str:
-        """SHA-256 over the content key, the shape, the dtype, 16 samples and the labels."""
+        """SHA-256 over the content key, the shape, the dtype, 16 samples and the labels.
+
+        A sample that cannot be read counts as such, so that damaged data have one, too.
+        """
         digest = hashlib.sha256()
         digest.update(f"{len(self)} {self.shape} {self.dtype.str} {self.content_key()}".encode())
-        for image in self.__getitems__(spread(len(self), 16)):
-            digest.update(np.ascontiguousarray(image).tobytes())
+        for image in self.try_each(spread(len(self), 16)):
+            lost = isinstance(image, DataError)
+            digest.update(b"unreadable" if lost else np.ascontiguousarray(image).tobytes())
         if self.labels is not None:
             digest.update(np.ascontiguousarray(self.labels).tobytes())
         return digest.hexdigest()

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from domainjepa.data.quarantine import told
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.errors import UserError
@@ -43,6 +44,7 @@ def evaluate(
     protocols: Sequence[Protocol | str],
     out: Path | None = None,
     *,
+    baselines: Sequence[Encoder] = (),
     target: str | None = None,
     cache: Path | None = None,
     maps: Sequence[int] = (),
@@ -50,26 +52,32 @@ def evaluate(
 ) -> Results:
     """Run protocols over encoders.
 
-    An encoder whose published weights cannot be had is left out with a warning.
+    An encoder whose published weights cannot be had is left out with a warning, and so are samples
+    that the source knows to be unreadable.
 
     Args:
         encoders: with distinct names, the one of interest first.
         source: with labels, or with the target's column.
         protocols: with distinct names; a text is the name or path of one.
         out: a folder for the report; None writes nothing.
+        baselines: what to compare with; they alone are no evaluation.
         target: the column to tell; see `targets.target_of`. By default the source's labels.
         cache: a folder for features; `out`/features by default.
         maps: rows whose feature and attention maps the report shows; by default six test samples.
         console: where to show progress; None shows nothing.
 
     Raises:
-        UserError: names that are not distinct, no metric for the target, or no encoder at all.
+        UserError: names that are not distinct, no metric for the target, or none of the encoders
+            can be had.
         DataError: labels that nothing can be scored on, or features that are none.
     """
     run = [read_protocol(one) if isinstance(one, str) else one for one in protocols]
-    _check_names("encoders", [encoder.name for encoder in encoders])
+    both = (*encoders, *baselines) if encoders else ()
+    _check_names("encoders", [encoder.name for encoder in both])
     _check_names("protocols", [protocol.name for protocol in run])
     wanted = target_of(source, target)
+    lost = source.unreadable(range(len(source)))
+    wanted.known[lost] = False
     splits = {protocol: train_test(source, wanted, protocol.seed) for protocol in run}
     cache = cache or (out / "features" if out else None)
     first = splits[run[0]]
@@ -79,17 +87,23 @@ def evaluate(
         results.truth[protocol.name] = wanted.values[split.test]
         for text in [*split.warnings, *_scarce(protocol, wanted, wanted.values[split.train])]:
             results.warn(text)
+    if lost:
+        results.warn(f"{len(lost)} of {len(source)} samples cannot be read: {told(lost)}")
     for text in leaks(source, list(splits.values()), cache):
         results.warn(text)
     rows = np.unique(np.concatenate([r for s in splits.values() for r in (s.train, s.test)]))
-    ran = []
-    for encoder in encoders:
+    ran: list[Encoder] = []
+    absent: list[str] = []
+    for encoder in both:
         try:
             if hasattr(encoder, "adapt"):
                 encoder.adapt(source, first.train)
             features = features_of(encoder, source, rows, cache=cache, console=console)
         except Unavailable as error:
-            results.warn(f"{encoder.name} is left out: {error}")
+            absent.append(f"{encoder.name} is left out: {error}")
+            results.warn(absent[-1])
+            if not ran and len(absent) == len(encoders):
+                raise UserError("no encoder could be evaluated. " + "; ".join(absent)) from error
             continue
         ran.append(encoder)
         results.features[encoder.name] = features[np.searchsorted(rows, results.rows)]
@@ -103,8 +117,6 @@ def evaluate(
                 continue
             with console.status(f"probes: {encoder.name}") if console else nullcontext():
                 _score(encoder.name, protocol, source, split, fit, results)
-    if not ran:
-        raise UserError("no encoder could be evaluated. " + "; ".join(results.warnings))
     results.settings = _settings(ran, source, wanted, splits)
     if out is not None:
         write_report(results, source, out, _seen(ran, source, results, maps))

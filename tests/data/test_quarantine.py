@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from domainjepa.data.quarantine import Quarantine, lenient
+from domainjepa.data.quarantine import Quarantine, checked, lenient, strict
 from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError
 
@@ -24,7 +24,7 @@ class Torn(Source):
         for index in indices:
             if index in self.bad:
                 raise DataError(f"sample {index} is torn")
-        return [np.full((4, 4, 1), index, np.uint8) for index in indices]
+        return [np.full((4, 4, 1), index % 256, np.uint8) for index in indices]
 
     def content_key(self) -> str:
         return "torn"
@@ -59,6 +59,29 @@ def test_only_rows_of_the_run_stand_in() -> None:
 def test_nothing_readable_at_all_is_told() -> None:
     with pytest.raises(DataError, match="sample 3 is torn"):
         lenient(Torn(100, set(range(100))), ROWS, seed=0)[3]
+
+
+def test_without_leave_the_error_says_how_to_go_on() -> None:
+    source = strict(Torn(100, {3}))
+    assert int(source[4][0, 0, 0]) == 4
+    with pytest.raises(DataError, match=r"sample 3 is torn .*--set data\.skip_unreadable=0\.01"):
+        source.__getitems__([1, 3])
+    assert source.unreadable([1, 3]) == []
+    assert source.fingerprint() == Torn(100, {3}).fingerprint()
+
+
+def test_samples_that_cannot_be_read_are_found_beforehand_and_have_no_label() -> None:
+    torn = Torn(600, {3, 500})
+    torn.labels = np.arange(600) % 7
+    source = checked(torn, 0.01)
+    assert source.unreadable(range(600)) == [3, 500]
+    assert source.labels is not None
+    assert np.flatnonzero(source.labels != np.arange(600) % 7).tolist() == [3, 500]
+    assert (source.labels[[3, 500]] == -1).all()
+    assert source.fingerprint() == torn.fingerprint()
+    assert checked(Torn(20, set()), 0.01).unreadable(range(20)) == []
+    with pytest.raises(DataError, match=r"2 of 600 samples cannot be read, .* rows 3, 500"):
+        checked(torn, 0.001)
 
 
 def test_the_cap() -> None:

@@ -153,6 +153,29 @@ def test_the_fingerprint_changes_with_a_row_and_with_a_label(hdf5: Path) -> None
     assert open_source(hdf5).fingerprint() not in (before, changed)
 
 
+class Torn(Ramp):
+    """Some samples cannot be read."""
+
+    torn: frozenset[int] = frozenset()
+
+    def __getitems__(self, indices: list[int]) -> list[Image]:  # type: ignore[override]
+        for index in indices:
+            if index in self.torn:
+                raise DataError(f"sample {index} is torn")
+        return super().__getitems__(indices)
+
+
+def test_data_with_an_unreadable_sample_have_a_fingerprint() -> None:
+    def fingerprint(*torn: int) -> str:
+        source = Torn(name="t", loader="t", shape=(4, 4, 1), dtype=np.dtype("float32"))
+        source.torn = frozenset(torn)
+        return source.fingerprint()
+
+    found = [fingerprint(), fingerprint(3), fingerprint(4), fingerprint(3, 4)]
+    assert len(set(found)) == 4
+    assert fingerprint(3) == found[1]
+
+
 def read_sum(source: Source, row: int, results: multiprocessing.SimpleQueue[int]) -> None:
     results.put(int(source[row].sum()))
 

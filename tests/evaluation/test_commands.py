@@ -64,6 +64,16 @@ def test_encoders_of_timm_are_evaluated_and_absent_ones_left_out(
     assert str(tmp_path) not in shown
 
 
+def test_an_evaluation_without_what_was_asked_for_is_an_error(call, blobs, tmp_path):
+    status, _, errors = call(
+        "evaluate", "timm:test_resnet=absent.safetensors", "--data", blobs,
+        "--protocol", "knn", "--out", tmp_path / "report",
+    )  # fmt: skip
+    assert status == 2
+    assert "no weights at absent.safetensors" in errors
+    assert not (tmp_path / "report" / "report.html").exists()
+
+
 def test_a_column_is_the_target(call, run, blobs, tmp_path):
     data = tmp_path / "columns.h5"
     data.write_bytes(blobs.read_bytes())

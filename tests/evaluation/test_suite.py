@@ -9,6 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from toys import ArraySource, Table, make_source
 
+from domainjepa.data.quarantine import checked
 from domainjepa.errors import ConfigError, DataError, UserError
 from domainjepa.evaluation import fitting, probes
 from domainjepa.evaluation.features import features_of
@@ -18,6 +19,7 @@ from domainjepa.evaluation.protocol import Protocol, measuring, read_protocol
 from domainjepa.evaluation.splits import draw_shots, train_test, tuning_folds
 from domainjepa.evaluation.suite import evaluate
 from domainjepa.evaluation.targets import target_of
+from domainjepa.evaluation.weights import Unavailable
 
 
 def one_hot(labels, noise, rng, width=16):
@@ -51,6 +53,48 @@ def test_noise_is_at_chance(probe, rng):
         row = summary(results, "noise", shots)
         assert row["low"] <= 0.25 <= row["high"]
         assert row["high"] - row["low"] < 0.1
+
+
+@pytest.mark.parametrize("target", [None, "redshift"])
+def test_samples_that_cannot_be_read_take_no_part(target, protocol, rng):
+    lost = [7, 30, 31]
+    labels = rng.integers(0, 2, 120)
+    split = np.array(["train", "train", "test"] * 40)
+    whole = with_columns(labels, redshift=rng.uniform(size=120))
+    whole.split = split
+    read = whole.__class__.__getitems__
+
+    class Torn(type(whole)):
+        def __getitems__(self, indices):
+            if set(lost).intersection(indices):
+                raise DataError("a sample is torn")
+            return read(self, indices)
+
+    whole.__class__ = Torn
+    source = checked(whole, 0.05)
+    results = evaluate([Table("a", rng.normal(size=(120, 5)))], source, [protocol], target=target)
+    assert results.rows.tolist() == [r for r in range(2, 120, 3) if r not in lost]
+    (run,) = results.settings["protocols"]
+    assert run["train"] == sum(r not in lost for r in np.flatnonzero(split == "train"))
+    assert any("3 of 120 samples cannot be read: rows 7, 30, 31" in w for w in results.warnings)
+    assert not any("identical" in text for text in results.warnings)
+
+
+def test_baselines_alone_are_no_evaluation(protocol, rng):
+    class Absent(Table):
+        def transform(self, images):
+            raise Unavailable("no weights")
+
+    labels = rng.integers(0, 2, 60)
+    here, gone = Table("here", one_hot(labels, 1, rng)), Absent("gone", np.zeros((60, 1)))
+    with pytest.raises(UserError, match=r"^no encoder could be evaluated\. gone .*no weights$"):
+        evaluate([gone], make_source(labels), [protocol], baselines=[here])
+    results = evaluate([here], make_source(labels), [protocol], baselines=[gone])
+    assert results.encoders == ["here"]
+    assert any("gone is left out" in text for text in results.warnings)
+    table = Table("other", one_hot(labels, 1, rng))
+    results = evaluate([gone, here], make_source(labels), [protocol], baselines=[table])
+    assert results.encoders == ["here", "other"]
 
 
 def test_identical_encoders_differ_by_exactly_zero(protocol, rng):

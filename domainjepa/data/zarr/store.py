@@ -35,6 +35,13 @@ from domainjepa.errors import DataError, UserError
 
 MOST_FILES = 100_000
 """Chunk files that are counted when a store is opened."""
+PACKAGES = {
+    **dict.fromkeys(("http", "https"), "aiohttp"),
+    **dict.fromkeys(("s3", "s3a"), "s3fs"),
+    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+    **dict.fromkeys(("az", "abfs"), "adlfs"),
+}
+"""What fsspec speaks a protocol by; its own messages do not always name it."""
 
 
 class Folder(LocalStore):
@@ -113,7 +120,9 @@ def connect(place: str, follow_links: bool = False) -> Store:
         return FsspecStore.from_url(place, read_only=True)
     except ImportError as error:
         protocol = place.partition(":")[0]
-        raise UserError(f"{protocol}:// needs one more package: {reason(error)}") from error
+        packages = PACKAGES.get(protocol)
+        remedy = f"pip install {packages}" if packages else reason(error)
+        raise UserError(f"{protocol}:// needs one more package: {remedy}") from error
     except Exception as error:  # each file system has errors of its own
         raise DataError(f"{public(place)} cannot be reached: {reason(error)}") from error
 

@@ -184,9 +184,11 @@ def test_urls_are_read_through_fsspec(path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_missing_package_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(path)
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(UserError, match="s3fs"):
-        open_source("s3://bucket/set.zarr")
+    for package, url in (("s3fs", "s3://bucket/set.zarr"), ("aiohttp", "https://x.org/set.zarr")):
+        monkeypatch.setitem(sys.modules, package, None)
+        monkeypatch.delitem(sys.modules, "fsspec.implementations.http", raising=False)
+        with pytest.raises(UserError, match=f"needs one more package: pip install {package}$"):
+            open_source(url)
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(MissingExtra, match=r"pip install 'domainjepa\[zarr\]'"):
         ZarrLoader().open(path, OpenOptions())
@@ -240,7 +242,9 @@ def test_ome_axes_become_samples_depth_and_channels(
         with pytest.raises(DataError, match="no z axis"):
             open_source(path, dimensions=3)
         return
-    source = open_source(path, dimensions=dimensions, axis="0" if "z" in axes else None)
+    source = open_source(
+        path, dimensions=dimensions, axis="0" if dimensions == 2 and "z" in axes else None
+    )
     full = np.einsum(f"{axes}->{''.join(one for one in 'tzyxc' if one in axes)}", values)
     full = full.reshape([sizes[one] if one in axes else 1 for one in "tzyxc"])
     if dimensions == 2:
