@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
+import numpy as np
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -78,6 +79,8 @@ class EncoderCard(BaseModel):
         if len(self.mean) != len(self.std) or len(self.mean) % self.channels:
             raise ValueError(f"mean and std need as many numbers as {self.channels} channels give")
         load_intensity(self.intensity)
+        if np.dtype(self.dtype).kind not in "uif":  # a TypeError if it is none at all
+            raise ValueError(f"dtype = {self.dtype!r} is none of images")
         return self
 
 
@@ -108,7 +111,11 @@ def seal(card: EncoderCard, weights: Mapping[str, Tensor]) -> str:
 
 def save_encoder(path: Path, backbone: Backbone, card: EncoderCard) -> None:
     """Write the artefact, whole or not at all."""
-    weights = {name: value.cpu().contiguous() for name, value in backbone.state_dict().items()}
+    # Copies: safetensors refuses tensors that share their memory, as tied weights do.
+    weights = {
+        name: value.to("cpu", copy=True).contiguous()
+        for name, value in backbone.state_dict().items()
+    }
     # One key alone: safetensors writes several in a random order, and equal runs give equal bytes.
     signed = card.model_copy(update={"sha256": seal(card, weights)})
     data = safetensors.torch.save(weights, {"domainjepa": signed.model_dump_json()})

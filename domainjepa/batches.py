@@ -5,14 +5,15 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from domainjepa.data.sampling import KeyedBatches
-from domainjepa.distributed import rank, world_size
+from domainjepa.distributed import any_over_ranks, gather_over_ranks, rank, world_size
 from domainjepa.errors import DataError, UserError
 from domainjepa.plan import Plan
-from domainjepa.signals import leave_signals_to_the_parent
+from domainjepa.signals import StopSignal, leave_signals_to_the_parent, start_servers_that_stay
 from domainjepa.views import ViewDataset, ViewMaker, whole
 
 Batch = dict[str, Tensor]
@@ -45,6 +46,36 @@ def batches(plan: Plan, start: int) -> Iterator[Batch]:
             ) from error
 
 
+def next_batch(feed: Iterator[Batch], stop: StopSignal, device: torch.device) -> Batch | None:
+    """The next batch of `batches`, or None once a rank was asked to stop: all ranks decide alike.
+
+    Raises:
+        DataError, UserError: one rank has no batch; every rank says so in its words.
+    """
+    batch, failure = None, None
+    try:
+        if stop.number is None:
+            batch = next(feed)
+    except UserError as error:
+        failure = error
+    if not any_over_ranks(batch is None):
+        return batch
+    # What broke while the run was being stopped may be of the signal's making.
+    if any_over_ranks(stop.number is not None):
+        return None
+    words = torch.tensor(list(str(failure or "").encode()), dtype=torch.uint8, device=device)
+    told = bytes(gather_over_ranks(words).tolist()).decode()
+    raise failure or UserError(told)
+
+
+def suspects(batch: Batch, device: torch.device) -> list[int]:
+    """Rows of all ranks whose views hold what is no number; all of the batch where none does."""
+    views = [batch[name].flatten(2) for name in ("global", "local") if name in batch]
+    whole_rows = torch.stack([group.isfinite().all(2).all(0) for group in views]).all(0)
+    found: list[int] = gather_over_ranks(batch["rows"][~whole_rows].to(device)).tolist()
+    return found or gather_over_ranks(batch["rows"].to(device)).tolist()
+
+
 def batch_loader(plan: Plan, start: int) -> DataLoader[Batch]:
     """The loader behind `batches`."""
     config = plan.config
@@ -55,6 +86,7 @@ def batch_loader(plan: Plan, start: int) -> DataLoader[Batch]:
         # Forked copies of a process with threads and open files are unsafe; these are clean.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["domainjepa.views"])
+        start_servers_that_stay()
     return DataLoader(
         ViewDataset(plan.source, maker),
         batch_sampler=KeyedBatches(

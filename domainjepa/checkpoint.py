@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,10 @@ def save_checkpoint(folder: Path, state: dict[str, Any], step: int, keep: int) -
     write_atomically(path, lambda file: file.write(data))
     manifest = {"file": path.name, "step": step, "sha256": hashlib.sha256(data).hexdigest()}
     write_atomically(folder / MANIFEST, lambda file: file.write(json.dumps(manifest).encode()))
-    for old in sorted(folder.glob("step-*.pt"))[:-keep]:
+    saved = sorted(folder.glob(f"step-{'[0-9]' * 8}.pt"))
+    newer = saved.index(path) + 1
+    # Files of later steps were left by a run that went on from an earlier one: nothing names them.
+    for old in [*saved[newer:], *saved[: max(newer - keep, 0)]]:
         old.unlink(missing_ok=True)
 
 
@@ -64,7 +66,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         )
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # bytes that are no pickle of torch's make its reader raise anything
         raise UserError(f"{path.name} is no checkpoint of domainjepa and is not loaded") from error
     if not isinstance(state, dict):
         raise UserError(f"{path.name} is no checkpoint of domainjepa and is not loaded")

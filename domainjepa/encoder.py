@@ -87,8 +87,11 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             DataError: no images, or another number of channels than the encoder's.
+            UserError: a parameter of the encoder that cannot be used.
         """
         self._load()
+        if self.batch_size < 1:
+            raise UserError(f"batch_size={self.batch_size}: at least 1 image a forward pass")
         backbone, standardise = self._network_
         device = _device(self.device)
         backbone.to(device).eval()
@@ -279,4 +282,10 @@ def _as_seen(intensity: Intensity, dtype: np.dtype[Any], part: NDArray[Any]) -> 
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"device={name!r} cannot be used: {reason}. Choose auto, cpu or cuda."
+        ) from error

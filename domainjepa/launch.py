@@ -14,7 +14,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from typing import IO
+from contextlib import ExitStack
+
+SAID = (2, 130, 143)
+"""Statuses of a process that knows why it ended; another may have ended because this one did."""
 
 
 def launch(arguments: Sequence[str], ranks: int) -> int:
@@ -25,7 +28,7 @@ def launch(arguments: Sequence[str], ranks: int) -> int:
         ranks: processes.
 
     Returns:
-        The exit status: that of rank 0 where it has something to say, else the first other failure.
+        The exit status of the rank that knows why the run ended, else of the first that failed.
     """
     environment = {
         **os.environ,
@@ -35,24 +38,31 @@ def launch(arguments: Sequence[str], ranks: int) -> int:
     }
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
     command = [sys.executable, "-m", "domainjepa", *arguments]
-    with tempfile.TemporaryFile() as others:
+    with ExitStack() as files:
+        # What all ranks say alike is said once, by rank 0.
+        errors = [files.enter_context(tempfile.TemporaryFile()) for _ in range(1, ranks)]
         processes = [
             subprocess.Popen(
                 command,
                 env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                # What all ranks say alike is said once, by rank 0.
                 stdout=None if rank == 0 else subprocess.DEVNULL,
-                stderr=None if rank == 0 else others,
+                stderr=None if rank == 0 else errors[rank - 1],
             )
             for rank in range(ranks)
         ]
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
             signal.signal(number, lambda sent, _: _signal_all(processes, sent))
-        status = _wait(processes)
-        first = processes[0].returncode
-        if status and first in (0, -signal.SIGTERM, -signal.SIGKILL):
-            _show(others)
-        return status
+        failed = _wait(processes)
+        if not failed:
+            return 0
+        main, *_ = processes
+        cause = next((one for one in [main, *failed] if one.returncode in SAID), failed[0])
+        if cause is not main:
+            file = errors[processes.index(cause) - 1]
+            file.seek(0)
+            sys.stderr.write(file.read().decode(errors="replace"))
+        status = cause.returncode
+        return status if status >= 0 else 128 - status
 
 
 def _free_port() -> int:
@@ -67,10 +77,14 @@ def _signal_all(processes: Sequence[subprocess.Popen[bytes]], number: int) -> No
             process.send_signal(number)
 
 
-def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Wait for all; when one fails, the others get a moment to say why and are then ended."""
+def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> list[subprocess.Popen[bytes]]:
+    """Wait for all; when one fails, the others get a moment to say why and are then ended.
+
+    Returns:
+        Those that failed, the first to end first.
+    """
     running = list(processes)
-    failed = 0
+    failed: list[subprocess.Popen[bytes]] = []
     while running:
         for process in list(running):
             try:
@@ -80,12 +94,6 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
                     process.kill()  # it waits for a rank that is gone
                 continue
             running.remove(process)
-            failed = failed or status
-    first = processes[0].returncode
-    status = first if first > 0 else failed
-    return status if status >= 0 else 128 - status
-
-
-def _show(others: IO[bytes]) -> None:
-    others.seek(0)
-    sys.stderr.write(others.read().decode(errors="replace"))
+            if status:
+                failed.append(process)
+    return failed

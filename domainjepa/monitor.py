@@ -27,7 +27,8 @@ UNLABELLED = -100
 
 
 def probe_loss(logits: Tensor | None, batch: Batch, plan: Plan, state: RunState) -> Tensor | float:
-    """Cross-entropy of the online probe; its hits on held-out rows are added to the meter.
+    """Cross-entropy of the online probe; its hits on held-out rows are added to the meter, those of
+    all ranks: a checkpoint holds one meter.
 
     The mean is over the labelled rows of the global batch that are not held out.
     """
@@ -42,10 +43,12 @@ def probe_loss(logits: Tensor | None, batch: Batch, plan: Plan, state: RunState)
     loss = functional.cross_entropy(flat, targets, ignore_index=UNLABELLED, reduction="sum")
     measured = known & held_out
     hits = (logits.argmax(-1) == labels)[:, measured].sum()
-    state.meter.add(correct=hits.item(), counted=views * measured.sum().item())
+    counts = torch.stack([(targets != UNLABELLED).sum(), hits, views * measured.sum()])
+    count, correct, counted = sum_over_ranks(counts)
+    state.meter.add(correct=correct.item(), counted=counted.item())
     # DDP takes the mean over ranks of what each rank divides by the mean count of a rank.
-    count = sum_over_ranks((targets != UNLABELLED).sum().float()) / world_size()
-    return loss / count.clamp(min=1)
+    mean: Tensor = loss / (count / world_size()).clamp(min=1)
+    return mean
 
 
 def nuisances(plan: Plan, network: Network | None = None) -> list[Nuisance]:
@@ -79,8 +82,7 @@ def metrics_line(plan: Plan, state: RunState, outputs: Outputs, clock: Clock) ->
     """One line of `metrics.jsonl`; every rank takes part in its reductions."""
     sums = state.meter.take()
     steps = sums.pop("steps", 0.0)  # those that were taken: a batch that was no number adds nothing
-    hits = [sums.pop("correct", 0.0), sums.pop("counted", 0.0)]
-    correct, counted = sum_over_ranks(torch.tensor(hits, device=plan.device)).tolist()
+    correct, counted = sums.pop("correct", 0.0), sums.pop("counted", 0.0)
     views = plan.config.views.num_global
     features = gather_over_ranks(outputs.features[:views].float().flatten(0, 1))
     finite = bool(torch.isfinite(features).all())

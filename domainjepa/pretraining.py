@@ -9,31 +9,23 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import cast
 
 import torch
 from rich.console import Console
 from rich.markup import escape
 
-from domainjepa import settings
-from domainjepa.artefact import FILE_NAME, EncoderCard, package_versions, save_encoder
-from domainjepa.batches import Batch, batches
-from domainjepa.checkpoint import load_checkpoint, save_checkpoint
+from domainjepa.artefact import FILE_NAME
+from domainjepa.batches import Batch, batches, next_batch, suspects
+from domainjepa.checkpoint import load_checkpoint
 from domainjepa.config import PretrainConfig
 from domainjepa.data.sampling import key
-from domainjepa.distributed import (
-    any_over_ranks,
-    gather_over_ranks,
-    is_main,
-    process_group,
-    rank,
-)
+from domainjepa.distributed import gather_over_ranks, is_main, process_group, rank
 from domainjepa.errors import UserError
 from domainjepa.monitor import metrics_line, nuisances, probe_loss
 from domainjepa.network import Standardise
 from domainjepa.plan import Plan, make_plan
 from domainjepa.progress import Clock, Display, MetricsFile, show_plan
-from domainjepa.run_folder import RunFolder
+from domainjepa.run_folder import INTACT, RunFolder
 from domainjepa.shortcuts import warnings_of
 from domainjepa.signals import Stopped, StopSignal
 from domainjepa.state import RunState, parallel
@@ -67,20 +59,22 @@ def pretrain(
         console = console if console and is_main() else Console(quiet=not is_main())
         plan = make_plan(config)
         folder = RunFolder(Path(out))
-        folder.open(plan.config, resume=resume)
+        folder.check(plan.config, resume=resume)
         show_plan(console, f"pretrain into {folder.path.name}", plan.notes, plan.warnings)
         try:
             state = RunState.start(plan)
-            if resume and folder.has_checkpoint():
+            begun = resume and folder.has_checkpoint()
+            if begun:
                 state.load(load_checkpoint(folder.checkpoints), plan)
-            elif is_main() and plan.config.log.shortcuts:
+            folder.open(plan.config)
+            if not begun and is_main() and plan.config.log.shortcuts:
                 for warning in warnings_of(nuisances(plan)):
                     console.print(f"[yellow]warning[/yellow] {escape(warning)}", highlight=False)
             if resume:
                 console.print(f"going on after step {state.step} of {plan.steps}", highlight=False)
             run(plan, state, folder, console)
             if is_main():
-                save_encoder(folder.path / FILE_NAME, plan.backbone, encoder_card(plan, state.step))
+                folder.save_encoder(plan, state)
                 folder.write_report([*plan.notes, *afterthoughts(plan, state, console)])
         except (MemoryError, RuntimeError) as error:
             explain_memory(error, plan)
@@ -105,7 +99,14 @@ def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> Non
         feed = batches(plan, state.step)
         while state.step < plan.steps:
             with clock.of("wait"):
-                batch = next(feed)
+                batch = next_batch(feed, stop, plan.device)
+            if batch is None:
+                folder.save(plan, state)
+                raise Stopped(
+                    stop.number or signal.SIGTERM,
+                    f"stopped after step {state.step} of {plan.steps}; everything is saved. "
+                    "Go on with the same command and --resume.",
+                )
             # Whatever is random inside the network (drop path) is keyed by the step, too.
             torch.manual_seed(key(config.seed, "network", state.step, rank()))
             groups = [
@@ -133,11 +134,10 @@ def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> Non
                 bad_steps += 1
                 for buffer, before in zip(state.buffers(), buffers, strict=True):
                     buffer.copy_(before)
-                explain_bad_step(bad_steps, state.step, batch, display)
+                explain_bad_step(bad_steps, state.step, batch, plan, display)
             note_unreadable(plan, state, batch, display)
             state.step += 1
             clock.steps += 1
-            stopping = any_over_ranks(stop.number is not None)
             done = state.step == plan.steps
             if done or state.step % log_every == 0:
                 metrics = metrics_line(plan, state, outputs, clock)
@@ -145,17 +145,8 @@ def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> Non
                 if metrics_file:
                     metrics_file.write(metrics)
             display.advance(state.step)
-            if is_main() and (done or stopping or state.step % save_every == 0):
-                save_encoder(folder.path / FILE_NAME, plan.backbone, encoder_card(plan, state.step))
-                save_checkpoint(
-                    folder.checkpoints, state.pack(plan), state.step, config.checkpoint.keep
-                )
-            if stopping and not done:
-                raise Stopped(
-                    stop.number or signal.SIGTERM,
-                    f"stopped after step {state.step} of {plan.steps}; everything is saved. "
-                    "Go on with the same command and --resume.",
-                )
+            if done or state.step % save_every == 0:
+                folder.save(plan, state)
 
 
 def afterthoughts(plan: Plan, state: RunState, console: Console) -> list[tuple[str, str]]:
@@ -210,43 +201,18 @@ def explain_memory(error: Exception, plan: Plan) -> None:
     ) from error
 
 
-def explain_bad_step(bad_steps: int, step: int, batch: Batch, display: Display) -> None:
+def explain_bad_step(bad_steps: int, step: int, batch: Batch, plan: Plan, display: Display) -> None:
     """A loss that is no number: nothing was learned from this batch.
 
     Raises:
         UserError: too many in a row.
     """
-    rows = batch["rows"].tolist()
+    rows = suspects(batch, plan.device)
     shown = ", ".join(map(str, rows[:8])) + (" …" if len(rows) > 8 else "")
     display.say(f"step {step}: the loss is NaN or infinite; no step taken. Rows: {shown}")
     if bad_steps >= MAX_BAD_STEPS:
         raise UserError(
             f"the loss was NaN or infinite {bad_steps} times in a row (last at step {step}, rows "
-            f"{shown}). The last checkpoint is intact. Look at those rows with `domainjepa "
-            "inspect`, and begin a new run with another --out and a lower --set optimizer.lr."
+            f"{shown}). {INTACT} Look at those rows with `domainjepa inspect`, and begin a new run "
+            "with another --out and a lower --set optimizer.lr."
         )
-
-
-def encoder_card(plan: Plan, step: int) -> EncoderCard:
-    """What the artefact says of itself: no path, no file name."""
-    config = plan.config
-    card = plan.source.card or {}
-    return EncoderCard(
-        backbone=config.backbone,
-        channels=plan.source.channels,
-        dtype=plan.source.dtype.name,
-        size=cast(int, config.views.global_size),
-        spacing=config.views.spacing if plan.source.volumetric else None,
-        domain=cast(str, config.domain),
-        intensity=plan.intensity.model_dump(),
-        mean=plan.mean,
-        std=plan.std,
-        data={
-            "card": card.get("name"),
-            "samples": len(plan.rows),
-            "fingerprint": plan.fingerprint,
-        },
-        step=step,
-        config=settings.without_paths(config),
-        versions=package_versions(plan.backbone.dimensions),
-    )

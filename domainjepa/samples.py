@@ -38,14 +38,18 @@ def as_images(images: ArrayLike, channels: int, dimensions: int = 2) -> Sequence
     """
     try:
         array = np.asarray(images)
-        found = list(array) if array.dtype != object else [np.asarray(image) for image in images]  # type: ignore[union-attr]
-    except ValueError:
-        found = [np.asarray(image) for image in images]  # type: ignore[union-attr]
+    except ValueError:  # images of several sizes
+        array = np.empty(1, object)
+    if array.ndim == 0:
+        raise DataError(f"no images: {images!r:.40}, where an array or a list is required")
+    found = list(array) if array.dtype != object else [np.asarray(image) for image in images]  # type: ignore[union-attr]
     if not found:
         raise DataError("no images: 0 samples, where at least 1 is required")
     found = [image[..., None] if image.ndim == dimensions else image for image in found]
     kind, sides = ("images", "H, W") if dimensions == 2 else ("volumes", "D, H, W")
     for image in found:
+        if 0 in image.shape[:dimensions]:
+            raise DataError(f"{kind} of 0 px: found a sample of shape {image.shape}")
         if image.ndim != dimensions + 1 or image.dtype.kind not in "uif":
             raise DataError(
                 f"{kind} are (N, {sides}) or (N, {sides}, C) numbers; found samples of shape "

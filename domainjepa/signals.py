@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -45,6 +46,21 @@ class StopSignal:
 
     def _raise_flag(self, number: int, frame: object) -> None:
         self.number = number
+
+
+def start_servers_that_stay() -> None:
+    """Start the processes from which multiprocessing makes workers, deaf to the signals.
+
+    Slurm and Ctrl-C signal the whole process group. Without these servers the workers count as dead
+    before the run has saved. They inherit the mask, and so do the workers; the run itself gets what
+    came meanwhile. A server that runs already stays as it is.
+    """
+    for server in (resource_tracker, forkserver):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        try:
+            server.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def leave_signals_to_the_parent(worker: int) -> None:

@@ -15,7 +15,7 @@ from domainjepa.config import PretrainConfig
 from domainjepa.data.quarantine import Quarantine
 from domainjepa.data.sampling import key
 from domainjepa.distributed import world_size
-from domainjepa.errors import UserError
+from domainjepa.errors import ConfigError, UserError
 from domainjepa.network import Network, Outputs
 from domainjepa.plan import Plan, learning_rate
 from domainjepa.progress import Meter
@@ -45,8 +45,13 @@ class RunState:
 
     @classmethod
     def start(cls, plan: Plan) -> RunState:
-        """The state before the first step; all weights are keyed by the seed."""
+        """The state before the first step; all weights are keyed by the seed.
+
+        Raises:
+            ConfigError: an objective that the first step could not compute.
+        """
         config = plan.config
+        try_out(plan)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key(config.seed, "projector"))
             network = Network(
@@ -97,6 +102,19 @@ class RunState:
         """Running statistics: a forward pass moves them, whether or not a step follows."""
         networks = [self.network, self.averaged] if self.averaged else [self.network]
         return [buffer for network in networks for buffer in network.buffers()]
+
+    def finite(self) -> bool:
+        """Whether all weights, statistics and moments are numbers.
+
+        The moments hold every gradient since the first: one that overflowed stays in them. Asking
+        synchronises with the device.
+        """
+        networks = [self.network, self.averaged] if self.averaged else [self.network]
+        tensors = [tensor for network in networks for tensor in network.state_dict().values()]
+        tensors += [
+            tensor for moments in self.optimizer.state.values() for tensor in moments.values()
+        ]
+        return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
 
     def pack(self, plan: Plan) -> dict[str, Any]:
         """Plain tensors and numbers for a checkpoint."""
@@ -171,3 +189,33 @@ def parallel(network: Network, plan: Plan) -> nn.Module:
     if plan.device.type == "cuda":
         return DistributedDataParallel(synchronised(network), device_ids=[plan.device.index])
     return DistributedDataParallel(network)
+
+
+def try_out(plan: Plan) -> None:
+    """The parts of the objective that depend on settings or on others' code, on a few numbers.
+
+    Raises:
+        ConfigError: they fail, here and not at the first step.
+    """
+    config, sigreg = plan.config.objective, plan.objective.sigreg
+    try:
+        sigreg.slices(torch.zeros(1, plan.config.projector.out))
+    except Exception as error:
+        raise ConfigError(
+            f"objective.num_slices = {config.num_slices}, objective.directions = "
+            f"{config.directions!r}, projector.out = {plan.config.projector.out}: {error}"
+        ) from error
+    if not callable(sigreg.statistic):
+        return
+    wanted = "a differentiable function of projections, a tensor (N, M) -> a tensor (M,)"
+    samples = torch.linspace(-2, 2, 4 * plan.config.batch_size, device=plan.device)
+    projections = samples.view(-1, 4).requires_grad_()
+    try:
+        tested = sigreg.statistic_of(projections)
+        fits = tested.shape == (4,) and tested.requires_grad
+    except Exception as error:
+        raise ConfigError(
+            f"objective.statistic = {config.statistic!r}: {error}. It is {wanted}."
+        ) from error
+    if not fits:
+        raise ConfigError(f"objective.statistic = {config.statistic!r} is not {wanted}.")

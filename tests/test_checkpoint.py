@@ -38,6 +38,16 @@ def test_round_trip_and_keep(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.pt"))) == 2
 
 
+def test_files_of_later_steps_go_first_and_never_the_new_one(tmp_path: Path) -> None:
+    for step in (3, 5, 8, 9):
+        (tmp_path / f"step-{step:08d}.pt").write_bytes(b"orphan")
+    (tmp_path / "step-by-step.pt").write_bytes(b"a user's own")
+    save_checkpoint(tmp_path, {"step": 6}, 6, keep=2)
+    assert load_checkpoint(tmp_path)["step"] == 6
+    names = {path.name for path in tmp_path.glob("*.pt")}
+    assert names == {"step-00000005.pt", "step-00000006.pt", "step-by-step.pt"}
+
+
 def test_killed_while_saving_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     for attempt in range(2):
         process = subprocess.Popen(
@@ -74,7 +84,8 @@ def test_a_malicious_checkpoint_is_not_unpickled(
     import hashlib
 
     monkeypatch.chdir(tmp_path)
-    for data in (pickle.dumps(Canary()), _torch_saved(Canary())):
+    empty = b"\x80\x04."  # a pickle that takes from an empty stack
+    for data in (pickle.dumps(Canary()), _torch_saved(Canary()), empty, b""):
         (tmp_path / "step-00000001.pt").write_bytes(data)
         manifest = {
             "file": "step-00000001.pt",

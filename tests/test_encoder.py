@@ -3,19 +3,22 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks as checks
+from torch import nn
 
 from domainjepa import open_source
-from domainjepa.artefact import load_encoder
+from domainjepa.artefact import load_encoder, save_encoder, seal
 from domainjepa.encoder import FrozenEncoder, as_stored, framed
 from domainjepa.errors import DataError, UserError
 
@@ -125,12 +128,51 @@ def test_scikit_learns_own_checks(run: Path, check: Callable[..., None]) -> None
         (np.zeros((32, 32, 3), np.uint8), "image[None]"),
         (np.zeros((5, 7)), "shape"),
         (np.array([["a"]]), "shape"),
+        (None, "None"),
+        (np.zeros((2, 0, 32, 3), np.uint8), "0 px"),
+        ([np.zeros((32, 32, 3), np.uint8), np.zeros((5, 0, 3), np.uint8)], "0 px"),
     ],
 )
 def test_input_that_is_no_image_is_refused(run: Path, images: np.ndarray, words: str) -> None:
     with pytest.raises(DataError) as caught:
         FrozenEncoder(run).transform(images)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [({"batch_size": 0}, "batch_size=0"), ({"batch_size": -1}, "=-1"), ({"device": "foo"}, "foo")],
+)
+def test_parameters_that_cannot_be_used_are_refused(
+    run: Path, images: np.ndarray, parameters: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        FrozenEncoder(run, **parameters).transform(images)
+
+
+def test_tied_weights_are_saved_and_loaded(run: Path, tmp_path: Path) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+            self.second.weight = self.first.weight
+
+    saved, loaded = Tied(), Tied()
+    save_encoder(tmp_path / "tied.safetensors", saved, load_encoder(run)[0])  # type: ignore[arg-type]
+    loaded.load_state_dict(load_encoder(tmp_path / "tied.safetensors")[1])
+    assert torch.equal(loaded.second.weight, saved.first.weight)
+    assert loaded.second.weight is loaded.first.weight
+
+
+@pytest.mark.parametrize("dtype", ["foo", "object", "datetime64[s]"])
+def test_a_card_with_a_dtype_of_no_image_is_refused(run: Path, tmp_path: Path, dtype: str) -> None:
+    card, weights = load_encoder(run)
+    forged = card.model_copy(update={"dtype": dtype})
+    forged = forged.model_copy(update={"sha256": seal(forged, weights)})
+    path = tmp_path / "encoder.safetensors"
+    save_file(weights, path, {"domainjepa": forged.model_dump_json()})
+    with pytest.raises(UserError, match="no encoder of domainjepa"):
+        load_encoder(path)
 
 
 def test_a_flipped_bit_of_the_weights_is_found(run: Path, tmp_path: Path) -> None:

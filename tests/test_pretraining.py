@@ -33,6 +33,7 @@ from domainjepa.plan import Plan, hold_out, learning_rate, make_plan
 from domainjepa.pretraining import pretrain
 from domainjepa.progress import read_metrics
 from domainjepa.run_folder import RunFolder
+from domainjepa.signals import Stopped
 from domainjepa.state import RunState, synchronised
 from tests.conftest import TINY, tiny, write_blobs
 
@@ -112,7 +113,7 @@ def test_killed_and_resumed_ends_in_the_same_bytes(run: Path, blobs: Path, tmp_p
 def test_killed_before_the_first_checkpoint_begins_anew(blobs: Path, tmp_path: Path) -> None:
     out = tmp_path / "early"
     plan = make_plan(tiny(blobs))
-    RunFolder(out).open(plan.config, resume=False)
+    RunFolder(out).open(plan.config)
     (out / "metrics.jsonl").write_text('{"step": 1}\n')
     config = settings.resolve(
         settings.read_recipe(out / "config.toml"), (), {"data.path": str(blobs)}
@@ -214,6 +215,22 @@ def test_resume_with_other_settings_is_refused(run: Path, blobs: Path) -> None:
         pretrain(tiny(blobs, objective__lam=0.5), run, resume=True, console=QUIET)
 
 
+@pytest.mark.parametrize("changes", [{"log__probe": False}, {"objective__lam": 0.5}])
+def test_a_refused_resume_leaves_the_run_as_it_was(
+    changes: dict[str, object], blobs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    pretrain(tiny(blobs, steps=2), out, console=QUIET)
+    before = (out / "config.toml").read_bytes()
+    with pytest.raises(ConfigError, match="other settings"):
+        pretrain(tiny(blobs, steps=2, **changes), out, resume=True, console=QUIET)
+    assert (out / "config.toml").read_bytes() == before
+    (out / "checkpoints" / "latest.json").write_text("{}")
+    with pytest.raises(UserError, match="manifest"):
+        pretrain(tiny(blobs, steps=2, log__every_steps=2), out, resume=True, console=QUIET)
+    assert (out / "config.toml").read_bytes() == before
+
+
 def test_resume_on_changed_data_is_refused(blobs: Path, tmp_path: Path) -> None:
     data = write_blobs(tmp_path / "own.h5")
     pretrain(tiny(data, steps=2), tmp_path / "run", console=QUIET)
@@ -242,18 +259,21 @@ def poison(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> None:
     monkeypatch.setattr("domainjepa.pretraining.batches", poisoned)
 
 
+@pytest.mark.parametrize("average", [0.0, 0.9])
 def test_a_nan_batch_takes_no_step_and_leaves_no_trace(
-    blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    average: float, blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poison(monkeypatch, lambda step: step in (3, 4))
     out = tmp_path / "run"
     text = io.StringIO()
-    pretrain(tiny(blobs, checkpoint__every_steps=1), out, console=Console(file=text, width=200))
+    config = tiny(blobs, checkpoint__every_steps=1, objective__average_weights=average)
+    pretrain(config, out, console=Console(file=text, width=200))
     assert "step 3: the loss is NaN" in text.getvalue()
     lines = read_metrics(out / "metrics.jsonl")
     assert lines[3]["loss"] is None
     assert lines[-1]["loss"] is not None
-    for weights in (load_encoder(out)[1], load_checkpoint(out / "checkpoints")["network"]):
+    saved = load_checkpoint(out / "checkpoints")
+    for weights in (load_encoder(out)[1], saved["network"], saved["averaged"] or {}):
         assert all(torch.isfinite(value).all() for value in weights.values())
 
 
@@ -267,6 +287,44 @@ def test_three_nan_batches_end_the_run_with_a_good_checkpoint(
     assert "rows" in str(caught.value)
     network = load_checkpoint(out / "checkpoints")["network"]
     assert all(torch.isfinite(value).all() for value in network.values())
+
+
+def test_weights_that_are_no_numbers_are_never_saved(
+    blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = RunState.update
+
+    def diverging(state: RunState, loss: torch.Tensor, plan: Plan) -> None:
+        update(state, loss, plan)
+        if state.step == 4:
+            with torch.no_grad():
+                next(state.network.parameters())[0] = torch.nan
+
+    monkeypatch.setattr(RunState, "update", diverging)
+    out = tmp_path / "run"
+    with pytest.raises(UserError, match=r"by step 5.*saved before is intact"):
+        pretrain(tiny(blobs, checkpoint__every_steps=1), out, console=QUIET)
+    saved = load_checkpoint(out / "checkpoints")
+    assert saved["step"] == load_encoder(out)[0].step == 4
+    for weights in (load_encoder(out)[1], saved["network"]):
+        assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_a_feed_that_breaks_while_stopping_loses_nothing(
+    blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(plan: Plan, start: int) -> Iterator[Batch]:
+        feed = batches(plan, start)
+        for _ in range(3):
+            yield next(feed)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise UserError("a process that makes views died")
+
+    monkeypatch.setattr("domainjepa.pretraining.batches", broken)
+    with pytest.raises(Stopped, match="after step 3") as stopped:
+        pretrain(tiny(blobs, checkpoint__every_steps=100), tmp_path / "run", console=QUIET)
+    assert stopped.value.exit_status == 143
+    assert load_checkpoint(tmp_path / "run" / "checkpoints")["step"] == 3
 
 
 @pytest.mark.parametrize("workers", [0, 1])

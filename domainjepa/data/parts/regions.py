@@ -15,6 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.source import Image, Source
+from domainjepa.errors import ConfigError
+
+MOST_REGIONS = 100_000_000
+"""In an epoch: lists of them are kept in memory, some 100 bytes a region."""
 
 
 @dataclass(kw_only=True)
@@ -60,7 +64,17 @@ class RegionsSource(Source):
 
 
 def in_regions(volumes: Source, regions: int) -> RegionsSource:
-    """The source with each volume so many times."""
+    """The source with each volume so many times.
+
+    Raises:
+        ConfigError: more regions than an epoch can list.
+    """
+    if len(volumes) * regions > MOST_REGIONS:
+        raise ConfigError(
+            f"{regions:,} regions of each of {len(volumes):,} volumes: an epoch has at most "
+            f"{MOST_REGIONS:,} samples. Set a coarser views.spacing, which is in millimetres, or a "
+            "smaller data.regions."
+        )
     facts = {one.name: getattr(volumes, one.name) for one in fields(Source)}
     if facts["groups"] is None:
         facts["groups"] = np.arange(len(volumes), dtype=np.int64)

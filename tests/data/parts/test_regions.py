@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from domainjepa.data.parts.regions import in_regions, spread_slices
+from domainjepa.errors import ConfigError
 from tests.data.toys import Arrays, Lazy, toy
 
 
@@ -54,6 +55,11 @@ def test_the_data_is_the_same_however_often_it_counts() -> None:
     assert in_regions(volumes(), 3).fingerprint() == volumes().fingerprint()
     again = pickle.loads(pickle.dumps(in_regions(volumes(), 3)))  # noqa: S301
     assert again.fingerprint() == volumes().fingerprint()
+
+
+def test_more_regions_than_an_epoch_can_list_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"views\.spacing"):
+        in_regions(volumes(), 40_000_000)
 
 
 def test_parts_are_read_where_the_volumes_can_be() -> None:
