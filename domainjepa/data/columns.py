@@ -246,8 +246,8 @@ def _groups(columns: Columns, name: str, array: Array, stored: NDArray[Any]) -> 
     columns.decisions.append(f"groups: {name!r}, {len(distinct):,} groups")
     if blank:
         columns.warnings.append(
-            f"groups: {blank:,} samples are blank in {name!r}, and each is a group of its own; "
-            "fill them in where they belong together"
+            f"groups: {name!r} is blank for {blank:,} of {len(known):,} samples, each of which is "
+            "a group of its own: fill it in where they belong together"
         )
     return None
 

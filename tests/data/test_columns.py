@@ -127,7 +127,7 @@ def test_a_blank_group_is_one_of_its_own(stored: Any) -> None:
     assert len(set(columns.groups.tolist())) == 4
     assert columns.groups[0] == columns.groups[2]
     assert columns.groups[1] == columns.groups[5]
-    assert any("2 samples are blank in 'patient'" in text for text in columns.warnings)
+    assert any("'patient' is blank for 2 of 6 samples" in text for text in columns.warnings)
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_files_of_series_are_no_groups_of_patients(images):
 
 
 def test_what_the_source_says_of_its_groups_is_said_again(images):
-    told = ["groups: 3 samples are blank in 'patient'", "spacings: none"]
+    told = ["groups: 'patient' is blank for 3 of 40 samples", "spacings: none"]
     assert leaks(source_of(images, warnings=told), [SPLIT]) == told[:1]
 
 

@@ -211,7 +211,7 @@ def test_a_blank_label_or_patient_leaves_the_others_as_they_are(
     assert source.classes is None
     assert source.groups is not None
     assert source.groups.tolist() == [0, 0, 3, 2, 2, 4, 1, 1]
-    assert any("2 samples are blank in 'PatientID'" in text for text in source.warnings)
+    assert any("'PatientID' is blank for 2 of 8 samples" in text for text in source.warnings)
     named = open_source(path, groups="PatientID")
     assert named.groups is not None
     assert named.groups.tolist() == source.groups.tolist()
