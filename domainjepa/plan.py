@@ -185,7 +185,8 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
     )
     labels = "none"
     if source.labels is not None:
-        labels = f"{len(np.unique(source.labels))} classes, used for monitoring only"
+        classes = len(np.unique(source.labels[source.labels >= 0]))
+        labels = f"{classes} classes, used for monitoring only"
         if not config.log.probe:
             labels = "not used (log.probe is off)"
     weights = sum(p.numel() for p in backbone.parameters())
@@ -285,11 +286,13 @@ def pretraining_rows(source: Source, config: PretrainConfig) -> tuple[NDArray[np
 
 
 def hold_out(source: Source, seed: int) -> NDArray[np.bool_]:
-    """A keyed tenth of the rows, whole groups where there are groups."""
-    units = np.arange(len(source)) if source.groups is None else source.groups
+    """A keyed tenth of the rows, whole groups where there are enough of them."""
+    units = np.arange(len(source))
+    if source.groups is not None and len(np.unique(source.groups)) >= PROBE_HOLDOUT:
+        units = source.groups
     names, unit_of_row = np.unique(units, return_inverse=True)
     shuffled = np.random.default_rng(key(seed, "probe")).permutation(len(names))
-    held: NDArray[np.bool_] = shuffled[unit_of_row] < len(names) / PROBE_HOLDOUT
+    held: NDArray[np.bool_] = shuffled[unit_of_row] < max(len(names) // PROBE_HOLDOUT, 1)
     return held
 
 

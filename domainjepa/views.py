@@ -276,10 +276,13 @@ def draw_views(
         line += [_shown(view) for view in maker(original, epoch=0, sample=row)]
         titles += ["global view"] * maker.views.num_global + ["local view"] * maker.views.num_local
         pictures.append(line)
-    names = None
-    if source.labels is not None and source.classes is not None:
-        names = [source.classes[source.labels[row]] for row in rows]
-    montage(pictures, path, row_titles=names, column_titles=titles, title=maker.domain.name)
+    montage(
+        pictures,
+        path,
+        row_titles=source.class_names(rows),
+        column_titles=titles,
+        title=maker.domain.name,
+    )
 
 
 def _shown(image: Image) -> NDArray[np.uint8]:

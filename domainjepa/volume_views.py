@@ -201,13 +201,10 @@ def draw_volume_views(
         line += [torch.from_numpy(view) for view in made(volume, epoch=0, sample=row)]
         titles += ["global view"] * views.num_global + ["local view"] * views.num_local
         pictures.append([planes(_shown(values)) for values in line])
-    names = None
-    if source.labels is not None and source.classes is not None:
-        names = [source.classes[source.labels[row]] for row in rows]
     montage(
         pictures,
         path,
-        row_titles=names,
+        row_titles=source.class_names(rows),
         column_titles=titles,
         title=made.maker.domain.name,
         cell=144,

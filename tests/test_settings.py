@@ -122,3 +122,9 @@ def test_a_scale_goes_from_low_to_high() -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         PretrainConfig().seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["optimizer.lr=inf", "objective.t_max=inf", "objective.lam=nan"])
+def test_settings_are_finite(text: str) -> None:
+    with pytest.raises(ConfigError, match="finite number"):
+        settings.resolve(None, [text])

@@ -168,6 +168,12 @@ class Source(ABC):
             return everything
         return everything[np.isin(self.split, splits)]
 
+    def class_names(self, rows: Sequence[int]) -> list[str] | None:
+        """The class of each row, empty where it has none."""
+        if self.labels is None or self.classes is None:
+            return None
+        return [self.classes[label] if label >= 0 else "" for label in self.labels[list(rows)]]
+
     @property
     def public_name(self) -> str:
         """What artefacts call the data: the card's name, else the format and the fingerprint.

@@ -226,3 +226,12 @@ def test_a_folder_is_of_the_format_that_most_of_its_files_have(tmp_path: Path) -
     np.save(tmp_path / "b.npy", np.zeros((20, 20), np.uint8))
     with pytest.raises(DataError, match="several formats"):
         open_source(tmp_path)
+
+
+def test_a_sample_without_a_label_has_no_class_name(hdf5: Path) -> None:
+    source = open_source(hdf5)
+    assert source.labels is not None
+    assert source.class_names([0]) is None  # numbers alone
+    source.labels[:3] = 0, -1, 1
+    source.classes = tuple("abcdefghij")
+    assert source.class_names([1, 2, 0]) == ["", "b", "a"]

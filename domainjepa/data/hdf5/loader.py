@@ -22,7 +22,7 @@ from domainjepa.data.columns import USUAL_NAMES, find_columns
 from domainjepa.data.damage import unreadable
 from domainjepa.data.hdf5.tree import Place, Tree, look, open_dataset
 from domainjepa.data.layout import USUAL_NAMES as IMAGE_NAMES
-from domainjepa.data.layout import Layout, dimensions_of, layout_of, leaf, pick_images
+from domainjepa.data.layout import Layout, dimensions_of, is_usual, layout_of, pick_images
 from domainjepa.data.packing import prepared
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest
 from domainjepa.data.storage import Storage, in_bytes
@@ -206,7 +206,7 @@ def _refuse(tree: Tree, options: OpenOptions, where: str) -> None:
         wanted = getattr(options, role, None)
         for name in tree.refused:
             named = wanted is not None and f"{wanted.strip('/')}/".startswith(f"{name}/")
-            if named or (wanted is None and leaf(name) in usual):
+            if named or (wanted is None and is_usual(name, usual)):
                 missed.append(name)
     for name in missed[:1]:
         raise DataError(
