@@ -19,8 +19,8 @@ from domainjepa.batches import Batch, batches, next_batch, suspects
 from domainjepa.checkpoint import load_checkpoint
 from domainjepa.config import PretrainConfig
 from domainjepa.data.sampling import key
-from domainjepa.distributed import gather_over_ranks, is_main, process_group, rank
-from domainjepa.errors import UserError
+from domainjepa.distributed import gather_over_ranks, is_main, process_group, rank, world_size
+from domainjepa.errors import ConfigError, UserError
 from domainjepa.monitor import metrics_line, nuisances, probe_loss
 from domainjepa.network import Standardise
 from domainjepa.plan import Plan, make_plan
@@ -56,6 +56,12 @@ def pretrain(
         Stopped: SIGTERM, SIGUSR1 or Ctrl-C; a checkpoint is saved.
     """
     with process_group(config.device):
+        if config.devices > 1 and world_size() == 1:
+            raise ConfigError(
+                f"devices = {config.devices}, and this is one process. Start `domainjepa pretrain "
+                f"--devices {config.devices}`, or this script by torchrun --nproc-per-node "
+                f"{config.devices}."
+            )
         console = console if console and is_main() else Console(quiet=not is_main())
         plan = make_plan(config)
         folder = RunFolder(Path(out))

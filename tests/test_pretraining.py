@@ -503,6 +503,22 @@ def test_groups_are_held_out_whole() -> None:
     assert held.any(1).sum() == 5
 
 
+def test_few_groups_do_not_hold_half_of_the_rows_out() -> None:
+    class Grouped:
+        groups = np.repeat(np.arange(2), 50)
+
+        def __len__(self) -> int:
+            return 100
+
+    assert hold_out(Grouped(), seed=0).sum() == 10  # type: ignore[arg-type]
+
+
+def test_several_devices_need_several_processes(blobs: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="torchrun --nproc-per-node 2"):
+        pretrain(tiny(blobs, devices=2), tmp_path / "run", console=Console(quiet=True))
+    assert not (tmp_path / "run").exists()
+
+
 def test_activations_survive_synchronised_batch_norm() -> None:
     backbone = Backbone(BackboneConfig(name="test_efficientnet"), 3, 32)
     before = [part for part in backbone.modules() if isinstance(part, nn.SiLU)]
