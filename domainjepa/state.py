@@ -198,12 +198,13 @@ def try_out(plan: Plan) -> None:
         ConfigError: they fail, here and not at the first step.
     """
     config, sigreg = plan.config.objective, plan.objective.sigreg
+    width = plan.config.projector.out
     try:
-        sigreg.slices(torch.zeros(1, plan.config.projector.out))
+        sigreg.slices(torch.zeros(1, width))
     except Exception as error:
         raise ConfigError(
             f"objective.num_slices = {config.num_slices}, objective.directions = "
-            f"{config.directions!r}, projector.out = {plan.config.projector.out}: {error}"
+            f"{config.directions!r}, projector.out = {width}: {_first_line(error)}"
         ) from error
     if not callable(sigreg.statistic):
         return
@@ -215,7 +216,12 @@ def try_out(plan: Plan) -> None:
         fits = tested.shape == (4,) and tested.requires_grad
     except Exception as error:
         raise ConfigError(
-            f"objective.statistic = {config.statistic!r}: {error}. It is {wanted}."
+            f"objective.statistic = {config.statistic!r}: {_first_line(error)}. It is {wanted}."
         ) from error
     if not fits:
         raise ConfigError(f"objective.statistic = {config.statistic!r} is not {wanted}.")
+
+
+def _first_line(error: Exception) -> str:
+    """PyTorch adds a stack of C++ below it."""
+    return str(error).partition("\n")[0]
