@@ -54,9 +54,7 @@ class Gain(BandMap):
         p: probability.
     """
 
-    def __init__(
-        self, limits: tuple[float, float] = (0.4, 1.6), common: bool = False, p: float = 1.0
-    ) -> None:
+    def __init__(self, limits: tuple[float, float], common: bool = False, p: float = 1.0) -> None:
         super().__init__(p=p)
         self.limits = limits
         self.common = common

@@ -104,7 +104,7 @@ def test_fused_maps_do_what_they_do_one_after_the_other(channels: int, dtype: ty
 
 
 def test_fuse_joins_neighbours_alone() -> None:
-    first, second, blur, last = Gain(), Grey(), PSFBlur(), Background()
+    first, second, blur, last = Gain((0.5, 1.5)), Grey(), PSFBlur(), Background()
     fused = fuse([first, second, blur, last])
     assert isinstance(fused[0], Fused)
     assert list(fused[0].maps) == [first, second]
