@@ -95,6 +95,7 @@ class _Range:
         return bool((high <= low).all())
 
 
+@np.errstate(over="ignore")  # of values near the end of their type; what overflows is told as such
 def take_census(source: Source, progress: Callable[[int, int], None] | None = None) -> Census:
     """Reads every sample once.
 
