@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from domainjepa.data.damage import reason
 from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError, UserError
-from domainjepa.signals import leave_signals_to_the_parent
+from domainjepa.signals import leave_signals_to_the_parent, start_servers_that_stay
 
 SMALL = 2_000
 """Samples below which starting processes costs more than it saves."""
@@ -82,6 +82,7 @@ def blocks(task: Task, rows: Sequence[range], workers: int) -> Blocks:
         yield from map(task.read, rows)
         return
     waiting: deque[Future[NDArray[Any]]] = deque()
+    start_servers_that_stay()
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver"), _begin, (task,))
     try:
         for wanted in rows:
