@@ -6,6 +6,7 @@ Every setting has one dotted name, such as `objective.lam`; `config.py` owns the
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -134,10 +135,13 @@ def resolve(
         flags: dotted name -> value; None means that the flag was not given.
 
     Raises:
-        ConfigError: an unknown name, or a value of the wrong type or out of range.
+        ConfigError: an unknown name, a name twice, or a value of the wrong type or out of range.
     """
     settings = overlay(defaults(), recipe or {})
     pairs = [parse_assignment(text) for text in assignments]
+    for name, times in Counter(name for name, _ in pairs).items():
+        if times > 1:
+            raise ConfigError(f"--set {name} is given {times} times and takes one value.")
     pairs += [(key, value) for key, value in (flags or {}).items() if value is not None]
     for key, value in pairs:
         nested: Any = value

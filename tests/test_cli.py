@@ -312,3 +312,32 @@ def test_a_file_name_appears_in_no_artefact(call, blobs: Path, run: Path, tmp_pa
     for path in found:
         assert b"DOE_JANE" not in path.read_bytes(), path.name
         assert "DOE_JANE" not in path.name
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("evaluate", "run", "--data", "a.npz", "--data", "b.npz"), "--data is given 2 times"),
+        (("pretrain", "--seed", "1", "--seed=2", "--seed", "3"), "--seed is given 3 times"),
+        (("inspect", "--out", "a.png", "--data", "x", "--out", "b.png"), "--out is given 2 times"),
+        (("select", "run", "--alpha", "1", "--alpha", "0"), "--alpha is given 2 times"),
+        (("pretrain", "--set", "epochs=1", "--set", "epochs=2"), "--set epochs is given 2 times"),
+    ],
+)
+def test_an_option_of_one_value_is_not_taken_twice(call, words, told) -> None:  # type: ignore[no-untyped-def]
+    status, _, errors = call(*words)
+    assert status == 2
+    assert told in errors
+
+
+def test_every_command_counts_its_options() -> None:
+    group = typer.main.get_command(cli.app)
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        assert type(command).__name__ == "_Command", name
+
+
+def test_options_of_many_values_and_flags_may_be_repeated(call, run: Path, blobs: Path) -> None:  # type: ignore[no-untyped-def]
+    more = ("--protocol", "knn", "--protocol", "nothing", "--json", "--json")
+    status, _, errors = call("evaluate", run, "--data", blobs, *more)
+    assert status == 2
+    assert "'nothing'" in errors

@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
-import typer
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-app = typer.Typer(
+import typer
+from typer.core import TyperCommand
+
+from domainjepa.errors import UserError
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _Command(TyperCommand):
+    """A command that refuses an option given twice where it takes one value.
+
+    The last one would win in silence: `--data A --data B` would score on B alone.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given: Counter[Any] = Counter(self.make_parser(ctx).parse_args(args=list(args))[2])
+        for option, times in given.items():
+            if times == 1 or option.param_type_name == "argument":
+                continue
+            if not (option.multiple or option.is_flag):
+                raise UserError(f"{option.opts[0]} is given {times} times and takes one value.")
+        return super().parse_args(ctx, args)
+
+
+class _App(typer.Typer):
+    def command(self, name: str | None = None, **more: Any) -> Callable[[_Function], _Function]:
+        return super().command(name, **{"cls": _Command, **more})
+
+
+app = _App(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
