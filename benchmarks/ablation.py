@@ -23,17 +23,17 @@ import torch
 from rich.console import Console
 
 from domainjepa import settings
-from domainjepa.artefact import FILE_NAME
 from domainjepa.catalog import find
 from domainjepa.data.opening import open_source
-from domainjepa.domains.domain import ViewSpec
 from domainjepa.domains.proposal import propose_domain
-from domainjepa.encoder import FrozenEncoder
+from domainjepa.domains.view_spec import ViewSpec
+from domainjepa.encoder.artefact import FILE_NAME
+from domainjepa.encoder.frozen import FrozenEncoder
 from domainjepa.evaluation import tables
 from domainjepa.evaluation.baselines import baselines
 from domainjepa.evaluation.protocol import read_protocol
 from domainjepa.evaluation.suite import evaluate
-from domainjepa.pretraining import pretrain
+from domainjepa.pretraining.run import pretrain
 from domainjepa.registry import DOMAINS
 
 

@@ -23,12 +23,12 @@ from rich.console import Console
 from domainjepa import settings
 from domainjepa.catalog import find
 from domainjepa.data.opening import open_source
-from domainjepa.encoder import FrozenEncoder
+from domainjepa.encoder.frozen import FrozenEncoder
 from domainjepa.evaluation import tables
 from domainjepa.evaluation.baselines import baselines
 from domainjepa.evaluation.suite import evaluate
-from domainjepa.pretraining import pretrain
-from domainjepa.progress import read_metrics
+from domainjepa.pretraining.progress import read_metrics
+from domainjepa.pretraining.run import pretrain
 
 
 def cpu_name() -> str:

@@ -22,10 +22,10 @@ import torch
 from rich.console import Console
 
 from domainjepa import selection, settings
-from domainjepa.artefact import FILE_NAME
 from domainjepa.catalog import find
 from domainjepa.data.opening import open_source
-from domainjepa.pretraining import pretrain
+from domainjepa.encoder.artefact import FILE_NAME
+from domainjepa.pretraining.run import pretrain
 
 LAMBDAS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5)
 BACKBONES = ("resnet10t", "resnet18")

@@ -20,14 +20,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from domainjepa import pretraining as training
 from domainjepa.config import LogConfig
 from domainjepa.data.simulate import simulate_survey
 from domainjepa.demo import demo_config
-from domainjepa.network import Network
 from domainjepa.objective import LeJEPALoss
-from domainjepa.progress import Display
-from domainjepa.state import RunState
+from domainjepa.pretraining import run as training
+from domainjepa.pretraining.network import Network
+from domainjepa.pretraining.progress import Display
+from domainjepa.pretraining.state import RunState
 
 SECONDS: dict[str, float] = {}
 

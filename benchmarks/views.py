@@ -28,7 +28,7 @@ from domainjepa.config import ViewsConfig
 from domainjepa.domains.intensity import Identity
 from domainjepa.domains.natural import Natural
 from domainjepa.registry import DOMAINS
-from domainjepa.views import ViewMaker
+from domainjepa.views.views import ViewMaker
 
 SIZES = {"48 -> 32": (48, 32), "256 -> 98": (256, 98), "256 -> 224": (256, 224)}
 """Pixels a side of the image and of the view."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from domainjepa.config import PretrainConfig
     from domainjepa.data.opening import open_source
-    from domainjepa.encoder import FrozenEncoder
+    from domainjepa.encoder.frozen import FrozenEncoder
     from domainjepa.errors import UserError
     from domainjepa.evaluation.suite import evaluate
     from domainjepa.objective import LeJEPALoss, SIGReg
-    from domainjepa.pretraining import pretrain
+    from domainjepa.pretraining.run import pretrain
 
 __version__ = "0.1.0"
 
@@ -31,14 +31,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "FrozenEncoder": "domainjepa.encoder",
+    "FrozenEncoder": "domainjepa.encoder.frozen",
     "LeJEPALoss": "domainjepa.objective",
     "PretrainConfig": "domainjepa.config",
     "SIGReg": "domainjepa.objective",
     "UserError": "domainjepa.errors",
     "evaluate": "domainjepa.evaluation.suite",
     "open_source": "domainjepa.data.opening",
-    "pretrain": "domainjepa.pretraining",
+    "pretrain": "domainjepa.pretraining.run",
 }
 
 

@@ -11,13 +11,13 @@ from domainjepa.catalog import find
 from domainjepa.config import PretrainConfig
 from domainjepa.data.opening import open_source
 from domainjepa.data.simulate import simulate_survey
-from domainjepa.encoder import FrozenEncoder
+from domainjepa.encoder.frozen import FrozenEncoder
 from domainjepa.evaluation import tables
 from domainjepa.evaluation.baselines import baselines
 from domainjepa.evaluation.protocol import read_protocol
 from domainjepa.evaluation.suite import evaluate
-from domainjepa.machine import fast_on_cpu
-from domainjepa.pretraining import pretrain
+from domainjepa.pretraining.machine import fast_on_cpu
+from domainjepa.pretraining.run import pretrain
 
 SHOTS = (1, 5, 10, "all")
 

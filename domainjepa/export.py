@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from domainjepa.data.source import Source
-from domainjepa.encoder import FrozenEncoder
+from domainjepa.encoder.frozen import FrozenEncoder
 from domainjepa.errors import MissingExtra, UserError, did_you_mean
 from domainjepa.writing import write_atomically
 

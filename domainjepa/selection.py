@@ -19,11 +19,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from domainjepa import settings
-from domainjepa.artefact import FILE_NAME, load_encoder
 from domainjepa.data.source import Source
+from domainjepa.encoder.artefact import FILE_NAME, load_encoder
 from domainjepa.errors import UserError
-from domainjepa.progress import read_metrics
-from domainjepa.run_folder import RunFolder
+from domainjepa.pretraining.progress import read_metrics
+from domainjepa.pretraining.run_folder import RunFolder
 
 ALPHA = 0.4
 LAST = 0.05
@@ -123,7 +123,7 @@ def probe(runs: Sequence[Path], source: Source) -> dict[str, float]:
         UserError: a checkpoint among the runs; only finished runs have an encoder.
         DataError: no labels.
     """
-    from domainjepa.encoder import FrozenEncoder
+    from domainjepa.encoder.frozen import FrozenEncoder
     from domainjepa.evaluation.protocol import read_protocol
     from domainjepa.evaluation.suite import evaluate
 

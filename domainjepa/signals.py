@@ -44,6 +44,14 @@ class StopSignal:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def stopped(self, step: int, steps: int) -> Stopped:
+        """What to raise once everything is saved; another rank may have had the signal."""
+        return Stopped(
+            self.number or signal.SIGTERM,
+            f"stopped after step {step} of {steps}; everything is saved. "
+            "Go on with the same command and --resume.",
+        )
+
     def _raise_flag(self, number: int, frame: object) -> None:
         self.number = number
 

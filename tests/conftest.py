@@ -12,7 +12,7 @@ from rich.console import Console
 
 from domainjepa import settings
 from domainjepa.config import PretrainConfig
-from domainjepa.pretraining import pretrain
+from domainjepa.pretraining.run import pretrain
 
 TINY = {
     "batch_size": 16,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from domainjepa.artefact import load_encoder
 from domainjepa.demo import demo_config, run_demo
+from domainjepa.encoder.artefact import load_encoder
 
 
 def test_the_whole_journey_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

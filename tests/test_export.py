@@ -9,15 +9,15 @@ import timm
 import torch
 from rich.console import Console
 
-from domainjepa.artefact import FILE_NAME, EncoderCard, save_encoder
 from domainjepa.backbones import Backbone
 from domainjepa.config import BackboneConfig
 from domainjepa.data.opening import open_source
 from domainjepa.domains.intensity import Windows
-from domainjepa.encoder import FrozenEncoder
+from domainjepa.encoder.artefact import FILE_NAME, EncoderCard, save_encoder
+from domainjepa.encoder.frozen import FrozenEncoder
 from domainjepa.errors import UserError
 from domainjepa.export import export
-from domainjepa.pretraining import pretrain
+from domainjepa.pretraining.run import pretrain
 
 from .conftest import tiny
 
@@ -30,7 +30,7 @@ def test_a_pipeline_without_its_run(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "encoder.skops"
     usage = export(FrozenEncoder(run), "sklearn", out)
     types = skops.get_untrusted_types(file=out)
-    assert set(types) == {"domainjepa.encoder.FrozenEncoder"}
+    assert set(types) == {"domainjepa.encoder.frozen.FrozenEncoder"}
     assert str(types) in usage
     pipeline = skops.load(out, trusted=types)
     np.testing.assert_array_equal(pipeline.transform(IMAGES), expected)

@@ -11,10 +11,10 @@ from rich.console import Console
 from torch import nn
 
 from domainjepa import backbones, registry
-from domainjepa.encoder import FrozenEncoder
+from domainjepa.encoder.frozen import FrozenEncoder
 from domainjepa.errors import ConfigError, UserError
-from domainjepa.plan import build_objective, make_plan
-from domainjepa.pretraining import pretrain
+from domainjepa.pretraining.plan import build_objective, make_plan
+from domainjepa.pretraining.run import pretrain
 from domainjepa.registry import Registry
 from tests.conftest import tiny
 

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from domainjepa import settings
 from domainjepa.errors import UserError
-from domainjepa.pretraining import pretrain
+from domainjepa.pretraining.run import pretrain
 from domainjepa.selection import render, select
 from tests.conftest import tiny
 

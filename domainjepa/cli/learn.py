@@ -74,10 +74,10 @@ def pretrain(
         layer = settings.overlay(settings.read_recipe(out / "config.toml"), layer)
         config = settings.resolve(layer, set_ or (), flags)
     if config.devices > 1 and "RANK" not in os.environ:
-        from domainjepa.launch import launch
+        from domainjepa.pretraining.launch import launch
 
         raise typer.Exit(launch(sys.argv[1:], config.devices))
-    from domainjepa.pretraining import pretrain as run
+    from domainjepa.pretraining.run import pretrain as run
     from domainjepa.signals import Stopped
 
     try:

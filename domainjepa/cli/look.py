@@ -29,28 +29,30 @@ def inspect(
     import numpy as np
     from rich.console import Console
 
-    from domainjepa import inspect as looking
     from domainjepa.data.quarantine import lenient, strict
+    from domainjepa.inspection.drawing import draw
+    from domainjepa.inspection.inspection import add_shortcuts, inspect_source
+    from domainjepa.inspection.tables import render
 
     of_data = [text for text in set_ or () if text.startswith("data.") or not views]
     source = opened(data, loader, of_data)
-    found = looking.inspect_source(source, domain)
+    found = inspect_source(source, domain)
     if views:
         from domainjepa import settings
-        from domainjepa.plan import make_plan
+        from domainjepa.pretraining.plan import make_plan
 
         flags = {"data.path": data, "data.loader": loader, "domain": domain}
         plan = make_plan(settings.resolve(None, set_ or (), flags), batches=False)
-        looking.add_shortcuts(found, plan)
+        add_shortcuts(found, plan)
     if json_:
         typer.echo(found.to_json())
     else:
-        Console().print(looking.render(found))
+        Console().print(render(found))
     if out:
         if 0 < found.unreadable_count < found.samples and not source.volumetric:
             readable = np.setdiff1d(source.rows(), found.unreadable)
             source = lenient(strict(source, found.unreadable), readable, seed=0)
-        looking.draw(source, out, domain=domain)
+        draw(source, out, domain=domain)
         typer.echo(f"montage: {out}", err=json_)
 
 
@@ -74,9 +76,10 @@ def views(
 
     from domainjepa import settings
     from domainjepa.catalog import find
-    from domainjepa.plan import make_plan
-    from domainjepa.progress import show_plan
-    from domainjepa.views import ViewMaker, draw_views
+    from domainjepa.pretraining.plan import make_plan
+    from domainjepa.pretraining.progress import show_plan
+    from domainjepa.views.drawing import draw_views
+    from domainjepa.views.views import ViewMaker
 
     layer = settings.read_recipe(find("recipes", recipe)) if recipe else {}
     flags = {
@@ -120,7 +123,7 @@ def prepare(
     if size is not None:
         if source.volumetric:
             raise UserError("--size is for images; volumes are kept as they are.")
-        from domainjepa.encoder import framed
+        from domainjepa.encoder.samples import framed
 
         frame = partial(framed, size=size)
     try:

@@ -91,6 +91,6 @@ def repeated(data: DataConfig) -> str:
 
 
 def _of_volumes(encoder: str) -> bool:
-    from domainjepa.artefact import load_encoder
+    from domainjepa.encoder.artefact import load_encoder
 
     return not encoder.startswith("timm:") and load_encoder(Path(encoder))[0].dimensions == 3

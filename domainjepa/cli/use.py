@@ -152,7 +152,7 @@ def export(
     set_: Set = None,
 ) -> None:
     """Write an encoder for scikit-learn, ONNX or timm."""
-    from domainjepa.encoder import FrozenEncoder
+    from domainjepa.encoder.frozen import FrozenEncoder
     from domainjepa.export import export as write
 
     source = opened(data, loader, set_, [encoder]) if data else None

@@ -7,20 +7,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from domainjepa.domains.domain import (
-    MEDICAL_FORMATS,
-    Domain,
-    Evidence,
-    ViewSpec,
-    ViewTransform,
-    named,
-)
+from domainjepa.domains.domain import MEDICAL_FORMATS, Domain, Evidence, named
 from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.stretches import fit_stretch
 from domainjepa.domains.transforms.bands import Background, Gain, Grey
 from domainjepa.domains.transforms.blur import PSFBlur
 from domainjepa.domains.transforms.noise import GaussianNoise
 from domainjepa.domains.transforms.sky import SkyCrop
+from domainjepa.domains.view_spec import ViewSpec, ViewTransform
 
 Image = NDArray[Any]
 

@@ -9,14 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.domains.domain import (
-    MEDICAL_FORMATS,
-    Domain,
-    Evidence,
-    ViewSpec,
-    ViewTransform,
-    named,
-)
+from domainjepa.domains.domain import MEDICAL_FORMATS, Domain, Evidence, named
 from domainjepa.domains.intensity import Intensity, Windows
 from domainjepa.domains.stretches import fit_stretch
 from domainjepa.domains.transforms.bands import Background, Gain
@@ -24,6 +17,7 @@ from domainjepa.domains.transforms.blur import PSFBlur
 from domainjepa.domains.transforms.framing import Framing
 from domainjepa.domains.transforms.hounsfield import HUNoise, WindowJitter
 from domainjepa.domains.transforms.noise import GaussianNoise
+from domainjepa.domains.view_spec import ViewSpec, ViewTransform
 from domainjepa.errors import ConfigError, DataError
 
 Image = NDArray[Any]

@@ -17,49 +17,13 @@ from domainjepa.data.source import MEDICAL
 from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.transforms.bands import fuse
 from domainjepa.domains.transforms.volumes import VolumeTransform, volume_transforms
+from domainjepa.domains.view_spec import ViewSpec, ViewTransform
 from domainjepa.errors import ConfigError, did_you_mean
 
 Image = NDArray[Any]
 
 
 MEDICAL_FORMATS = MEDICAL
-
-
-@dataclass(frozen=True)
-class ViewSpec:
-    """What one kind of view has to be.
-
-    Attributes:
-        size: pixels a side.
-        scale: share of the image's area that the view shows, drawn from this range.
-        channels: of the image.
-        dtype: of the image after the intensity: uint8 or float32.
-        local: a small part of the object, for which the global views are the context.
-    """
-
-    size: int
-    scale: tuple[float, float]
-    channels: int
-    dtype: np.dtype[Any]
-    local: bool = False
-
-
-@dataclass(frozen=True)
-class ViewTransform:
-    """One random change of a view, for drawing it alone and for documenting it.
-
-    Attributes:
-        name: a word or two.
-        nuisance: the physical reason: what varies in the world while the object stays the same.
-        transform: the albumentations transform.
-        removes: what could tell samples apart and no longer can, as `domainjepa.shortcuts` measures
-            it: brightness, contrast, colour, background, noise, blur.
-    """
-
-    name: str
-    nuisance: str
-    transform: A.BasicTransform
-    removes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ import albumentations as A
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.domains.domain import Domain, Evidence, ViewSpec, ViewTransform, named
+from domainjepa.domains.domain import Domain, Evidence, named
 from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.stretches import fit_stretch
 from domainjepa.domains.transforms.bands import Gain
 from domainjepa.domains.transforms.blur import PSFBlur
 from domainjepa.domains.transforms.framing import Framing
 from domainjepa.domains.transforms.stain import StainJitter
+from domainjepa.domains.view_spec import ViewSpec, ViewTransform
 
 Image = NDArray[Any]
 

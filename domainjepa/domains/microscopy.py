@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from domainjepa.domains.domain import Domain, Evidence, ViewSpec, ViewTransform, named
+from domainjepa.domains.domain import Domain, Evidence, named
 from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.stretches import fit_stretch
 from domainjepa.domains.transforms.bands import Background, Gain
@@ -15,6 +15,7 @@ from domainjepa.domains.transforms.blur import PSFBlur
 from domainjepa.domains.transforms.fields import BiasField
 from domainjepa.domains.transforms.framing import Framing
 from domainjepa.domains.transforms.noise import PhotonNoise
+from domainjepa.domains.view_spec import ViewSpec, ViewTransform
 
 Image = NDArray[Any]
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from domainjepa.domains.domain import Domain, Evidence, ViewSpec, ViewTransform, named
+from domainjepa.domains.domain import Domain, Evidence, named
 from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.stretches import fit_stretch
 from domainjepa.domains.transforms.bands import Gain
 from domainjepa.domains.transforms.interferometer import Beam, Clip, IslandNoise
 from domainjepa.domains.transforms.sky import SkyCrop
+from domainjepa.domains.view_spec import ViewSpec, ViewTransform
 
 Image = NDArray[Any]
 

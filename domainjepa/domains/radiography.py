@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from domainjepa.domains.domain import Domain, Evidence, ViewSpec, ViewTransform, named
+from domainjepa.domains.domain import Domain, Evidence, named
 from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.stretches import fit_stretch
 from domainjepa.domains.transforms.bands import Background, Gain
@@ -17,6 +17,7 @@ from domainjepa.domains.transforms.curves import Gamma
 from domainjepa.domains.transforms.fields import Scatter
 from domainjepa.domains.transforms.framing import Framing
 from domainjepa.domains.transforms.noise import GaussianNoise
+from domainjepa.domains.view_spec import ViewSpec, ViewTransform
 
 Image = NDArray[Any]
 

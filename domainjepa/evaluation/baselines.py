@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
-from domainjepa.encoder import FrozenEncoder, framed
+from domainjepa.encoder.frozen import FrozenEncoder, framed
 from domainjepa.errors import UserError
 from domainjepa.evaluation.features import Encoder
 from domainjepa.evaluation.timm_baselines import PREFIX, PUBLISHED, sized, timm_encoder

@@ -22,7 +22,7 @@ from domainjepa.backbones import Backbone
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.domains.intensity import load_intensity
-from domainjepa.encoder import FrozenEncoder, as_stored, framed
+from domainjepa.encoder.frozen import FrozenEncoder, as_stored, framed
 from domainjepa.evaluation.features import Encoder
 from domainjepa.evaluation.protocol import FineTuning
 from domainjepa.evaluation.scores import Answer

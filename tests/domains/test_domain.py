@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from domainjepa.domains.domain import ViewSpec
+from domainjepa.domains.view_spec import ViewSpec
 from domainjepa.errors import ConfigError
 from domainjepa.registry import DOMAINS
 

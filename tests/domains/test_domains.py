@@ -12,12 +12,13 @@ import pytest
 from domainjepa.config import IntensityConfig
 from domainjepa.domains.astronomy import Astronomy
 from domainjepa.domains.ct import CT
-from domainjepa.domains.domain import Domain, Evidence, ViewSpec, mentioned
+from domainjepa.domains.domain import Domain, Evidence, mentioned
 from domainjepa.domains.intensity import Asinh, Identity, Linear, OwnScale, Windows
 from domainjepa.domains.microscopy import Microscopy
 from domainjepa.domains.mri import MRI
 from domainjepa.domains.natural import Natural
 from domainjepa.domains.radio import Radio
+from domainjepa.domains.view_spec import ViewSpec
 from domainjepa.errors import ConfigError, DataError
 from domainjepa.registry import DOMAINS
 

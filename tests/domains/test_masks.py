@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from domainjepa.config import ViewsConfig
-from domainjepa.domains.domain import ViewSpec
 from domainjepa.domains.intensity import Windows
 from domainjepa.domains.masks import masked_view, missing_pixels
+from domainjepa.domains.view_spec import ViewSpec
 from domainjepa.registry import DOMAINS
-from domainjepa.views import ViewMaker
+from domainjepa.views.views import ViewMaker
 from tests.domains.seeding import seeded
 
 FLOAT32 = np.dtype(np.float32)

@@ -9,7 +9,7 @@ from torch.nn import functional
 from toys import ArraySource
 
 from domainjepa import open_source
-from domainjepa.encoder import FrozenEncoder
+from domainjepa.encoder.frozen import FrozenEncoder
 from domainjepa.evaluation import finetune
 from domainjepa.evaluation.baselines import Pixels
 from domainjepa.evaluation.finetune import augmented, fine_tune, trainable

@@ -17,7 +17,7 @@ from scipy.ndimage import label
 from toys import Table, make_source
 
 from domainjepa.data.opening import open_source
-from domainjepa.encoder import FrozenEncoder
+from domainjepa.encoder.frozen import FrozenEncoder
 from domainjepa.errors import UserError
 from domainjepa.evaluation import montages, tables
 from domainjepa.evaluation.protocol import Protocol

@@ -2,7 +2,7 @@
 
 A volume holds far more than one view shows, and a data set of volumes far less of them than a batch
 takes. So a sample of an epoch is a region of a volume, at a place drawn anew each time. This source
-only counts: it has every volume `regions` times, and the draw is `domainjepa.volume_views`'s.
+only counts: it has every volume `regions` times, and the draw is `domainjepa.views.volume_views`'s.
 """
 
 from __future__ import annotations

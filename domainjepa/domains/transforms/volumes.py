@@ -11,16 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from domainjepa.domains.view_spec import ViewSpec
 from domainjepa.errors import MissingExtra
-
-if TYPE_CHECKING:
-    from domainjepa.domains.domain import ViewSpec
 
 Matrix = NDArray[np.float64]
 

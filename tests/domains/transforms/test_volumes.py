@@ -8,10 +8,11 @@ import torch
 
 from domainjepa.domains.astronomy import Astronomy
 from domainjepa.domains.ct import CT
-from domainjepa.domains.domain import Domain, ViewSpec
+from domainjepa.domains.domain import Domain
 from domainjepa.domains.mri import MRI
 from domainjepa.domains.natural import Natural
 from domainjepa.domains.transforms.volumes import Mirror, Turn, VolumeTransform
+from domainjepa.domains.view_spec import ViewSpec
 from domainjepa.errors import ConfigError
 
 SPEC = ViewSpec(16, (0.3, 1.0), 2, np.dtype(np.float32))

@@ -1,0 +1,1 @@
+"""One whole pretraining run: `run.py` reads top to bottom, the rest are its parts."""

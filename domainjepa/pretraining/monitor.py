@@ -1,0 +1,131 @@
+"""What is measured beside the loss, without moving the encoder: online probe, rank, rates."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from domainjepa.distributed import gather_over_ranks, sum_over_ranks, world_size
+from domainjepa.encoder.standardise import Standardise
+from domainjepa.objective.diagnostics import distance_from_gaussian, effective_rank
+from domainjepa.pretraining.batches import Batch
+from domainjepa.pretraining.network import Network, Outputs
+from domainjepa.pretraining.plan import Plan
+from domainjepa.pretraining.progress import Clock, Display
+from domainjepa.pretraining.state import RunState
+from domainjepa.views.shortcuts import Nuisance, shortcuts
+from domainjepa.views.views import ViewMaker
+
+TERMS = ("loss", "prediction", "sigreg")
+UNLABELLED = -100
+"""The class that cross-entropy leaves out."""
+
+
+def probe_loss(logits: Tensor | None, batch: Batch, plan: Plan, state: RunState) -> Tensor | float:
+    """Cross-entropy of the online probe; its hits on held-out rows are added to the meter, those of
+    all ranks: a checkpoint holds one meter.
+
+    The mean is over the labelled rows of the global batch that are not held out.
+    """
+    if logits is None:
+        return 0.0
+    labels = batch["labels"].to(logits.device)
+    known = labels >= 0
+    held_out = torch.from_numpy(plan.held_out[batch["rows"].numpy()]).to(logits.device)
+    views = len(logits)
+    targets = torch.where(known & ~held_out, labels, UNLABELLED).repeat(views)
+    flat = logits.flatten(0, 1).float()
+    loss = functional.cross_entropy(flat, targets, ignore_index=UNLABELLED, reduction="sum")
+    measured = known & held_out
+    hits = (logits.argmax(-1) == labels)[:, measured].sum()
+    counts = torch.stack([(targets != UNLABELLED).sum(), hits, views * measured.sum()])
+    count, correct, counted = sum_over_ranks(counts)
+    state.meter.add(correct=correct.item(), counted=counted.item())
+    # DDP takes the mean over ranks of what each rank divides by the mean count of a rank.
+    mean: Tensor = loss / (count / world_size()).clamp(min=1)
+    return mean
+
+
+def nuisances(plan: Plan, network: Network | None = None) -> list[Nuisance]:
+    """How far simple nuisances identify the samples of a run across their views.
+
+    Args:
+        plan: of the run.
+        network: whose features are asked what they know of each nuisance; None asks none.
+    """
+    maker = ViewMaker(plan.domain, plan.intensity, plan.config.views, plan.config.seed)
+    standardise = Standardise(plan.mean, plan.std).to(plan.device)
+
+    @torch.inference_mode()
+    def embed(views: list[NDArray[Any]]) -> NDArray[Any]:
+        assert network is not None
+        network.eval()
+        parts = []
+        for first in range(0, len(views), plan.config.batch_size):
+            stacked = torch.from_numpy(np.stack(views[first : first + plan.config.batch_size]))
+            images = standardise(stacked.to(plan.device).permute(0, 3, 1, 2))
+            parts.append(network.backbone(images).float().cpu().numpy())
+        network.train()
+        return np.concatenate(parts)
+
+    seed = plan.config.seed
+    return shortcuts(maker, plan.source, plan.rows, seed, embed=embed if network else None)
+
+
+@torch.no_grad()
+def metrics_line(plan: Plan, state: RunState, outputs: Outputs, clock: Clock) -> dict[str, Any]:
+    """One line of `metrics.jsonl`; every rank takes part in its reductions."""
+    sums = state.meter.take()
+    steps = sums.pop("steps", 0.0)  # those that were taken: a batch that was no number adds nothing
+    correct, counted = sums.pop("correct", 0.0), sums.pop("counted", 0.0)
+    views = plan.config.views.num_global
+    features = gather_over_ranks(outputs.features[:views].float().flatten(0, 1))
+    finite = bool(torch.isfinite(features).all())
+    embeddings = outputs.embeddings[:views].float()
+    timed_steps, seconds, shares = clock.take()
+    return {
+        "step": state.step,
+        "epoch": state.step / plan.steps_an_epoch,
+        **{name: sums[name] / steps if steps else math.nan for name in TERMS},
+        "gaussian_distance": float(distance_from_gaussian(embeddings, state.step)),
+        "effective_rank": float(effective_rank(features)) if finite else math.nan,
+        "probe_accuracy": correct / counted if counted else None,
+        "lr": state.optimizer.param_groups[0]["lr"],
+        "samples_per_s": timed_steps * plan.config.batch_size / seconds,
+        "wait": shares.get("wait", 0.0) / seconds,
+    }
+
+
+def note_unreadable(plan: Plan, state: RunState, batch: Batch, display: Display) -> None:
+    """Counts the samples that others stood in for, on all ranks.
+
+    Raises:
+        DataError: more than `data.skip_unreadable` allows.
+    """
+    if not plan.config.data.skip_unreadable:
+        return
+    lost = batch.get("unreadable", torch.zeros(0, dtype=torch.int64)).to(plan.device)
+    new = state.unreadable.add(gather_over_ranks(lost).tolist())
+    if new:
+        rows = ", ".join(map(str, new))
+        display.say(f"cannot be read, another sample stands in: row {rows}")
+
+
+def afterthoughts(plan: Plan, state: RunState) -> list[tuple[str, str]]:
+    """What only the trained encoder and the whole run can tell, for terminal and report."""
+    notes = []
+    if state.unreadable.rows:
+        told = f"{len(state.unreadable.rows):,} samples, others stood in for them"
+        notes.append(("unreadable", f"{told}: {state.unreadable.told()}"))
+    if plan.config.log.shortcuts:
+        found = nuisances(plan, state.network)
+        learned = ", ".join(f"{one.name} {one.predicted:.2f}" for one in found)
+        if learned:
+            notes.append(("shortcuts", f"R2 of nuisances from the features: {learned}"))
+    return notes

@@ -1,0 +1,275 @@
+"""What a run is going to do, decided and printed before the first long step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from domainjepa.backbones import Backbone, Traits, traits
+from domainjepa.config import PretrainConfig, Settings, ViewsConfig
+from domainjepa.data.quarantine import lenient, strict
+from domainjepa.data.sampling import key
+from domainjepa.data.source import Source
+from domainjepa.domains.domain import Domain
+from domainjepa.domains.intensity import Intensity
+from domainjepa.domains.measuring import measure_channels
+from domainjepa.domains.proposal import propose_domain
+from domainjepa.errors import ConfigError
+from domainjepa.objective import LeJEPALoss, SIGReg
+from domainjepa.pretraining.machine import (
+    choose_device,
+    machine_note,
+    rank_warnings,
+    refuse_unwritten_gradients,
+    view_workers,
+)
+from domainjepa.pretraining.notes import (
+    backbone_note,
+    data_note,
+    labels_note,
+    objective_note,
+    training_note,
+    views_note,
+)
+from domainjepa.pretraining.rows import hold_out, pretraining_rows, refuse_small_batches
+from domainjepa.pretraining.volume_plan import (
+    LARGEST_VOLUME,
+    fit_together,
+    open_samples,
+    opened_as,
+    plan_volumes,
+    spacing_warnings,
+)
+from domainjepa.registry import DOMAINS, STATISTICS
+from domainjepa.views.sizes import LARGEST_IMAGE, resolve_sizes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run with nothing left open.
+
+    Attributes:
+        config: the settings, every "auto" replaced by its value.
+        source: the data.
+        rows: (N,) the rows to learn from, ascending.
+        domain, intensity, mean, std: how a row becomes views; measured on the rows alone.
+        backbone: with its first weights.
+        objective: the loss.
+        fingerprint: of the source, taken once.
+        held_out: (len(source),) bool, the rows that never train the online probe.
+        steps, steps_an_epoch: of the optimiser.
+        device: of this rank.
+        notes: what was found and decided, one line each.
+        warnings: what the user should look at, one line each.
+    """
+
+    config: PretrainConfig
+    source: Source
+    rows: NDArray[np.int64]
+    domain: Domain
+    intensity: Intensity
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    backbone: Backbone
+    objective: LeJEPALoss
+    fingerprint: str
+    held_out: NDArray[np.bool_]
+    steps: int
+    steps_an_epoch: int
+    device: torch.device
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def log_every(self) -> int:
+        """Steps from one log line to the next."""
+        return self.config.log.every_steps or 1
+
+    @property
+    def save_every(self) -> int:
+        """Steps from one checkpoint to the next."""
+        return self.config.checkpoint.every_steps or 1
+
+    @property
+    def classes(self) -> int:
+        """Classes that the online probe tells apart; 0 without labels or with the probe off."""
+        labels = self.source.labels
+        if labels is None or not self.config.log.probe or len(self.rows) == 0:
+            return 0
+        return int(labels[self.rows].max()) + 1
+
+
+def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
+    """Open the data, look at it, and settle every open question of the settings.
+
+    Args:
+        config: the settings.
+        batches: whether there must be enough samples for a batch.
+
+    Raises:
+        UserError: data, domain or backbone that cannot be used; says what to do.
+    """
+    objective = build_objective(config)
+    source = open_samples(config)
+    nominal = traits(config.backbone.name)
+    fit_together(source, nominal, config)
+    wanted, shape, largest = config.views, source.shape, LARGEST_IMAGE
+    if source.volumetric:
+        source, wanted, shape = plan_volumes(source, wanted, nominal, config.data.regions)
+        largest = LARGEST_VOLUME
+    rows, rows_note = pretraining_rows(source, config)
+    skip = config.data.skip_unreadable
+    source = lenient(source, rows, config.seed) if skip else strict(source)
+    if batches:
+        refuse_small_batches(config, len(rows), source.volumetric)
+    domain, name, reason = choose_domain(source, config)
+    intensity, mean, std = measure_channels(source, rows, domain, config.seed)
+    channels = len(mean)  # the intensity may make several of one: the windows of a CT
+    backbone, views = build_backbone(config, wanted, shape, channels, nominal, largest)
+    device, precision = choose_device(config)
+    if precision == "bfloat16" and device.type == "cpu":
+        refuse_unwritten_gradients(backbone, views, channels)
+    steps_an_epoch = max(len(rows) // config.batch_size, 1)
+    steps = config.steps or config.epochs * steps_an_epoch
+    resolved = config.model_copy(
+        update={
+            "domain": name,
+            "steps": steps,
+            "views": views,
+            "precision": precision,
+            "device": device.type,
+            **_inner_settings(config, source, backbone, steps, steps_an_epoch),
+        }
+    )
+    notes = [
+        ("data", data_note(source)),
+        ("", "; ".join(source.decisions)),
+        ("rows", rows_note),
+        ("labels", labels_note(source, config.log.probe)),
+        ("domain", f"{name} ({reason}); {intensity.describe()}"),
+        ("views", views_note(views, source)),
+        ("backbone", backbone_note(backbone)),
+        ("objective", objective_note(config.objective)),
+        ("training", training_note(resolved, steps_an_epoch)),
+        ("machine", machine_note(device, precision, resolved.data.workers or 0)),
+    ]
+    return Plan(
+        config=resolved,
+        source=source,
+        rows=rows,
+        domain=domain,
+        intensity=intensity,
+        mean=mean,
+        std=std,
+        backbone=backbone,
+        objective=objective,
+        fingerprint=source.fingerprint(),
+        held_out=hold_out(source, config.seed),
+        steps=steps,
+        steps_an_epoch=steps_an_epoch,
+        device=device,
+        notes=[note for note in notes if note[1]],
+        warnings=[*source.warnings, *spacing_warnings(source), *rank_warnings(device)],
+    )
+
+
+def choose_domain(source: Source, config: PretrainConfig) -> tuple[Domain, str, str]:
+    """The domain that was asked for or that suits the data, its name as asked for, the reason.
+
+    Raises:
+        ConfigError: what was asked for is no domain.
+    """
+    proposed, reason = propose_domain(source)
+    if config.domain:
+        reason = "as you said" if config.domain != proposed else "as you said, and as proposed"
+    name = config.domain or proposed
+    kind = DOMAINS.load(name)
+    if not (isinstance(kind, type) and issubclass(kind, Domain)):
+        raise ConfigError(f"domain = {name!r} is no Domain: see domainjepa.domains.domain.")
+    views = config.views
+    domain = kind(keep_colour=views.keep_colour, without=views.without, settings=config.intensity)
+    return domain, name, reason
+
+
+def build_backbone(
+    config: PretrainConfig,
+    wanted: ViewsConfig,
+    shape: tuple[int, ...],
+    channels: int,
+    nominal: Traits,
+    largest: int,
+) -> tuple[Backbone, ViewsConfig]:
+    """The backbone with its first weights, keyed by the seed, and the sizes of its views.
+
+    Args:
+        config: the settings.
+        wanted: of the views; sizes that are set stay.
+        shape: of a sample, (H, W, C) or (D, H, W, C).
+        channels: after the intensity.
+        nominal: traits of the backbone.
+        largest: global size by default.
+    """
+    # First the global size, which the backbone is built for; then the local one, which it judges.
+    views = resolve_sizes(wanted, shape, nominal.stride, False, nominal.patch, largest)
+    assert views.global_size is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(config.seed, "weights"))
+        backbone = Backbone(config.backbone, channels, views.global_size)
+    views = resolve_sizes(
+        wanted,
+        shape,
+        nominal.stride,
+        fixed_size=backbone.multiple == 0,
+        multiple=max(backbone.multiple, 1),
+        largest=largest,
+    )
+    return backbone, views
+
+
+def _inner_settings(
+    config: PretrainConfig, source: Source, backbone: Backbone, steps: int, steps_an_epoch: int
+) -> dict[str, Settings]:
+    """The groups of settings with every "auto" in them replaced by its value."""
+    weight_decay = config.optimizer.weight_decay
+    if weight_decay is None:
+        weight_decay = 5e-2 if backbone.transformer else 5e-4
+    log_every = config.log.every_steps or min(50, max(1, steps // 100))
+    save_every = config.checkpoint.every_steps or min(500, max(steps_an_epoch, 200))
+    found = {"workers": view_workers(config), **opened_as(source)}
+    return {
+        "backbone": config.backbone.model_copy(update={"stem_reduction": backbone.stem_reduction}),
+        "optimizer": config.optimizer.model_copy(update={"weight_decay": weight_decay}),
+        "data": config.data.model_copy(update=found),
+        "log": config.log.model_copy(update={"every_steps": log_every}),
+        "checkpoint": config.checkpoint.model_copy(update={"every_steps": save_every}),
+    }
+
+
+def build_objective(config: PretrainConfig) -> LeJEPALoss:
+    """The loss of the settings.
+
+    Raises:
+        ConfigError: a statistic or a kind of directions that there is not.
+    """
+    chosen = config.objective
+    statistic: str | Callable[[Tensor], Tensor] = chosen.statistic
+    if ":" in chosen.statistic or chosen.statistic in STATISTICS.names():
+        statistic = STATISTICS.load(chosen.statistic)
+    try:
+        sigreg = SIGReg(
+            num_slices=chosen.num_slices,
+            knots=chosen.knots,
+            t_max=chosen.t_max,
+            statistic=statistic,
+            directions=chosen.directions,
+            debias=chosen.debias,
+            seed=config.seed,
+        )
+    except ValueError as error:
+        raise ConfigError(f"objective: {error}") from error
+    return LeJEPALoss(chosen.lam, sigreg)

@@ -1,0 +1,122 @@
+"""One whole pretraining run, readable from top to bottom.
+
+plan -> views -> backbone -> projector -> objective -> step, until the steps are done or a signal
+asks to stop. A run is a pure function of its settings and its data: it can be killed at any moment
+and resumed without a trace.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from domainjepa.config import PretrainConfig
+from domainjepa.distributed import is_main, process_group, world_size
+from domainjepa.encoder.artefact import FILE_NAME
+from domainjepa.errors import ConfigError
+from domainjepa.pretraining.batches import batches, next_batch
+from domainjepa.pretraining.checkpoint import load_checkpoint
+from domainjepa.pretraining.memory import explain_memory
+from domainjepa.pretraining.monitor import afterthoughts, metrics_line, note_unreadable, nuisances
+from domainjepa.pretraining.plan import Plan, make_plan
+from domainjepa.pretraining.progress import (
+    Clock,
+    Display,
+    MetricsFile,
+    show_notes,
+    show_plan,
+    show_warnings,
+)
+from domainjepa.pretraining.run_folder import RunFolder
+from domainjepa.pretraining.state import RunState
+from domainjepa.pretraining.step import BadSteps, Step
+from domainjepa.signals import StopSignal
+from domainjepa.views.shortcuts import warnings_of
+
+
+def pretrain(
+    config: PretrainConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+) -> Path:
+    """Pretrain a backbone and write the run folder.
+
+    Args:
+        config: the settings; `config.data.path` names the data.
+        out: the run folder; must be new unless `resume`.
+        resume: go on from the folder's newest checkpoint.
+        console: where plan and progress are shown; `Console(quiet=True)` shows nothing.
+
+    Returns:
+        The path of `encoder.safetensors`.
+
+    Raises:
+        UserError: data, settings or folder that cannot be used, or a loss that stays NaN.
+        Stopped: SIGTERM, SIGUSR1 or Ctrl-C; a checkpoint is saved.
+    """
+    with process_group(config.device):
+        if config.devices > 1 and world_size() == 1:
+            raise ConfigError(
+                f"devices = {config.devices}, and this is one process. Start `domainjepa pretrain "
+                f"--devices {config.devices}`, or this script by torchrun --nproc-per-node "
+                f"{config.devices}."
+            )
+        console = console if console and is_main() else Console(quiet=not is_main())
+        plan = make_plan(config)
+        folder = RunFolder(Path(out))
+        folder.check(plan.config, resume=resume)
+        show_plan(console, f"pretrain into {folder.path.name}", plan.notes, plan.warnings)
+        try:
+            state = RunState.start(plan)
+            begun = resume and folder.has_checkpoint()
+            if begun:
+                state.load(load_checkpoint(folder.checkpoints), plan)
+            folder.open(plan.config)
+            if not begun and is_main() and plan.config.log.shortcuts:
+                show_warnings(console, warnings_of(nuisances(plan)))
+            if resume:
+                console.print(f"going on after step {state.step} of {plan.steps}", highlight=False)
+            run(plan, state, folder, console)
+            if is_main():
+                folder.save_encoder(plan, state)
+                notes = afterthoughts(plan, state)
+                show_notes(console, notes)
+                folder.write_report([*plan.notes, *notes])
+        except (MemoryError, RuntimeError) as error:
+            explain_memory(error, plan)
+            raise
+        return folder.path / FILE_NAME
+
+
+def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> None:
+    """The training loop, from the step of `state` to the last."""
+    learn = Step(plan, state)
+    metrics_file = MetricsFile(folder.metrics, resume_at=state.step) if is_main() else None
+    clock = Clock()
+
+    with StopSignal() as stop, Display(console, plan.steps, state.step) as display:
+        bad_steps = BadSteps(plan, display)
+        feed = batches(plan, state.step)
+        while state.step < plan.steps:
+            with clock.of("wait"):
+                batch = next_batch(feed, stop, plan.device)
+            if batch is None:
+                folder.save(plan, state)
+                raise stop.stopped(state.step, plan.steps)
+            learned = learn(batch)
+            bad_steps.watch(learned, state.step, batch)
+            note_unreadable(plan, state, batch, display)
+            state.step += 1
+            clock.steps += 1
+            done = state.step == plan.steps
+            if done or state.step % plan.log_every == 0:
+                metrics = metrics_line(plan, state, learned.outputs, clock)
+                display.log(metrics)
+                if metrics_file:
+                    metrics_file.write(metrics)
+            display.advance(state.step)
+            if done or state.step % plan.save_every == 0:
+                folder.save(plan, state)

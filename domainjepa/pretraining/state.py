@@ -1,0 +1,205 @@
+"""All that a run changes: what a checkpoint holds."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from domainjepa.config import PretrainConfig
+from domainjepa.data.quarantine import Quarantine
+from domainjepa.data.sampling import key
+from domainjepa.errors import ConfigError, UserError
+from domainjepa.pretraining.network import Network, Outputs
+from domainjepa.pretraining.plan import Plan
+from domainjepa.pretraining.progress import Meter
+from domainjepa.pretraining.schedule import learning_rate
+
+PROBE_LR = 1e-2
+
+
+@dataclass
+class RunState:
+    """The weights and everything that moves with them.
+
+    Attributes:
+        network: backbone, projector, probe.
+        optimizer: of all of them.
+        averaged: the averaged weights that yield the centre, None unless asked for.
+        meter: sums since the last log line.
+        unreadable: the rows that could not be read.
+        step: steps done.
+    """
+
+    network: Network
+    optimizer: torch.optim.Optimizer
+    averaged: Network | None
+    unreadable: Quarantine
+    meter: Meter = field(default_factory=Meter)
+    step: int = 0
+
+    @classmethod
+    def start(cls, plan: Plan) -> RunState:
+        """The state before the first step; all weights are keyed by the seed.
+
+        Raises:
+            ConfigError: an objective that the first step could not compute.
+        """
+        config = plan.config
+        try_out(plan)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(key(config.seed, "projector"))
+            network = Network(
+                plan.backbone,
+                config.projector,
+                predictor=config.objective.predictor,
+                classes=plan.classes,
+            )
+        network.to(plan.device)
+        if plan.backbone.dimensions == 2:
+            # Of volumes no layout was found to be faster than another.
+            network.to(memory_format=torch.channels_last)
+        averaged = None
+        if config.objective.average_weights:
+            averaged = copy.deepcopy(network).requires_grad_(False)
+        unreadable = Quarantine(len(plan.rows), config.data.skip_unreadable)
+        return cls(network, build_optimizer(network, config), averaged, unreadable)
+
+    def center(self, groups: list[Tensor]) -> Tensor | None:
+        """The centre from averaged weights, (N, K), or None where the views' own mean serves."""
+        if self.averaged is None:
+            return None
+        with torch.no_grad():
+            outputs: Outputs = self.averaged(groups[:1])
+            return outputs.embeddings.float().mean(0)
+
+    def update(self, loss: Tensor, plan: Plan) -> None:
+        """One step of the optimiser at the learning rate of this step."""
+        chosen = plan.config.optimizer
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(
+                self.step, plan.steps, group["peak"], chosen.warmup, chosen.final_lr
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        if self.averaged is not None:
+            self._average(plan.config.objective.average_weights)
+
+    @torch.no_grad()
+    def _average(self, decay: float) -> None:
+        assert self.averaged is not None
+        pairs = zip(self.averaged.parameters(), self.network.parameters(), strict=True)
+        for old, new in pairs:
+            old.lerp_(new, 1 - decay)
+
+    def buffers(self) -> list[Tensor]:
+        """Running statistics: a forward pass moves them, whether or not a step follows."""
+        networks = [self.network, self.averaged] if self.averaged else [self.network]
+        return [buffer for network in networks for buffer in network.buffers()]
+
+    def finite(self) -> bool:
+        """Whether all weights, statistics and moments are numbers.
+
+        The moments hold every gradient since the first: one that overflowed stays in them. Asking
+        synchronises with the device.
+        """
+        networks = [self.network, self.averaged] if self.averaged else [self.network]
+        tensors = [tensor for network in networks for tensor in network.state_dict().values()]
+        tensors += [
+            tensor for moments in self.optimizer.state.values() for tensor in moments.values()
+        ]
+        return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+
+    def pack(self, plan: Plan) -> dict[str, Any]:
+        """Plain tensors and numbers for a checkpoint."""
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "averaged": self.averaged.state_dict() if self.averaged else None,
+            "meter": dict(self.meter.sums),
+            "unreadable": sorted(self.unreadable.rows),
+            "fingerprint": plan.fingerprint,
+        }
+
+    def load(self, packed: dict[str, Any], plan: Plan) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            UserError: it was made on other data.
+        """
+        if packed["fingerprint"] != plan.fingerprint:
+            raise UserError(
+                "the data is not what this run began with: its fingerprint differs. Give the same "
+                "--data, or start a new run with another --out."
+            )
+        self.step = packed["step"]
+        self.unreadable.rows = set(packed["unreadable"])
+        self.network.load_state_dict(packed["network"])
+        self.optimizer.load_state_dict(packed["optimizer"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(packed["averaged"])
+        self.meter.sums = dict(packed["meter"])
+
+
+def build_optimizer(network: Network, config: PretrainConfig) -> torch.optim.Optimizer:
+    """AdamW. The probe has its own lr.
+
+    What does not decay: biases and norms (one-dimensional), and what timm exempts, such as the
+    position embedding and the CLS token of a ViT.
+    """
+    probe = set() if network.probe is None else set(network.probe.parameters())
+    exempt = {f"backbone.net.{name}" for name in network.backbone.exempt_from_decay()}
+    decaying: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for name, weight in network.named_parameters():
+        if weight not in probe:
+            (decaying if weight.ndim > 1 and name not in exempt else plain).append(weight)
+    lr, decay = config.optimizer.lr, config.optimizer.weight_decay
+    groups: list[dict[str, Any]] = [
+        {"params": decaying, "weight_decay": decay, "peak": lr},
+        {"params": plain, "weight_decay": 0.0, "peak": lr},
+    ]
+    if probe:
+        groups.append({"params": list(probe), "weight_decay": 0.0, "peak": PROBE_LR})
+    return torch.optim.AdamW(groups, lr=lr, fused=True)
+
+
+def try_out(plan: Plan) -> None:
+    """The parts of the objective that depend on settings or on others' code, on a few numbers.
+
+    Raises:
+        ConfigError: they fail, here and not at the first step.
+    """
+    config, sigreg = plan.config.objective, plan.objective.sigreg
+    width = plan.config.projector.out
+    try:
+        sigreg.slices(torch.zeros(1, width))
+    except Exception as error:
+        raise ConfigError(
+            f"objective.num_slices = {config.num_slices}, objective.directions = "
+            f"{config.directions!r}, projector.out = {width}: {_first_line(error)}"
+        ) from error
+    if not callable(sigreg.statistic):
+        return
+    wanted = "a differentiable function of projections, a tensor (N, M) -> a tensor (M,)"
+    samples = torch.linspace(-2, 2, 4 * plan.config.batch_size, device=plan.device)
+    projections = samples.view(-1, 4).requires_grad_()
+    try:
+        tested = sigreg.statistic_of(projections)
+        fits = tested.shape == (4,) and tested.requires_grad
+    except Exception as error:
+        raise ConfigError(
+            f"objective.statistic = {config.statistic!r}: {_first_line(error)}. It is {wanted}."
+        ) from error
+    if not fits:
+        raise ConfigError(f"objective.statistic = {config.statistic!r} is not {wanted}.")
+
+
+def _first_line(error: Exception) -> str:
+    """PyTorch adds a stack of C++ below it."""
+    return str(error).partition("\n")[0]

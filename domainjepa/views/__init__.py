@@ -1,0 +1,1 @@
+"""Source -> intensity -> V views of a sample, each a pure function of its key."""

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+
+from rich.console import Console
+
+from domainjepa.pretraining.progress import (
+    Clock,
+    Display,
+    Meter,
+    MetricsFile,
+    clock_time,
+    read_metrics,
+    show_plan,
+)
+
+LINE = {
+    "step": 5,
+    "loss": 0.5,
+    "prediction": 0.25,
+    "sigreg": 1.5,
+    "effective_rank": 12.0,
+    "probe_accuracy": 0.75,
+    "samples_per_s": 100.0,
+    "wait": 0.02,
+}
+
+
+def test_metrics_of_later_steps_are_dropped_on_resume(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path, resume_at=0)
+    for step in (1, 2, 3):
+        file.write({"step": step, "loss": math.nan if step == 2 else 1.0})
+    with path.open("a") as raw:
+        raw.write('{"step": 4, "lo')  # cut off by a power cut
+    assert [line["step"] for line in read_metrics(path)] == [1, 2, 3]
+    MetricsFile(path, resume_at=2)
+    lines = [json.loads(text) for text in path.read_text().splitlines()]
+    assert lines == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": None}]
+
+
+def test_without_a_terminal_a_line_is_printed_for_each_log() -> None:
+    text = io.StringIO()
+    with Display(Console(file=text, width=200), steps=10, start=0) as display:
+        display.log(LINE)
+    (line,) = text.getvalue().splitlines()
+    for word in ("5/10", "ETA 0:00:0", "0.5000", "SIGReg 1.50", "rank 12", "probe 75.0 %", "2 %"):
+        assert word in line
+
+
+def test_on_a_terminal_a_bar_is_drawn() -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=160, force_terminal=True)
+    with Display(console, steps=10, start=0) as display:
+        display.log(LINE)
+        display.advance(6)
+    assert "6/10" in text.getvalue()
+    assert "SIGReg" in text.getvalue()
+
+
+def test_plan_shows_notes_and_warnings() -> None:
+    text = io.StringIO()
+    show_plan(Console(file=text, width=80), "run", [("data", "5 images")], ["look at [this]"])
+    assert "5 images" in text.getvalue()
+    assert "look at [this]" in text.getvalue()
+
+
+def test_meter_and_clock() -> None:
+    meter = Meter()
+    meter.add(loss=1.0, steps=1)
+    meter.add(loss=2.0, steps=1)
+    assert meter.take() == {"loss": 3.0, "steps": 2}
+    assert meter.take() == {}
+    clock = Clock()
+    with clock.of("wait"):
+        clock.steps += 3
+    steps, total, seconds = clock.take()
+    assert steps == 3
+    assert 0 <= seconds["wait"] <= total
+    steps, _, seconds = clock.take()
+    assert (steps, seconds) == (0, {})
+
+
+def test_clock_time() -> None:
+    assert clock_time(3725) == "1:02:05"
