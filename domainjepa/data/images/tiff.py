@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,15 +99,12 @@ class Series:
 
     def _map(self, file: TiffFile) -> NDArray[Any] | None:
         """The series as it lies in the file, where its pages follow each other uncompressed."""
-        if self._series.dataoffset is None:
+        if self._series.dataoffset is None or not file.filehandle.is_file:
             return None
-        return np.memmap(
-            file.filehandle.path,
-            dtype=self._series.dtype.newbyteorder(file.byteorder),
-            mode="r",
-            offset=self._series.dataoffset,
-            shape=self.sizes,
+        mapped: NDArray[Any] = file.filehandle.memmap_array(
+            self._series.dtype.newbyteorder(file.byteorder), self.sizes, self._series.dataoffset
         )
+        return mapped
 
     def _check_size(self, options: OpenOptions) -> None:
         """Raises DataError before anything is allocated that only the header asks for.
@@ -215,7 +212,7 @@ def _pick(file: TiffFile, chosen: str | None, whole: bool) -> Any:
 
 
 @contextlib.contextmanager
-def opened(path: Path, options: OpenOptions, whole: bool = True) -> Iterator[Series]:
+def opened(place: Path | IO[bytes], options: OpenOptions, whole: bool = True) -> Iterator[Series]:
     """A TIFF file for as long as the context lasts.
 
     Raises:
@@ -223,16 +220,18 @@ def opened(path: Path, options: OpenOptions, whole: bool = True) -> Iterator[Ser
         MissingExtra: tifffile is not installed.
         Others: whatever the decoder raises on damaged bytes.
     """
-    with open_file(path) as file:
+    with open_file(place) as file:
         yield Series(file, options, whole)
 
 
-def open_file(path: Path) -> TiffFile:
-    """Opened such that no other file is read, whatever the metadata say."""
+def open_file(place: Path | IO[bytes]) -> TiffFile:
+    """A path or an open file, opened such that no other file is read, whatever the metadata say."""
     try:
         from tifffile import TiffFile
     except ImportError as error:
         purpose = "TIFF of 16-bit colour, many pages or many bands"
         raise MissingExtra("tifffile", "tiff", purpose) from error
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damage is told by exceptions
-    return TiffFile(path, mode="r", _multifile=False, is_mmstack=False, is_ndtiff=False)
+    if not isinstance(place, Path):
+        place.seek(0)
+    return TiffFile(place, mode="r", _multifile=False, is_mmstack=False, is_ndtiff=False)
