@@ -30,7 +30,7 @@ def test_a_pipeline_without_its_run(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "encoder.skops"
     usage = export(FrozenEncoder(run), "sklearn", out)
     types = skops.get_untrusted_types(file=out)
-    assert set(types) == {"domainjepa.encoder.frozen.FrozenEncoder"}
+    assert set(types) == {"domainjepa.encoder.FrozenEncoder"}
     assert str(types) in usage
     pipeline = skops.load(out, trusted=types)
     np.testing.assert_array_equal(pipeline.transform(IMAGES), expected)
