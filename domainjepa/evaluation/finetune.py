@@ -103,20 +103,19 @@ def _batches(order: NDArray[Any], size: int) -> list[NDArray[Any]]:
     return np.array_split(order, max(1, math.ceil(len(order) / size)))
 
 
-def fine_tune(
+def tuned(
     backbone: Backbone,
     prepare: Prepare,
     source: Source,
     target: Target,
     train: Rows,
-    test: Rows,
     settings: FineTuning,
     *,
     seed: int,
     groups: Rows | None = None,
     device: str = "auto",
-) -> Answer:
-    """Train a copy of a network on some rows and answer on others.
+) -> Callable[[Source, Rows], Answer]:
+    """Train a copy of a network; what comes back answers for rows of this or another source.
 
     Args:
         backbone: with the weights to start from; left as it is.
@@ -124,7 +123,6 @@ def fine_tune(
         source: of the images.
         target: its values at `train` are all that is read of them.
         train: rows to train on, a part of them to stop on.
-        test: rows to answer on.
         settings: how.
         seed: keys the head's batches, augmentation and dropout.
         groups: (len(train),) equal for rows that stay together, or None.
@@ -147,12 +145,16 @@ def fine_tune(
         outputs = 1 if target.kind == "numbers" else len(target.classes)
         model = Head(network, width, outputs).to(where)
         _train(model, inputs, wanted, fit, validate, target.kind, settings, seed, where)
-        model.eval()
+    model.eval()
+
+    def answer(images: Source, rows: Rows) -> Answer:
         given = [
-            _forward(model, prepare(source.__getitems__(test[part].tolist())), where)
-            for part in _batches(np.arange(len(test)), 4 * settings.batch_size)
+            _forward(model, prepare(images.__getitems__(rows[part].tolist())), where)
+            for part in _batches(np.arange(len(rows)), 4 * settings.batch_size)
         ]
-    return _answer(target.kind, torch.cat(given).double().numpy(), scale)
+        return _answer(target.kind, torch.cat(given).double().numpy(), scale)
+
+    return answer
 
 
 def _train(

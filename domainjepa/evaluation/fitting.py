@@ -1,40 +1,40 @@
 """How a protocol fits an encoder: a probe on frozen features, or the whole network.
 
-What is returned takes positions in the training rows and gives answers on the test rows: it is
-never handed a label of the test set.
+A fit takes positions in the training units and gives what answers for others: it is never handed a
+label of the test set.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from domainjepa.data.source import Source
+from domainjepa.evaluation.cohort import Cohort
 from domainjepa.evaluation.features import Encoder, Features
-from domainjepa.evaluation.finetune import fine_tune, trainable
+from domainjepa.evaluation.finetune import trainable, tuned
+from domainjepa.evaluation.pooling import OF_SCORES, Bags, pooled_answer, pooled_features
 from domainjepa.evaluation.probes import PROBES, answers
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.scores import Answer
-from domainjepa.evaluation.splits import Rows, Split, tuning_folds
+from domainjepa.evaluation.splits import Rows, tuning_folds
 from domainjepa.evaluation.targets import Target
 
 SMALL = 10_000_000
 """Numbers in a feature matrix below which BLAS threads wait for each other longer than they work:
 on a machine with other work, ten times longer."""
 
-Fit = Callable[[Rows], tuple[Answer, bool]]
-"""Positions in the training rows -> answers on the test rows, and whether the solver converged."""
-
-
-def groups_of(source: Source, rows: Rows) -> Rows | None:
-    """The groups of some rows, or None."""
-    return None if source.groups is None else source.groups[rows]
+Answering = Callable[[Bags], Answer]
+"""Units -> an answer for each."""
+Fit = Callable[[Rows], tuple[Answering, bool]]
+"""Positions in the training units -> what answers, and whether the solver converged."""
 
 
 def fit_probe(
@@ -58,40 +58,77 @@ def fit_probe(
     return probe, not stopped
 
 
-def fitting(
-    encoder: Encoder,
-    protocol: Protocol,
-    source: Source,
-    target: Target,
-    split: Split,
-    train: Features,
-    test: Features,
-) -> Fit | None:
-    """The fit of an encoder under a protocol; None where it has no network to train."""
-    labels, groups = target.values[split.train], groups_of(source, split.train)
+def fitting(encoder: Encoder, protocol: Protocol, cohort: Cohort, train: Bags) -> Fit | None:
+    """The fit of an encoder under a protocol; None where it has no network to train.
 
-    def probe(chosen: Rows) -> tuple[Answer, bool]:
+    Args:
+        train: all training units.
+    """
+    target = cohort.target
+    part = cohort.splits[protocol.name].train
+    labels, groups = target.values[part], cohort.groups(part)
+    pool = protocol.pooling
+
+    def on_pooled_features(chosen: Rows) -> tuple[Answering, bool]:
+        features = pooled_features(train.take(chosen), pool)
         of_chosen = None if groups is None else groups[chosen]
-        fitted, converged = fit_probe(protocol, target, train[chosen], labels[chosen], of_chosen)
-        return answers(fitted, target.kind, test, len(target.classes)), converged
+        fitted, converged = fit_probe(protocol, target, features, labels[chosen], of_chosen)
 
-    if protocol.probe != "finetune":
-        return probe
-    if (network := trainable(encoder)) is None:
+        def answer(bags: Bags) -> Answer:
+            return answers(fitted, target.kind, pooled_features(bags, pool), len(target.classes))
+
+        return answer, converged
+
+    def on_samples(chosen: Rows) -> tuple[Answering, bool]:
+        bags = train.take(chosen)
+        of_samples, together = labels[chosen][bags.unit], _together(bags, chosen, groups)
+        fitted, converged = fit_probe(protocol, target, bags.features, of_samples, together)
+
+        def answer(bags: Bags) -> Answer:
+            given = answers(fitted, target.kind, bags.features, len(target.classes))
+            return pooled_answer(target.kind, given, bags, pool)
+
+        return answer, converged
+
+    if protocol.probe == "finetune":
+        return _of_network(encoder, protocol, cohort, train)
+    return on_samples if pool in OF_SCORES else on_pooled_features
+
+
+def _together(bags: Bags, chosen: Rows, groups: Rows | None) -> Rows | None:
+    """(n,) equal for samples that folds must not part: those of a group, else of a unit."""
+    if groups is None and len(bags) == len(bags.rows):
         return None
+    return (chosen if groups is None else groups[chosen])[bags.unit]
 
-    def network_and_head(chosen: Rows) -> tuple[Answer, bool]:
-        of_chosen = None if groups is None else groups[chosen]
-        answer = fine_tune(
+
+def _of_network(encoder: Encoder, protocol: Protocol, cohort: Cohort, train: Bags) -> Fit | None:
+    """Training a network on the samples of units, each with its unit's label; scores are pooled."""
+    network = trainable(encoder)
+    if network is None:
+        return None
+    target, part = cohort.target, cohort.splits[protocol.name].train
+    labels, groups = target.values[part], cohort.groups(part)
+    of_rows = np.zeros((len(cohort.source), *labels.shape[1:]), labels.dtype)
+    of_rows[train.rows] = labels[train.unit]
+    of_samples = replace(target, values=of_rows)
+
+    def fit(chosen: Rows) -> tuple[Answering, bool]:
+        bags = train.take(chosen)
+        model = tuned(
             *network,
-            source,
-            target,
-            split.train[chosen],
-            split.test,
+            cohort.source,
+            of_samples,
+            bags.rows,
             protocol.finetune,
             seed=protocol.seed,
-            groups=of_chosen,
+            groups=_together(bags, chosen, groups),
         )
+
+        def answer(bags: Bags) -> Answer:
+            given = model(bags.source, bags.rows)
+            return pooled_answer(target.kind, given, bags, protocol.pooling)
+
         return answer, True
 
-    return network_and_head
+    return fit

@@ -6,10 +6,11 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from domainjepa import catalog
 from domainjepa.errors import ConfigError, UserError, did_you_mean
+from domainjepa.evaluation.pooling import OF_SCORES, Pool
 from domainjepa.evaluation.scores import METRICS
 from domainjepa.evaluation.splits import Shots
 from domainjepa.evaluation.targets import Kind
@@ -46,6 +47,9 @@ class Protocol(BaseModel):
     features: Literal["pooled"] = "pooled"
     """What is read out of an encoder: its own pooled features."""
     probe: Literal["linear", "knn", "finetune"]
+    pool: Pool | None = None
+    """Where one answer is asked for several samples: features or scores pooled, or attention
+    (`pooling.py`). By default the mean of features; of fine-tuning, of scores."""
     shots: tuple[Shots, ...] = Field(strict=False, min_length=1)
     """Labels of each class to train on, or "all"."""
     draws: int | tuple[tuple[int, int], ...] = 20
@@ -88,6 +92,19 @@ class Protocol(BaseModel):
                 raise ValueError(f"unknown metric {name!r}.{hint} Known: {', '.join(known)}")
         return metrics
 
+    @model_validator(mode="after")
+    def _fits_the_probe(self) -> Protocol:
+        if self.probe == "finetune" and self.pool not in (None, *OF_SCORES):
+            raise ValueError(f"fine-tuning pools scores: {' or '.join(OF_SCORES)}")
+        if self.probe == "knn" and self.pool == "attention":
+            raise ValueError("attention is trained with a linear head: take the probe linear")
+        return self
+
+    @property
+    def pooling(self) -> Pool:
+        """How the samples of a unit are pooled."""
+        return self.pool or ("scores-mean" if self.probe == "finetune" else "mean")
+
     def draws_of(self, shots: Shots) -> int:
         """How often so many shots are drawn; all labels are taken once."""
         if shots == "all":
@@ -123,6 +140,26 @@ def measuring(protocol: Protocol, metrics: Sequence[str] | None) -> Protocol:
         return Protocol(**{**protocol.model_dump(), "metrics": tuple(metrics)})
     except ValidationError as error:
         raise UserError(f"--metric: {error.errors()[0]['msg']}") from None
+
+
+def pooling(protocols: Sequence[Protocol], pools: Sequence[str]) -> list[Protocol]:
+    """Each protocol with each way to pool; of several ways its name tells them apart.
+
+    Raises:
+        UserError: no such way, or one that the probe cannot use.
+    """
+    if not pools:
+        return list(protocols)
+    made = []
+    for protocol in protocols:
+        for pool in pools:
+            name = f"{protocol.name} {pool}" if len(pools) > 1 else protocol.name
+            try:
+                made.append(Protocol(**{**protocol.model_dump(), "name": name, "pool": pool}))
+            except ValidationError as error:
+                message = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise UserError(f"--pool {pool} with {protocol.name}: {message}") from None
+    return made
 
 
 def read_protocol(name: str) -> Protocol:

@@ -36,6 +36,11 @@ class Answer:
     guess: NDArray[Any]
     probability: NDArray[Any] | None = None
 
+    def of(self, chosen: NDArray[np.int64]) -> Answer:
+        """The answers for some of the samples."""
+        chance = self.probability
+        return Answer(self.guess[chosen], None if chance is None else chance[chosen])
+
     @property
     def chance(self) -> NDArray[Any]:
         """The probabilities, of a target that has them."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from domainjepa.data.sampling import key
-from domainjepa.data.source import Source
 from domainjepa.errors import DataError
 from domainjepa.evaluation.targets import OF_EACH, Target
 
@@ -34,10 +33,10 @@ three folds would take most of an evaluation's time."""
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a source that train probes, and rows that test them.
+    """What trains probes, and what tests them: samples, or units of them.
 
     Attributes:
-        train, test: ascending row numbers, no group in both.
+        train, test: ascending positions, no group in both.
         decisions, warnings: readable lines on how it came about.
     """
 
@@ -59,10 +58,21 @@ def _folds(
         return list(splitter.split(np.zeros((len(labels), 1)), labels, groups))
 
 
-def train_test(source: Source, target: Target, seed: int) -> Split:
+class Divisible(Protocol):
+    """What can be divided into training and test: the samples of a source, or units of them."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def groups(self) -> Rows | None: ...
+    @property
+    def split(self) -> NDArray[np.str_] | None: ...
+
+
+def train_test(source: Divisible, target: Target, seed: int) -> Split:
     """The source's own split; else a keyed one, stratified, that keeps groups whole.
 
-    Rows whose target is not known take no part.
+    What the target does not know takes no part.
 
     Raises:
         DataError: one class or value only, or too few samples or groups to hold a test set out.
@@ -106,7 +116,7 @@ def train_test(source: Source, target: Target, seed: int) -> Split:
     return Split(np.sort(train), np.sort(test), [f"{decision} ({len(test)})"], said)
 
 
-def _check(source: Source, target: Target, train: Rows, test: Rows) -> None:
+def _check(source: Divisible, target: Target, train: Rows, test: Rows) -> None:
     what = "two classes" if target.kind == "classes" else "two different values"
     for name, rows in (("training", train), ("test", test)):
         if len(np.unique(target.values[rows], axis=0)) < 2:
@@ -114,7 +124,7 @@ def _check(source: Source, target: Target, train: Rows, test: Rows) -> None:
 
 
 def _hold_out(
-    source: Source, target: Target, strata: Rows, groups: Rows | None, seed: int
+    source: Divisible, target: Target, strata: Rows, groups: Rows | None, seed: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Training and test positions in `strata`."""
     largest = np.bincount(strata).max()

@@ -16,22 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from domainjepa.data.quarantine import told
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.errors import UserError
-from domainjepa.evaluation.features import Encoder, features_of
+from domainjepa.evaluation.cohort import Cohort, cohort_of
+from domainjepa.evaluation.features import Encoder
 from domainjepa.evaluation.finetune import trainable
-from domainjepa.evaluation.fitting import Fit, fitting, groups_of
-from domainjepa.evaluation.intervals import RESAMPLES, RESAMPLES_OF_DRAWS
+from domainjepa.evaluation.fitting import Fit, fitting
 from domainjepa.evaluation.leaks import leaks
 from domainjepa.evaluation.maps import look
+from domainjepa.evaluation.pooling import Bags, pooled_features
 from domainjepa.evaluation.protocol import Protocol, read_protocol
 from domainjepa.evaluation.report import SIDE_BY_SIDE, Seen, write_report
-from domainjepa.evaluation.results import Cell, Results
-from domainjepa.evaluation.scores import resamples, score
-from domainjepa.evaluation.splits import Rows, Shots, Split, draw_shots, train_test
-from domainjepa.evaluation.targets import OF_EACH, Target, target_of
+from domainjepa.evaluation.results import Results
+from domainjepa.evaluation.scoring import Asked, answered, cell_of, worth_running
+from domainjepa.evaluation.targets import OF_EACH, Target
+from domainjepa.evaluation.units import Within
 from domainjepa.evaluation.weights import Unavailable
 
 MAPPED = 6
@@ -46,6 +46,8 @@ def evaluate(
     *,
     baselines: Sequence[Encoder] = (),
     target: str | None = None,
+    per: str | None = None,
+    within: Within = "same",
     cache: Path | None = None,
     maps: Sequence[int] = (),
     console: Console | None = None,
@@ -62,6 +64,8 @@ def evaluate(
         out: a folder for the report; None writes nothing.
         baselines: what to compare with; they alone are no evaluation.
         target: the column to tell; see `targets.target_of`. By default the source's labels.
+        per: `groups` or a column: one answer for all samples that share its value.
+        within: what becomes of the label of a unit whose samples have several.
         cache: a folder for features; `out`/features by default.
         maps: rows whose feature and attention maps the report shows; by default six test samples.
         console: where to show progress; None shows nothing.
@@ -75,30 +79,17 @@ def evaluate(
     both = (*encoders, *baselines) if encoders else ()
     _check_names("encoders", [encoder.name for encoder in both])
     _check_names("protocols", [protocol.name for protocol in run])
-    wanted = target_of(source, target)
-    lost = source.unreadable(range(len(source)))
-    wanted.known[lost] = False
-    splits = {protocol: train_test(source, wanted, protocol.seed) for protocol in run}
+    cohort = cohort_of(source, run, target, per=per, within=within)
     cache = cache or (out / "features" if out else None)
-    first = splits[run[0]]
-    results = Results({}, source.public_name, wanted, tuple(run), first.test)
-    for protocol, split in splits.items():
-        results.metrics(protocol)  # a protocol without one for this target is refused at once
-        results.truth[protocol.name] = wanted.values[split.test]
-        for text in [*split.warnings, *_scarce(protocol, wanted, wanted.values[split.train])]:
-            results.warn(text)
-    if lost:
-        results.warn(f"{len(lost)} of {len(source)} samples cannot be read: {told(lost)}")
-    for text in leaks(source, list(splits.values()), cache):
-        results.warn(text)
-    rows = np.unique(np.concatenate([r for s in splits.values() for r in (s.train, s.test)]))
+    results = _begun(cohort, run, cache)
     ran: list[Encoder] = []
     absent: list[str] = []
+    first = cohort.splits[run[0].name]
     for encoder in both:
         try:
             if hasattr(encoder, "adapt"):
-                encoder.adapt(source, first.train)
-            features = features_of(encoder, source, rows, cache=cache, console=console)
+                encoder.adapt(source, cohort.units.rows_of(first.train)[0])
+            features = cohort.features(encoder, cache, console)
         except Unavailable as error:
             absent.append(f"{encoder.name} is left out: {error}")
             results.warn(absent[-1])
@@ -106,20 +97,39 @@ def evaluate(
                 raise UserError("no encoder could be evaluated. " + "; ".join(absent)) from error
             continue
         ran.append(encoder)
-        results.features[encoder.name] = features[np.searchsorted(rows, results.rows)]
-        for protocol, split in splits.items():
-            train, test = (
-                features[np.searchsorted(rows, part)] for part in (split.train, split.test)
-            )
-            fit = fitting(encoder, protocol, source, wanted, split, train, test)
+        shown = cohort.bags(features, first.test)
+        results.features[encoder.name] = pooled_features(shown, "mean")
+        for protocol in run:
+            split = cohort.splits[protocol.name]
+            train, test = (cohort.bags(features, part) for part in (split.train, split.test))
+            fit = fitting(encoder, protocol, cohort, train)
             if fit is None:
                 results.warn(f"{protocol.name}: {encoder.name} has no network to fine-tune")
                 continue
             with console.status(f"probes: {encoder.name}") if console else nullcontext():
-                _score(encoder.name, protocol, source, split, fit, results)
-    results.settings = _settings(ran, source, wanted, splits)
+                _score(encoder.name, protocol, cohort, fit, test, results)
+    results.settings = _settings(ran, cohort, run)
     if out is not None:
         write_report(results, source, out, _seen(ran, source, results, maps))
+    return results
+
+
+def _begun(cohort: Cohort, protocols: Sequence[Protocol], cache: Path | None) -> Results:
+    """Results without a score: what is told, and what to know before."""
+    source, target = cohort.source, cohort.target
+    first = cohort.splits[protocols[0].name]
+    shown = cohort.units.shown(first.test)
+    results = Results({}, source.public_name, target, tuple(protocols), shown)
+    for protocol in protocols:
+        split = cohort.splits[protocol.name]
+        results.metrics(protocol)  # a protocol without one for this target is refused at once
+        results.truth[protocol.name] = target.values[split.test]
+        for text in _scarce(protocol, target, target.values[split.train]):
+            results.warn(text)
+    for text in cohort.warnings:
+        results.warn(text)
+    for text in leaks(source, cohort.row_splits(), cache):
+        results.warn(text)
     return results
 
 
@@ -149,51 +159,23 @@ def _seen(
 
 
 def _score(
-    encoder: str, protocol: Protocol, source: Source, split: Split, fit: Fit, results: Results
+    encoder: str, protocol: Protocol, cohort: Cohort, fit: Fit, test: Bags, results: Results
 ) -> None:
     """Every fit of one encoder under one protocol, scored into the results."""
-    target, truth = results.target, results.truth[protocol.name]
-    strata = target.strata(target.values[split.train])
-    groups, groups_of_test = groups_of(source, split.train), groups_of(source, split.test)
+    target, split = cohort.target, cohort.splits[protocol.name]
+    asked = Asked(test, target.values[split.test], cohort.groups(split.test))
+    told = answered(fit, protocol, target, split.train, cohort.groups(split.train), [asked])
     metrics = results.metrics(protocol)
-    fits = unconverged = 0
-    for shots in _worth_running(protocol, strata):
-        draws = protocol.draws_of(shots)
-        found = []
-        for draw in range(draws):
-            chosen = draw_shots(strata, shots, seed=protocol.seed, draw=draw, groups=groups)
-            answer, converged = fit(chosen)
-            fits, unconverged = fits + 1, unconverged + (not converged)
-            found.append(answer)
-        values = [score(target.kind, metrics, truth, answer) for answer in found]
-        resampled: list[list[dict[str, Any]]] = [[] for _ in found]
-        number = RESAMPLES if draws == 1 else RESAMPLES_OF_DRAWS
-        seed = key(protocol.seed, "resample")
-        for weights in resamples(len(truth), number, seed=seed, groups=groups_of_test):
-            for answer, parts in zip(found, resampled, strict=True):
-                parts.append(score(target.kind, metrics, truth, answer, weights))
-        results.cells[protocol.name, shots, encoder] = Cell(
-            {name: np.concatenate([of[name] for of in values]) for name in metrics},
-            {
-                name: np.stack([np.concatenate([of[name] for of in parts]) for parts in resampled])
-                for name in metrics
-            },
-        )
+    for shots, answers in told.answers[0].items():
+        cell = cell_of(target.kind, metrics, asked, answers, protocol.seed)
+        results.cells[protocol.name, shots, encoder] = cell
         if shots == results.shots(protocol)[-1]:
-            results.answers[protocol.name, encoder] = found[0]
-    if unconverged:
+            results.answers[protocol.name, encoder] = answers[0]
+    if told.unconverged:
         results.warn(
-            f"{protocol.name}, {encoder}: {unconverged} of {fits} probes stopped before their "
-            "solver converged; their scores may be a little low"
+            f"{protocol.name}, {encoder}: {told.unconverged} of {told.fits} probes stopped before "
+            "their solver converged; their scores may be a little low"
         )
-
-
-def _worth_running(protocol: Protocol, strata: Rows) -> list[Shots]:
-    """The shots that differ from all labels, where all labels are asked for too."""
-    most = np.bincount(strata).max()
-    if "all" not in protocol.shots:
-        return list(protocol.shots)
-    return [shots for shots in protocol.shots if shots == "all" or shots < most]
 
 
 def _scarce(protocol: Protocol, target: Target, values: NDArray[Any]) -> list[str]:
@@ -205,7 +187,7 @@ def _scarce(protocol: Protocol, target: Target, values: NDArray[Any]) -> list[st
     for shots in protocol.shots:
         if shots == "all" or shots <= counts.min():
             continue
-        if shots not in _worth_running(protocol, strata):
+        if shots not in worth_running(protocol, strata):
             lines.append(f"{shots} labels a {one}: no {one} has more, so this is the same as all")
             continue
         few = [f"{names[c]} ({n})" for c, n in zip(found, counts, strict=True) if n < shots]
@@ -222,9 +204,10 @@ def _check_names(kind: str, names: Sequence[str]) -> None:
 
 
 def _settings(
-    encoders: Sequence[Encoder], source: Source, target: Target, splits: dict[Protocol, Split]
+    encoders: Sequence[Encoder], cohort: Cohort, protocols: Sequence[Protocol]
 ) -> dict[str, Any]:
     packages = ("domainjepa", "scikit-learn", "numpy", "torch", "timm")
+    source, units, target = cohort.source, cohort.units, cohort.target
     described = [
         {
             "name": encoder.name,
@@ -234,6 +217,15 @@ def _settings(
         }
         for encoder in encoders
     ]
+    told = []
+    for protocol in protocols:
+        split = cohort.splits[protocol.name]
+        left_out = {"finetune"} - {protocol.probe} | ({"pool"} if units.single else set())
+        told.append(
+            protocol.model_dump(mode="json", exclude=left_out)
+            | ({} if units.single else {"pool": protocol.pooling})
+            | {"split": split.decisions, "train": len(split.train), "test": len(split.test)}
+        )
     return {
         "data": {
             "name": source.public_name,
@@ -241,14 +233,9 @@ def _settings(
             "fingerprint": source.fingerprint(),
             "grouped": source.groups is not None,
         },
+        "units": {"one": units.one, "number": len(units), "samples": len(units.rows)},
         "target": {"name": target.name, "kind": target.kind, "found": target.decision},
         "encoders": [{k: v for k, v in one.items() if v is not None} for one in described],
-        "protocols": [
-            protocol.model_dump(
-                mode="json", exclude=None if protocol.probe == "finetune" else {"finetune"}
-            )
-            | {"split": split.decisions, "train": len(split.train), "test": len(split.test)}
-            for protocol, split in splits.items()
-        ],
+        "protocols": told,
         "versions": {name: version(name) for name in packages},
     }

@@ -12,13 +12,17 @@ from domainjepa import open_source
 from domainjepa.encoder.frozen import FrozenEncoder
 from domainjepa.evaluation import finetune
 from domainjepa.evaluation.baselines import Pixels
-from domainjepa.evaluation.finetune import augmented, fine_tune, trainable
+from domainjepa.evaluation.finetune import augmented, trainable, tuned
 from domainjepa.evaluation.protocol import FineTuning, Protocol
 from domainjepa.evaluation.suite import evaluate
 from domainjepa.evaluation.targets import target_of
 from domainjepa.evaluation.timm_baselines import TimmEncoder
 
 SETTINGS = FineTuning(epochs=4, least_steps=30, batch_size=16, lr=2e-3, patience=3)
+
+
+def fine_tune(network, prepare, source, target, train, test, settings, **more):
+    return tuned(network, prepare, source, target, train, settings, **more)(source, test)
 
 
 class Tiny(TimmEncoder):

@@ -1,0 +1,122 @@
+"""One encoder under one protocol: every draw of labels fitted, and scored wherever it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domainjepa.data.sampling import key
+from domainjepa.evaluation.fitting import Fit
+from domainjepa.evaluation.intervals import RESAMPLES, RESAMPLES_OF_DRAWS
+from domainjepa.evaluation.pooling import Bags
+from domainjepa.evaluation.protocol import Protocol
+from domainjepa.evaluation.results import Cell
+from domainjepa.evaluation.scores import Answer, resamples, score
+from domainjepa.evaluation.splits import Rows, Shots, draw_shots
+from domainjepa.evaluation.targets import Kind, Target
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Test units that a fit is to answer for.
+
+    Attributes:
+        bags: their features.
+        truth: (U, ...) values.
+        groups: (U,) or None.
+    """
+
+    bags: Bags
+    truth: NDArray[Any]
+    groups: Rows | None
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the fits of one protocol say.
+
+    Attributes:
+        answers: for each set of test units, shots -> answers, draw by draw.
+        fits: how many there were.
+        unconverged: of how many the solver stopped before it converged.
+    """
+
+    answers: list[dict[Shots, list[Answer]]]
+    fits: int
+    unconverged: int
+
+
+def worth_running(protocol: Protocol, strata: Rows) -> list[Shots]:
+    """The shots that differ from all labels, where all labels are asked for too."""
+    most = np.bincount(strata).max()
+    if "all" not in protocol.shots:
+        return list(protocol.shots)
+    return [shots for shots in protocol.shots if shots == "all" or shots < most]
+
+
+def answered(
+    fit: Fit,
+    protocol: Protocol,
+    target: Target,
+    train: Rows,
+    groups: Rows | None,
+    asked: Sequence[Asked],
+) -> Told:
+    """Every draw of a protocol fitted once, and its answers for each set of test units.
+
+    Args:
+        fit: of the encoder.
+        target: of all units.
+        train: positions of the training units.
+        groups: of the training units, or None.
+        asked: what to answer for.
+    """
+    strata = target.strata(target.values[train])
+    every: list[dict[Shots, list[Answer]]] = [{} for _ in asked]
+    fits = unconverged = 0
+    for shots in worth_running(protocol, strata):
+        for draw in range(protocol.draws_of(shots)):
+            chosen = draw_shots(strata, shots, seed=protocol.seed, draw=draw, groups=groups)
+            answer, converged = fit(chosen)
+            fits, unconverged = fits + 1, unconverged + (not converged)
+            for one, answers in zip(asked, every, strict=True):
+                answers.setdefault(shots, []).append(answer(one.bags))
+    return Told(every, fits, unconverged)
+
+
+def cell_of(
+    kind: Kind,
+    metrics: Sequence[str],
+    asked: Asked,
+    answers: Sequence[Answer],
+    seed: int,
+    chosen: Rows | None = None,
+) -> Cell:
+    """The scores of one number of shots.
+
+    Args:
+        answers: one a draw, for all of `asked`.
+        seed: of the protocol: it keys the resampled test sets, the same for every encoder.
+        chosen: score these units alone; all by default.
+    """
+    truth, groups = asked.truth, asked.groups
+    if chosen is not None:
+        truth, groups = truth[chosen], None if groups is None else groups[chosen]
+        answers = [one.of(chosen) for one in answers]
+    values = [score(kind, metrics, truth, answer) for answer in answers]
+    resampled: list[list[dict[str, Any]]] = [[] for _ in answers]
+    number = RESAMPLES if len(answers) == 1 else RESAMPLES_OF_DRAWS
+    for weights in resamples(len(truth), number, seed=key(seed, "resample"), groups=groups):
+        for answer, parts in zip(answers, resampled, strict=True):
+            parts.append(score(kind, metrics, truth, answer, weights))
+    return Cell(
+        {name: np.concatenate([of[name] for of in values]) for name in metrics},
+        {
+            name: np.stack([np.concatenate([of[name] for of in parts]) for parts in resampled])
+            for name in metrics
+        },
+    )
