@@ -115,13 +115,12 @@ def _idle(source: Source, units: Units, target: Target, split: Split, lost: int)
     sizes = units.sizes
     used = np.zeros(len(units), bool)
     used[split.train] = used[split.test] = True
-    known = target.known.reshape(len(units), -1).any(axis=1)
     tested = units.split is not None and (units.split[split.test] == "test").any()
-    in_val = known & ~used & (units.split == "val") if tested else np.zeros(len(units), bool)
+    in_val = target.known & ~used & (units.split == "val") if tested else np.zeros(len(units), bool)
     counts = {
-        "have no label": int(sizes[~known & ~used].sum()),
+        "have no label": int(sizes[~target.known & ~used].sum()),
         "are of the val split": int(sizes[in_val].sum()),
-        "share a group with the test set": int(sizes[known & ~used & ~in_val].sum()),
+        "share a group with the test set": int(sizes[target.known & ~used & ~in_val].sum()),
         "are in a part of the split that their unit is not": len(source) - lost - len(units.rows),
         "cannot be read": lost,
     }

@@ -173,12 +173,12 @@ def target_of_units(target: Target, units: Units, within: Within = "same") -> Ta
         rows = units.rows
         return replace(target, values=target.values[rows], known=target.known[rows])
     values = target.values[units.rows].reshape(len(units.rows), -1)
-    known = np.broadcast_to(target.known[units.rows].reshape(len(units.rows), -1), values.shape)
+    known = _known(target, units.rows)
     top = _top(values.dtype)
     low = np.minimum.reduceat(np.where(known, values, top), units.starts)
     high = np.maximum.reduceat(np.where(known, values, -top), units.starts)
-    of_unit = known_of_unit = np.logical_or.reduceat(known, units.starts)
-    differ = (low < high) & known_of_unit
+    of_unit = np.logical_or.reduceat(known, units.starts)
+    differ = (low < high) & of_unit
     decision = target.decision
     if differ.any():
         count = int(differ.any(axis=1).sum())
@@ -191,15 +191,22 @@ def target_of_units(target: Target, units: Units, within: Within = "same") -> Ta
                 "max, mean (of numbers) or leave-out."
             )
         decision += f"; {told}: {within}"
-        of_unit = known_of_unit & ~differ if within == "leave-out" else known_of_unit
+        if within == "leave-out":
+            of_unit &= ~differ
     chosen = _chosen(values, known, units, high, within)
-    chosen = np.where(of_unit, chosen, 0).astype(values.dtype)
+    chosen = np.where(of_unit, chosen, -1).astype(values.dtype)
     return replace(
         target,
         values=chosen.reshape(len(units), *target.values.shape[1:]),
-        known=of_unit if target.known.ndim > 1 else np.asarray(of_unit.all(axis=1)),
+        known=np.asarray(of_unit.any(axis=1)),
         decision=decision,
     )
+
+
+def _known(target: Target, rows: Rows) -> NDArray[np.bool_]:
+    """(n, 1) whether a value is known; of several labels (n, L), each by itself."""
+    known = target.known[rows][:, None]
+    return known & (target.values[rows] >= 0) if target.kind == "multi-label" else known
 
 
 def _chosen(
@@ -227,8 +234,7 @@ def _shown(target: Target, units: Units, unit: int) -> list[str]:
     """The different labels of one unit, in words, three at most."""
     rows = units.rows_of(np.array([unit]))[0]
     if target.kind == "multi-label":
-        values = target.values[rows]
-        known = np.broadcast_to(target.known[rows].reshape(len(rows), -1), values.shape)
+        values, known = target.values[rows], _known(target, rows)
         for label, name in enumerate(target.classes):
             if len(np.unique(values[known[:, label], label])) > 1:
                 return [f"{name} is 0 and 1"]
