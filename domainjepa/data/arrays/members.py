@@ -85,7 +85,7 @@ class Member:
                 return values
 
 
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """(shape, Fortran order, dtype) of an array; the stream is left at its first value."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
@@ -112,7 +112,7 @@ def in_array(path: Path) -> dict[str, Member]:
         Others in `UNREADABLE`: damaged.
     """
     with path.open("rb") as file:
-        shape, fortran, dtype = _header(file)
+        shape, fortran, dtype = npy_header(file)
         offset = file.tell()
     if dtype.hasobject:
         raise DataError(f"{path.name} holds pickled Python objects, which are never loaded.")
@@ -139,7 +139,7 @@ def in_archive(path: Path) -> dict[str, Member]:
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise DataError(f"{name!r} in {where} is compressed in a way numpy never writes.")
             with archive.open(info) as stream:
-                shape, fortran, dtype = _header(stream)
+                shape, fortran, dtype = npy_header(stream)
                 begin = stream.tell()
             if dtype.hasobject:
                 continue  # pickled: never loaded, so never offered

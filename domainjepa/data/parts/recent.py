@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Protocol, TypeVar
 
 MOST_BYTES = 2**28
+
+
+class _Sized(Protocol):
+    @property
+    def nbytes(self) -> int: ...
+
+
+Held = TypeVar("Held", bound=_Sized)
+"""An array of NumPy, or of Arrow."""
 
 
 class Recent:
@@ -21,16 +27,16 @@ class Recent:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self.most_bytes = most_bytes
-        self._arrays: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
+        self._arrays: OrderedDict[Hashable, Any] = OrderedDict()
 
     def __reduce__(self) -> tuple[type[Recent], tuple[int]]:
         return Recent, (self.most_bytes,)
 
-    def get(self, name: Hashable, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    def get(self, name: Hashable, read: Callable[[], Held]) -> Held:
         """The array of this name, read if it is not there."""
-        array = self._arrays.get(name)
+        array: Held | None = self._arrays.get(name)
         if array is None:
-            array = np.asarray(read())
+            array = read()
             self._arrays[name] = array
             while len(self._arrays) > 1 and self._bytes() > self.most_bytes:
                 self._arrays.popitem(last=False)

@@ -184,8 +184,7 @@ class ParquetTable(Table):
             import pyarrow
             import pyarrow.types as kinds
 
-            place = file.schema_arrow.names.index(name)
-            self._check(name, _uncompressed(file, place))
+            self._check(name, _uncompressed(file, name))
             column = file.read(columns=[name], use_threads=False).column(0)
             if kinds.is_dictionary(column.type):
                 self._check(name, _decoded(column))
@@ -206,11 +205,12 @@ class ParquetTable(Table):
             )
 
 
-def _uncompressed(file: ParquetFile, place: int) -> int:
-    groups = range(file.metadata.num_row_groups)
-    return sum(
-        file.metadata.row_group(group).column(place).total_uncompressed_size for group in groups
-    )
+def _uncompressed(file: ParquetFile, name: str) -> int:
+    meta = file.metadata
+    paths = [meta.schema.column(place).path for place in range(meta.num_columns)]
+    place = paths.index(name)  # a nested column before it counts as several
+    groups = range(meta.num_row_groups)
+    return sum(meta.row_group(group).column(place).total_uncompressed_size for group in groups)
 
 
 def _decoded(column: ChunkedArray) -> int:
