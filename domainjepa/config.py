@@ -164,6 +164,9 @@ class OptimizerConfig(Settings):
     """Share of the steps."""
     final_lr: float = Field(default=1e-3, ge=0, le=1)
     """The last learning rate as a share of `lr`."""
+    clip: float | None = Field(default=None, gt=0)
+    """The longest that the encoder's gradient may be (its global norm): a longer one is scaled down
+    to it. Off by default; `gradient_norm` in the metrics tells what is usual."""
 
 
 class CheckpointConfig(Settings):
@@ -206,6 +209,9 @@ class PretrainConfig(Settings):
     devices: int = Field(default=1, gt=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 autocast on CUDA, float32 on the CPU."""
+    attention: Literal["auto", "flash", "math"] = "auto"
+    """Kernels of transformers: `auto`, the fastest safe ones; `flash`, that one or an error;
+    `math`, slow and certain. cuDNN's are never taken: in bfloat16 their gradients can be NaN."""
     compile: bool = False
     """torch.compile the backbone: slower to start, faster to run on a GPU."""
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from domainjepa.backbones import Backbone
+from domainjepa.backbones.attention import attention_by
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.domains.intensity import load_intensity
@@ -187,7 +188,8 @@ def _train(
             group["lr"] = peak * share
         model.train()
         images = augmented(inputs[batch].to(where), settings.augment, random)
-        with torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda"):
+        autocast = torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda")
+        with autocast, attention_by("auto"):
             given = model(images)
         loss = _loss(kind, given.float(), wanted[batch].to(where))
         optimizer.zero_grad(set_to_none=True)

@@ -22,7 +22,7 @@ from domainjepa.pretraining.state import RunState
 from domainjepa.views.shortcuts import Nuisance, shortcuts
 from domainjepa.views.views import ViewMaker
 
-TERMS = ("loss", "prediction", "sigreg")
+TERMS = ("loss", "prediction", "sigreg", "gradient_norm")
 UNLABELLED = -100
 """The class that cross-entropy leaves out."""
 

@@ -78,6 +78,14 @@ class Network(nn.Module):
             self._probe(by_view(features)[: groups[0].shape[0]]),
         )
 
+    def learning(self) -> list[nn.Parameter]:
+        """The weights that the objective moves: all but the probe's."""
+        return [
+            weight
+            for name, weight in self.named_parameters()
+            if not name.startswith("probe.") and weight.requires_grad
+        ]
+
     def _probe(self, features: Tensor) -> Tensor | None:
         if self.probe is None:
             return None

@@ -14,6 +14,7 @@ _CURVES = [
     ("loss", "loss"),
     ("prediction", "prediction"),
     ("sigreg", "SIGReg"),
+    ("gradient_norm", "length of the gradient"),
     ("effective_rank", "effective rank of the features"),
     ("probe_accuracy", "online probe, accuracy on held-out rows"),
     ("lr", "learning rate"),

@@ -23,6 +23,7 @@ FREE_ON_RESUME = (
     "data.workers",
     "device",
     "devices",
+    "attention",
     "compile",
     "log.every_steps",
     "log.shortcuts",

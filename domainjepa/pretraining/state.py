@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from domainjepa.config import PretrainConfig
 from domainjepa.data.quarantine import Quarantine
 from domainjepa.data.sampling import key
 from domainjepa.errors import ConfigError, UserError
+from domainjepa.pretraining.gradient import Gradient
 from domainjepa.pretraining.network import Network, Outputs
 from domainjepa.pretraining.plan import Plan
 from domainjepa.pretraining.progress import Meter
@@ -76,18 +78,24 @@ class RunState:
             outputs: Outputs = self.averaged(groups[:1])
             return outputs.embeddings.float().mean(0)
 
-    def update(self, loss: Tensor, plan: Plan) -> None:
-        """One step of the optimiser at the learning rate of this step."""
+    def update(self, loss: Tensor, plan: Plan) -> Gradient:
+        """One step of the optimiser at the learning rate of this step, on all ranks or on none:
+        only where the loss and every gradient are numbers on each of them."""
         chosen = plan.config.optimizer
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradient = Gradient.of(self.network, loss)
+        if gradient.fault:
+            return gradient
+        gradient.clip(self.network, chosen.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(
                 self.step, plan.steps, group["peak"], chosen.warmup, chosen.final_lr
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         if self.averaged is not None:
             self._average(plan.config.objective.average_weights)
+        return gradient
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
@@ -144,6 +152,8 @@ class RunState:
         if self.averaged is not None:
             self.averaged.load_state_dict(packed["averaged"])
         self.meter.sums = dict(packed["meter"])
+        if self.meter.sums.get("steps"):  # version 0.1 summed no gradients
+            self.meter.sums.setdefault("gradient_norm", math.nan)
 
 
 def build_optimizer(network: Network, config: PretrainConfig) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""One step: views -> network -> objective -> optimiser; none where the loss is no number."""
+"""One step: views -> network -> objective -> optimiser, as long as all of it is numbers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from domainjepa.backbones.attention import attention_by
 from domainjepa.data.sampling import key
 from domainjepa.distributed import rank
 from domainjepa.encoder.standardise import Standardise
@@ -28,11 +29,11 @@ class Learned(NamedTuple):
 
     Attributes:
         outputs: of the network, before the step was taken.
-        taken: whether the weights moved.
+        fault: why the weights did not move, in words; empty where they did.
     """
 
     outputs: Outputs
-    taken: bool
+    fault: str
 
 
 class Step:
@@ -57,7 +58,8 @@ class Step:
         groups = self._groups(batch)
         buffers = [buffer.clone() for buffer in state.buffers()]
         bfloat16 = config.precision == "bfloat16"
-        with torch.autocast(plan.device.type, torch.bfloat16, enabled=bfloat16):
+        autocast = torch.autocast(plan.device.type, torch.bfloat16, enabled=bfloat16)
+        with autocast, attention_by(config.attention):
             outputs = self._network(groups)
             center = state.center(groups)
         terms = plan.objective(
@@ -68,14 +70,14 @@ class Step:
             predicted=outputs.predicted,
         )
         probe = probe_loss(outputs.logits, batch, plan, state)
-        taken = bool(torch.isfinite(terms.loss))
-        if taken:
-            state.update(terms.loss + probe, plan)
-            state.meter.add(steps=1, **{n: v.item() for n, v in terms._asdict().items()})
-        else:
+        gradient = state.update(terms.loss + probe, plan)
+        if gradient.fault:
             for buffer, before in zip(state.buffers(), buffers, strict=True):
                 buffer.copy_(before)
-        return Learned(outputs, taken)
+        else:
+            sums = {name: value.item() for name, value in terms._asdict().items()}
+            state.meter.add(steps=1, gradient_norm=gradient.norm, **sums)
+        return Learned(outputs, gradient.fault)
 
     def _groups(self, batch: Batch) -> list[Tensor]:
         """The views as the network takes them, the global group first."""
@@ -99,15 +101,18 @@ class BadSteps:
         Raises:
             UserError: too many in a row.
         """
-        self.in_a_row = 0 if learned.taken else self.in_a_row + 1
-        if learned.taken:
+        self.in_a_row = self.in_a_row + 1 if learned.fault else 0
+        if not learned.fault:
             return
         rows = suspects(batch, self._plan.device)
         shown = ", ".join(map(str, rows[:8])) + (" …" if len(rows) > 8 else "")
-        self._display.say(f"step {step}: the loss is NaN or infinite; no step taken. Rows: {shown}")
+        self._display.say(
+            f"step {step}: {learned.fault} is NaN or infinite; no step taken. Rows: {shown}"
+        )
         if self.in_a_row >= MAX_BAD_STEPS:
             raise UserError(
-                f"the loss was NaN or infinite {self.in_a_row} times in a row (last at step "
+                f"{learned.fault} was NaN or infinite {self.in_a_row} times in a row (last at step "
                 f"{step}, rows {shown}). {INTACT} Look at those rows with `domainjepa inspect`, "
-                "and begin a new run with another --out and a lower --set optimizer.lr."
+                "and begin a new run with another --out and a lower --set optimizer.lr, or with "
+                "--set optimizer.clip=1.0."
             )

@@ -28,6 +28,7 @@ from domainjepa.encoder.artefact import load_encoder
 from domainjepa.errors import ConfigError, DataError, UserError
 from domainjepa.pretraining.batches import Batch, batches
 from domainjepa.pretraining.checkpoint import load_checkpoint
+from domainjepa.pretraining.gradient import Gradient
 from domainjepa.pretraining.monitor import probe_loss
 from domainjepa.pretraining.parallel import synchronised
 from domainjepa.pretraining.plan import Plan, make_plan
@@ -297,11 +298,12 @@ def test_weights_that_are_no_numbers_are_never_saved(
 ) -> None:
     update = RunState.update
 
-    def diverging(state: RunState, loss: torch.Tensor, plan: Plan) -> None:
-        update(state, loss, plan)
+    def diverging(state: RunState, loss: torch.Tensor, plan: Plan) -> Gradient:
+        gradient = update(state, loss, plan)
         if state.step == 4:
             with torch.no_grad():
                 next(state.network.parameters())[0] = torch.nan
+        return gradient
 
     monkeypatch.setattr(RunState, "update", diverging)
     out = tmp_path / "run"
