@@ -77,6 +77,9 @@ def as_stored(image: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         return image.astype(dtype, copy=False)
     with np.errstate(invalid="ignore"):
         cast_image = image.astype(dtype)
+    known = np.isfinite(image)
+    if dtype != np.uint8 and np.array_equal(cast_image[known], image[known]) and not known.all():
+        return image.astype(np.float32)  # pixels are missing, for which integers have no word
     if not np.array_equal(cast_image, image):
         raise DataError(
             f"the encoder was pretrained on {dtype} images; these are {image.dtype} with values "

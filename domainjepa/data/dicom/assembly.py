@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.dicom.header import GREY, Header
+from domainjepa.data.dicom.frames import GREY
+from domainjepa.data.dicom.header import Header
 from domainjepa.data.dicom.series import AXES, SHIFTED, Stack, places
 from domainjepa.data.dicom.sources import DicomSource, DicomVolumes
 from domainjepa.data.source import OpenOptions
@@ -236,6 +237,8 @@ def _rescaled(headers: Iterable[Header]) -> str:
     parts += [f"by a modality table in {tables:,} files" if tables else ""]
     parts += ["as stored: no rescale that changes them" if not scaled + tables else ""]
     parts += [f"MONOCHROME1 inverted in {inverted:,} files" if inverted else ""]
+    padded = sum(bool(header.kind.padding) for header in grey)
+    parts += [f"padding is missing (NaN) in {padded:,} files" if padded else ""]
     parts += ["display windows (VOI) not applied"]
     return "; ".join(filter(None, parts))
 

@@ -1,4 +1,5 @@
-"""What a header says of every frame: its rescale, where it lies, how far its pixels are apart.
+"""What a header says of every frame: its rescale, its padding, where it lies, how far its pixels
+are apart.
 
 In classic files these are elements of the file; in enhanced ones each frame has groups of them, or
 shares them with all (PS3.3 C.7.6.16); a dose grid counts its frames by offsets (C.8.8.3.2).
@@ -11,6 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from domainjepa.errors import DataError
+
+GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
 def scales_of(found: Any, frames: int) -> list[list[float]]:
@@ -31,6 +34,39 @@ def scales_of(found: Any, frames: int) -> list[list[float]]:
     if any(not all(map(math.isfinite, scale)) or scale[0] == 0 for scale in scales):
         raise DataError("its rescale slope or intercept is no usable number")
     return scales
+
+
+PADDING = [
+    f"{kind}PixelPadding{what}"
+    for kind in ("", "Float", "DoubleFloat")
+    for what in ("Value", "RangeLimit")
+]
+
+
+def padding_of(found: Any) -> list[float]:
+    """The lowest and the highest stored value that stand for no measurement (PS3.3 C.7.5.1.1.2):
+    PixelPaddingValue, up to PixelPaddingRangeLimit where there is one; [] where none does."""
+    if found.get("PhotometricInterpretation") not in GREY:
+        return []
+    for value, limit in zip(PADDING[::2], PADDING[1::2], strict=True):
+        told = [found[name].value for name in (value, limit) if found.get(name) not in (None, "")]
+        if found.get(value) not in (None, ""):
+            ends = sorted(_as_stored(found, one) for one in told)
+            return [ends[0], ends[-1]]
+    return []
+
+
+def _as_stored(found: Any, told: Any) -> float:
+    """A value as the pixels hold it: archives write it signed or not, and with more bits than are
+    stored."""
+    if found.get("BitsStored") is None:  # floating pixel data
+        return float(told)
+    if isinstance(told, bytes):  # of an implicit VR, which is US or SS
+        told = int.from_bytes(told, "little")
+    bits = int(found.BitsStored)
+    value = int(told) % 2**bits
+    signed = int(found.get("PixelRepresentation") or 0)
+    return float(value - 2**bits if signed and value >= 2 ** (bits - 1) else value)
 
 
 def _functional(found: Any, sequence: str, frames: int) -> list[Any]:

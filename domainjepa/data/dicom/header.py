@@ -20,7 +20,7 @@ from domainjepa.data.dicom.file import (
     parse,
     pixel_tag,
 )
-from domainjepa.data.dicom.frames import planes_of, scales_of, spacing_of
+from domainjepa.data.dicom.frames import GREY, PADDING, padding_of, planes_of, scales_of, spacing_of
 from domainjepa.errors import DataError
 
 MODALITIES = frozenset({
@@ -30,7 +30,6 @@ MODALITIES = frozenset({
 })  # fmt: skip
 """Defined terms of images (PS3.3 C.7.3.1.1.1); another word in that place may be anything."""
 
-GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 PALETTE = "PALETTE COLOR"
 
@@ -41,6 +40,7 @@ TAGS = [
     "PixelRepresentation", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept",
     "ModalityLUTSequence", "RedPaletteColorLookupTableDescriptor", "DoseGridScaling",
     "GridFrameOffsetVector", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    *PADDING,
 ]  # fmt: skip
 
 
@@ -58,6 +58,7 @@ class Kind(NamedTuple):
         spacing: [between rows, between columns] in mm, or [].
         planes: directions of the rows (3) and of the columns (3) in the patient, of every frame or
             one for all (PS3.3 C.7.6.2); empty where they are not told.
+        padding: the lowest and the highest stored value that are no measurement, or [].
     """
 
     modality: str
@@ -70,6 +71,7 @@ class Kind(NamedTuple):
     scales: list[list[float]]
     spacing: list[float]
     planes: list[list[float]]
+    padding: list[float]
 
     @property
     def size(self) -> int:
@@ -197,6 +199,7 @@ def _header(found: Any, path: Path, length: int) -> Header:
             scales=_together(scales),
             spacing=spacing_of(found, frames),
             planes=_together([plane[3:] for plane in planes]),
+            padding=padding_of(found),
         ),
     )
 
@@ -231,16 +234,17 @@ def _modality(found: Any) -> str:
 
 def _values_dtype(found: Any, allocated: int, photometric: str, scales: list[list[float]]) -> str:
     """The stored integers' own type where there is no rescale; else int16 or uint16 where either
-    holds every value exactly; else float32, which rounds fractions and more than 24 bits."""
+    holds every value exactly; else float32, which rounds fractions and more than 24 bits, and knows
+    missing pixels."""
     if photometric == PALETTE:
         allocated = int(found.RedPaletteColorLookupTableDescriptor[2])
     if photometric not in GREY:
         return "uint8" if allocated <= 8 else "uint16"
-    if not scales:
+    if not scales and not padding_of(found):
         deep = int(found.ModalityLUTSequence[0].LUTDescriptor[2]) > 8
         return "uint16" if deep else "uint8"
-    if found.get("BitsStored") is None or allocated > 16:
-        return "float32"
+    if not scales or found.get("BitsStored") is None or allocated > 16 or padding_of(found):
+        return "float32"  # the only one in which a pixel can be missing
     signed = int(found.get("PixelRepresentation") or 0)
     if all(scale == [1.0, 0.0] for scale in scales):
         return "int16" if signed else "uint8" if allocated <= 8 else "uint16"

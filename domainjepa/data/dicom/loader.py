@@ -14,7 +14,8 @@ import numpy as np
 
 from domainjepa.data.dicom.assembly import Found, leaf, make_slices, make_volumes
 from domainjepa.data.dicom.file import bare, begins_like_dicom, pydicom
-from domainjepa.data.dicom.header import GREY, Header, read_header
+from domainjepa.data.dicom.frames import GREY
+from domainjepa.data.dicom.header import Header, read_header
 from domainjepa.data.dicom.series import Stack, places, stacks
 from domainjepa.data.dicom.sources import DicomSource, DicomVolumes
 from domainjepa.data.folder import read_folders, warn_of_links
@@ -97,7 +98,7 @@ def _look(root: Path, files: list[str]) -> Found:
         MissingExtra: pydicom is not installed.
     """
     pydicom()
-    told = facts(root, files, "dicom 2", read_header)
+    told = facts(root, files, "dicom 3", read_header)
     damaged = [
         (name, fact) for name, fact in zip(files, told, strict=True) if isinstance(fact, DataError)
     ]

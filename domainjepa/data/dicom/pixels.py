@@ -2,8 +2,9 @@
 
 The order is that of PS3.3 C.11 and PS3.4 N.2: stored values, modality rescale (or table), and then,
 instead of a window for one display, the values themselves; of MONOCHROME1, where low is bright, the
-complement within the range that the file can store. A window (VOI) belongs to a reader and a
-question, not to the data: it is left to the domain.
+complement within the range that the file can store. Pixels that only fill the frame up
+(PixelPaddingValue) become NaN: missing, and not the air of a CT. A window (VOI) belongs to a reader
+and a question, not to the data: it is left to the domain.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from domainjepa.data.dicom.file import (
     parse,
     pixel_tag,
 )
-from domainjepa.data.dicom.header import GREY, PALETTE, stored_range
+from domainjepa.data.dicom.frames import GREY, PADDING, padding_of
+from domainjepa.data.dicom.header import PALETTE, stored_range
 from domainjepa.errors import DataError, MissingExtra
 
 Image = NDArray[Any]
@@ -38,7 +40,7 @@ TAGS = [
     "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData",
     "BluePaletteColorLookupTableData", "SegmentedRedPaletteColorLookupTableData",
     "SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+    "ExtendedOffsetTable", "ExtendedOffsetTableLengths", *PADDING,
 ]  # fmt: skip
 
 
@@ -162,6 +164,10 @@ def _values(stored: Image, found: Any, scale: Sequence[float]) -> Image:
         values = low + high - values.astype(np.int64)
     if scale and tuple(scale) != (1.0, 0.0):
         values = values.astype(np.float64) * scale[0] + scale[1]
+    padding = padding_of(found)
+    if padding:
+        values = values.astype(np.float64)
+        values[(padding[0] <= stored) & (stored <= padding[1])] = np.nan
     return values[..., None]
 
 

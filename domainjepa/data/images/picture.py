@@ -10,6 +10,7 @@ import numpy as np
 
 from domainjepa.data.damage import reason
 from domainjepa.data.images import jpeg2000, tiff
+from domainjepa.data.images.orientation import turn_of
 from domainjepa.data.images.plain import COLOUR, GREY, Kind, kind_of, plain
 from domainjepa.data.source import Image, OpenOptions, spread
 from domainjepa.errors import DataError, MissingExtra, UserError
@@ -54,7 +55,8 @@ def header(file: IO[bytes], options: OpenOptions) -> Header:
         remark = DEEP
     elif image.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
         remark = "transparency is left out"
-    return Header((image.height, image.width, kind.channels), kind.dtype, remark)
+    sides = turn_of(image).sides((image.height, image.width))
+    return Header((*sides, kind.channels), kind.dtype, remark)
 
 
 def decode(
@@ -71,7 +73,7 @@ def decode(
         with tiff.opened(file, options) as series:
             check_kind(Kind(series.dtype.name, series.shape[-1]), kind)
             return series.read(0, window)
-    deep = jpeg2000.deep_kind(image, file)
+    turn, deep = turn_of(image), jpeg2000.deep_kind(image, file)
     own = deep or kind_of(image)
     if {own, kind} != {GREY, COLOUR}:
         check_kind(own, kind)
@@ -82,12 +84,12 @@ def decode(
             f"if that is meant: --set data.max_sample_bytes={size}"
         )
     if deep:
-        return jpeg2000.decode(file)
+        return turn(jpeg2000.decode(file))
     if kind in (GREY, COLOUR):
         array = np.asarray(image.convert("L" if kind == GREY else "RGB"))
     else:
         array = np.asarray(image).astype(kind.dtype, copy=False)
-    return array.reshape(*array.shape[:2], kind.channels)
+    return turn(array.reshape(*array.shape[:2], kind.channels))
 
 
 def check_kind(own: Kind, first: Kind) -> None:

@@ -97,9 +97,10 @@ def plain(file: IO[bytes], options: OpenOptions) -> ImageFile | None:
 def _pillow_reads(image: TiffImageFile) -> bool:
     """Whether Pillow reads a TIFF in full: one page of 8 bits, or grey of 16 bits or float32.
 
-    It makes 16-bit colour 8-bit, leaves a fourth band out, and does not turn deep white-is-zero.
+    It makes 16-bit colour 8-bit, leaves a fourth band out, does not turn deep white-is-zero, and
+    knows no missing pixels.
     """
-    if image.tag_v2.get(COMPRESSION, 1) not in COMPRESSIONS:
+    if image.tag_v2.get(COMPRESSION, 1) not in COMPRESSIONS or tiff.NODATA in image.tag_v2:
         return False
     if image.n_frames > 1 or image.mode not in KINDS or 0 in image.tag_v2.get(EXTRA_SAMPLES, ()):
         return False

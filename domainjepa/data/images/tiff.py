@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.images.orientation import TAG, TURNS
 from domainjepa.data.images.window import read_window, segment_of
 from domainjepa.data.source import Image, OpenOptions
 from domainjepa.errors import DataError, MissingExtra
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """TIFF and BigTIFF in either byte order."""
+NODATA = 42113
+"""GDAL_NODATA: the value, as text, of pixels that hold no measurement."""
 WHITE_IS_ZERO, ALPHA = 0, (1, 2)
 PHOTOMETRIC = (WHITE_IS_ZERO, 1, 2, 6)
 """Grey either way, RGB, and the YCbCr of JPEG, which its decoder turns into RGB."""
@@ -80,8 +83,15 @@ class Series:
         self._order = [*depth, *sides, *self._channels]
         self._alpha = self._transparency()
         count = int(np.prod([self.sizes[place] for place in self._channels])) - len(self._alpha)
-        self.shape = (*(self.sizes[place] for place in [*depth, *sides]), count)
-        self.dtype = _native(series.dtype)
+        self._sides = (self.sizes[sides[0]], self.sizes[sides[1]])
+        self._turn = TURNS.get(int(getattr(keyframe.tags.get(TAG), "value", 1)), TURNS[1])
+        deep = (self.sizes[place] for place in depth)
+        self.shape = (*deep, *self._turn.sides(self._sides), count)
+        self._nodata = _nodata(keyframe, _native(series.dtype))
+        self._native = _native(series.dtype)
+        integers = self._native.kind != "f"
+        # Where pixels can be missing, values are floats: nothing else knows NaN.
+        self.dtype = _float_of(self._native) if self._nodata and integers else self._native
         self._stored = self._map(file)
         self._check_size(options)
 
@@ -131,6 +141,9 @@ class Series:
         index: list[Any] = [slice(None)] * len(self.axes)
         for place, number in zip(self.counted, at, strict=True):
             index[place] = int(number)
+        if window:
+            *deep, rows, columns = window
+            window = (*deep, *self._turn.window((rows, columns), self._sides))
         for place, part in zip(self._order, window, strict=False):
             index[place] = part
         stored = self._pages(index) if self._stored is None else self._stored[tuple(index)]
@@ -139,7 +152,7 @@ class Series:
         image = image.reshape(*image.shape[: len(self.shape) - 1], -1)
         if self._alpha:
             image = np.delete(image, self._alpha, axis=-1)
-        return self._as_brightness(image)
+        return self._turn(self._as_brightness(image))
 
     def _pages(self, index: list[Any]) -> NDArray[Any]:
         """What an index says of the series, from the pages that it needs."""
@@ -166,11 +179,15 @@ class Series:
         return read_window(page, rows, columns)
 
     def _as_brightness(self, image: NDArray[Any]) -> Image:
-        """Native, bits as 0 and 255, and the larger the brighter."""
+        """Native, bits as 0 and 255, the larger the brighter, and NaN where there is no data."""
+        missing = image == self._nodata[0] if self._nodata else None
         image = np.where(image, 255, 0) if image.dtype.kind == "b" else image
-        image = np.array(image, dtype=self.dtype, order="C")  # a copy: the file may be mapped
-        if self._keyframe.photometric == WHITE_IS_ZERO and self.dtype.kind == "u":
-            image = np.asarray(np.iinfo(self.dtype).max - image, dtype=self.dtype)
+        image = np.array(image, dtype=self._native, order="C")  # a copy: the file may be mapped
+        if self._keyframe.photometric == WHITE_IS_ZERO and self._native.kind == "u":
+            image = np.asarray(np.iinfo(self._native).max - image, dtype=self._native)
+        image = image.astype(self.dtype, copy=False)
+        if missing is not None:
+            image[missing] = np.nan
         return image
 
     def __str__(self) -> str:
@@ -183,7 +200,9 @@ class Series:
             (channels if channels not in ("", "S") else "", "makes the channels"),
         )
         told = [f"{axes} {role}" for axes, role in roles if axes]
-        return ", ".join([f"axes {self.axes}", *told]) if told else ""
+        told = [f"axes {self.axes}", *told] if told else []
+        told += [f"the value {one:g} is missing, as the file says" for one in self._nodata]
+        return ", ".join(told)
 
 
 def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -192,6 +211,23 @@ def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype.kind not in "uif":
         raise DataError(f"its values are {dtype}; integers and floats are read")
     return dtype.newbyteorder("=")
+
+
+def _nodata(page: TiffPage, dtype: np.dtype[Any]) -> list[float]:
+    """The value of pixels without a measurement (GDAL_NODATA), or []."""
+    told = getattr(page.tags.get(NODATA), "value", None)
+    try:
+        value = float(str(told).strip("\0 ")) if told is not None else np.nan
+    except ValueError:
+        return []  # nothing that a pixel could be
+    if dtype.kind == "f":
+        value = float(dtype.type(value))  # as the pixels hold it: written with more or fewer digits
+    return [value] if np.isfinite(value) else []
+
+
+def _float_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The smallest float from 32 bits on that holds every one of these integers."""
+    return np.result_type(dtype, np.float32)
 
 
 def _pick(file: TiffFile, chosen: str | None, whole: bool) -> Any:

@@ -16,6 +16,7 @@ from pydicom.pixels import apply_color_lut, apply_rescale, pixel_array
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGExtended12Bit,
     JPEGLosslessSV1,
@@ -23,6 +24,7 @@ from pydicom.uid import (
 
 from domainjepa.data.dicom import codecs as dicom_codecs
 from domainjepa.data.opening import open_source
+from domainjepa.encoder.samples import as_stored
 from domainjepa.errors import DataError, MissingExtra
 from tests.data.dicom.dicom_files import dataset, save
 
@@ -72,6 +74,8 @@ def by_pydicom(path: Path) -> list[NDArray[Any]]:
             if head.PhotometricInterpretation == "MONOCHROME1":
                 ends = apply_rescale(np.array([0, 2**head.BitsStored - 1]), head)
                 value = ends.sum() - value
+            if "PixelPaddingValue" in head:  # of the shipped files none has a range of them
+                value[frame == head.PixelPaddingValue] = np.nan
             values.append(value[..., None])
     return values
 
@@ -93,6 +97,73 @@ def test_what_ships_with_pydicom_is_read_as_pydicom_does_or_refused(path: Path) 
             np.testing.assert_array_equal(image, frame.astype(source.dtype))
             # Nothing but float32's own rounding is lost.
             np.testing.assert_allclose(image, frame, rtol=2**-23)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize(
+    ("padding", "missing"),
+    [
+        ({"PixelPaddingValue": -2000}, [-2000]),
+        ({"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": -1998}, [-2000, -1999, -1998]),
+        ({"PixelPaddingValue": -1998, "PixelPaddingRangeLimit": -2000}, [-2000, -1999, -1998]),
+        ({"PixelPaddingValue": 5000}, []),
+        ({}, []),
+    ],
+)
+@pytest.mark.parametrize("photometric", ["MONOCHROME2", "MONOCHROME1"])
+def test_padding_is_missing_and_not_air(
+    photometric: str, padding: dict[str, int], missing: list[int], syntax: str, tmp_path: Path
+) -> None:
+    pixels = np.arange(-2003, -2003 + 64, dtype=np.int16).reshape(8, 8)
+    made = dataset(
+        pixels,
+        PhotometricInterpretation=photometric,
+        RescaleSlope=2,
+        RescaleIntercept=-24,
+        BitsStored=14,
+        HighBit=13,
+    )
+    for keyword, value in padding.items():
+        made.add_new(keyword, "SS", value)
+    source = open_source(save(made, tmp_path / "a.dcm", syntax))
+    image = source[0][..., 0]
+    assert source.dtype == (np.float32 if padding else np.int16)
+    expected = pixels.astype(float) if photometric == "MONOCHROME2" else -1.0 - pixels
+    expected = 2 * expected - 24
+    expected[np.isin(pixels, missing)] = np.nan
+    np.testing.assert_array_equal(image, expected)
+    assert any("padding is missing" in told for told in source.decisions) == bool(padding)
+
+
+def test_padding_of_unsigned_bits_is_found_however_it_is_written(tmp_path: Path) -> None:
+    pixels = np.arange(4090, 4096, dtype=np.uint16).reshape(2, 3)
+    made = dataset(pixels, BitsStored=12, HighBit=11)
+    made.add_new("PixelPaddingValue", "SS", -1)  # all twelve bits set
+    image = open_source(save(made, tmp_path / "a.dcm"))[0][..., 0]
+    np.testing.assert_array_equal(image, [[4090, 4091, 4092], [4093, 4094, np.nan]])
+
+
+def test_padding_of_floating_pixels(tmp_path: Path) -> None:
+    pixels = np.array([[-1.5, 0.25], [3.0, -1.5]], np.float32)
+    made = dataset(np.zeros((2, 2), np.uint32), BitsStored=None, HighBit=None, PixelData=None)
+    made.PixelRepresentation = None
+    del made.PixelRepresentation
+    made.FloatPixelData = pixels.tobytes()
+    made.FloatPixelPaddingValue = -1.5
+    image = open_source(save(made, tmp_path / "a.dcm"))[0][..., 0]
+    np.testing.assert_array_equal(image, [[np.nan, 0.25], [3.0, np.nan]])
+
+
+def test_a_sample_without_padding_goes_to_an_encoder_of_padded_ones() -> None:
+    whole = np.arange(4, dtype=np.int16).reshape(2, 2, 1)
+    holed = whole.astype(np.float32)
+    holed[0, 0] = np.nan
+    seen = as_stored(holed, np.dtype(np.int16))
+    assert seen.dtype == np.float32
+    np.testing.assert_array_equal(seen, holed)
+    assert as_stored(whole, np.dtype(np.float32)).dtype == np.float32
+    with pytest.raises(DataError, match="pretrained on int16"):
+        as_stored(holed / 2, np.dtype(np.int16))
 
 
 def test_jpeg_of_twelve_bits(tmp_path: Path) -> None:

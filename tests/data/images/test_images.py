@@ -226,3 +226,37 @@ def test_flipped_bits_give_an_array_or_an_error(tmp_path: Path, suffix: str) -> 
         check=False,
     )
     assert run.returncode == 0, run.stderr[-2000:]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+def test_pictures_are_upright_as_exif_says(tmp_path: Path, suffix: str, orientation: int) -> None:
+    # Flat quarters: what JPEG blurs does not matter.
+    quarters = np.repeat(np.repeat(np.array([[40, 90], [160, 230]], np.uint8), 32, 0), 48, 1)
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(quarters).convert("RGB").save(path, exif=exif)
+    # Where the 0th row and the 0th column of what is stored lie (CIPA DC-008, 4.6.4).
+    upright = {
+        1: [[40, 90], [160, 230]],
+        2: [[90, 40], [230, 160]],
+        3: [[230, 160], [90, 40]],
+        4: [[160, 230], [40, 90]],
+        5: [[40, 160], [90, 230]],
+        6: [[160, 40], [230, 90]],
+        7: [[230, 90], [160, 40]],
+        8: [[90, 230], [40, 160]],
+    }[orientation]
+    source = open_source(tmp_path)
+    sides = (64, 96) if orientation < 5 else (96, 64)
+    assert source.shape[:2] == sides == source[0].shape[:2] == source.sides(0)
+    height, width = sides
+    seen = source[0][height // 4 :: height // 2, width // 4 :: width // 2, 0]
+    np.testing.assert_allclose(seen, upright, atol=4)
+
+
+def test_damaged_exif_turns_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(path, exif=b"Exif\0\0II*\0\xff\xff\xff")
+    assert open_source(tmp_path)[0].shape == (20, 30, 1)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from domainjepa.data.opening import open_source
 from domainjepa.errors import DataError, MissingExtra
@@ -302,3 +302,69 @@ def test_plain_files_need_no_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for path in (tmp_path / "deep", tmp_path / "deep" / "a.tif"):
         with pytest.raises(MissingExtra, match=r"needs tifffile: pip install 'domainjepa\[tiff\]'"):
             open_source(path)
+
+
+@pytest.mark.parametrize("nodata", ["-9999", "-9999.0 ", "nan", "no number"])
+def test_pixels_that_the_file_calls_no_data_are_missing(tmp_path: Path, nodata: str) -> None:
+    pixels = np.arange(-8.0, 8.0, dtype=np.float32).reshape(4, 4)
+    pixels[1, 1:3] = -9999
+    write_with_nodata(tmp_path / "a.tif", pixels, nodata)
+    expected = pixels.copy()
+    if nodata.startswith("-9999"):
+        expected[1, 1:3] = np.nan
+    for data in (tmp_path, tmp_path / "a.tif"):
+        source = open_source(data)
+        np.testing.assert_array_equal(source[0][..., 0], expected)
+        told = "the value -9999 is missing" in " ".join(source.decisions)
+        assert told == nodata.startswith("-9999")
+
+
+@pytest.mark.parametrize("how", [{}, {"tile": (16, 16), "compression": "deflate"}])
+def test_integers_with_no_data_become_floats(tmp_path: Path, how: dict[str, Any]) -> None:
+    pixels = noise(20, 30) | 1
+    pixels[:5] = 0
+    write_with_nodata(tmp_path / "a.tif", pixels, "0", **how)
+    source = open_source(tmp_path)
+    assert source.dtype == np.float32
+    image = source[0][..., 0]
+    assert np.isnan(image[:5]).all()
+    np.testing.assert_array_equal(image[5:], pixels[5:])
+    tiles = open_source(tmp_path, tile=16)
+    np.testing.assert_array_equal(tiles[0][5:, :, 0], pixels[5:16, :16])
+    assert np.isnan(tiles[0][:5]).all()
+
+
+def test_no_data_of_ones_own_scale_is_compared_as_it_is_stored(tmp_path: Path) -> None:
+    lowest = np.finfo(np.float32).min  # what many programs write, in 17 digits
+    pixels = np.array([[lowest, 1.0], [2.0, 3.0]], np.float32)
+    write_with_nodata(tmp_path / "a.tif", pixels, "-3.4028234663852886e+38")
+    np.testing.assert_array_equal(open_source(tmp_path)[0][..., 0], [[np.nan, 1], [2, 3]])
+
+
+def write_with_nodata(path: Path, pixels: np.ndarray, nodata: str, **how: Any) -> None:
+    tifffile.imwrite(path, pixels, extratags=[(42113, "s", 0, nodata, True)], **how)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("how", [{}, {"tile": (16, 16)}, {"compression": "deflate"}])
+def test_tiff_of_many_bands_is_turned_as_pillow_turns_one(
+    tmp_path: Path, orientation: int, how: dict[str, Any]
+) -> None:
+    pixels = noise(40, 56, dtype="uint8")
+    extra = [(274, "H", 1, orientation, True)]
+    deep = (pixels.astype(np.uint16) << 8)[..., None].repeat(3, axis=-1)
+    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb", extratags=extra, **how)
+    plain = tmp_path / "plain.png"
+    Image.fromarray(pixels).save(plain)
+    stored = Image.open(plain)
+    stored.getexif()[274] = orientation
+    upright = np.asarray(ImageOps.exif_transpose(stored))
+    source = open_source(tmp_path, loader="images", images="deep.tif")
+    assert source.shape == (*upright.shape, 3)
+    np.testing.assert_array_equal(source[0][..., 1] >> 8, upright)
+    height, width = upright.shape
+    tiles = open_source(tmp_path, loader="images", images="deep.tif", tile=16)
+    whole = upright[: height // 16 * 16, : width // 16 * 16]
+    blocks = whole.reshape(height // 16, 16, -1, 16).swapaxes(1, 2).reshape(-1, 16, 16)
+    stacked = {block.tobytes() for block in blocks}
+    assert stacked <= {(tile[..., 0] >> 8).astype(np.uint8).tobytes() for tile in tiles}
