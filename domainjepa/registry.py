@@ -85,6 +85,7 @@ LOADERS = Registry(
         "fits": "domainjepa.data.fits.loader:FITSLoader",
         "images": "domainjepa.data.images.loader:ImagesLoader",
         "zarr": "domainjepa.data.zarr.loader:ZarrLoader",
+        "archive": "domainjepa.data.archives.loader:ArchiveLoader",
         "parquet": "domainjepa.data.parquet.loader:ParquetLoader",
         "table": "domainjepa.data.tables.loader:TableLoader",
         "nifti": "domainjepa.data.nifti.loader:NIfTILoader",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from domainjepa.data.source import OpenOptions
 
 USUAL_NAMES = {
-    "labels": ("ans", "labels", "label", "y", "target", "targets", "class", "classes"),
+    "labels": ("ans", "labels", "label", "cls", "y", "target", "targets", "class", "classes"),
     "groups": (
         "groups",
         "group",

@@ -100,7 +100,8 @@ class ArraysLoader(Loader):
     def sniff(self, path: Path, head: bytes) -> bool:
         if head.startswith(MAGIC):
             return True
-        return head.startswith(b"PK\x03\x04") and b".npy" in head[:512]
+        archive = head.startswith(b"PK\x03\x04") and b".npy" in head[:512]
+        return archive and path.suffix.lower() != ".zip"  # of files, each a sample
 
     def sniff_folder(self, path: Path, names: Sequence[str]) -> bool:
         return any(ends_in(name, self.suffixes) for name in names)

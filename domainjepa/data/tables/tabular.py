@@ -107,7 +107,7 @@ class CSVTable(Table):
             raise DataError(f"{self.where} has two columns of the name {min(repeated)!r}.")
 
     def _read(self, name: str) -> NDArray[Any]:
-        return _typed(self._columns[name])
+        return typed(self._columns[name])
 
 
 @contextlib.contextmanager
@@ -135,7 +135,7 @@ def _reading() -> Iterator[None]:
             gc.enable()
 
 
-def _typed(fields: tuple[str, ...]) -> NDArray[Any]:
+def typed(fields: tuple[str, ...]) -> NDArray[Any]:
     """Integers, booleans or floats where all fields are, else strings."""
     distinct = set(fields)
     if all(map(_INTEGER.fullmatch, distinct)):

@@ -1,0 +1,1 @@
+"""Tar and ZIP archives of pictures."""
