@@ -66,7 +66,7 @@ class BoundedFile(io.BufferedReader):
         return super().read(size)
 
 
-def parse(file: BoundedFile, tags: Sequence[str], preamble: bool = True) -> Any:
+def parse(file: BoundedFile, tags: Sequence[str | int], preamble: bool = True) -> Any:
     """These elements as a pydicom data set; the file stands at its pixel data afterwards.
 
     Raises:
@@ -84,7 +84,7 @@ def parse(file: BoundedFile, tags: Sequence[str], preamble: bool = True) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _numbers(*keywords: str) -> list[int]:
+def _numbers(*keywords: str | int) -> list[int]:
     """Looking keywords up takes as long as half a header."""
     return [pydicom().tag.Tag(keyword) for keyword in keywords]
 

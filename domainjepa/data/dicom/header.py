@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from domainjepa.data.dicom import mosaic
 from domainjepa.data.dicom.file import (
     NATIVE,
     PIXELS,
@@ -33,14 +34,14 @@ MODALITIES = frozenset({
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 PALETTE = "PALETTE COLOR"
 
-TAGS = [
+TAGS: list[str | int] = [
     "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality",
     "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows",
     "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "BitsStored",
     "PixelRepresentation", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept",
     "ModalityLUTSequence", "RedPaletteColorLookupTableDescriptor", "DoseGridScaling",
     "GridFrameOffsetVector", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    *PADDING,
+    *PADDING, *mosaic.TAGS,
 ]  # fmt: skip
 
 
@@ -59,6 +60,7 @@ class Kind(NamedTuple):
         planes: directions of the rows (3) and of the columns (3) in the patient, of every frame or
             one for all (PS3.3 C.7.6.2); empty where they are not told.
         padding: the lowest and the highest stored value that are no measurement, or [].
+        mosaic: its frames are tiles of one image (Siemens).
     """
 
     modality: str
@@ -72,6 +74,7 @@ class Kind(NamedTuple):
     spacing: list[float]
     planes: list[list[float]]
     padding: list[float]
+    mosaic: bool
 
     @property
     def size(self) -> int:
@@ -182,6 +185,11 @@ def _header(found: Any, path: Path, length: int) -> Header:
     patient, study, series, instance = own
     instance = instance or path.name
     planes = planes_of(found, frames)
+    tiles = mosaic.slices_of(found)
+    if tiles:
+        across = mosaic.tiles_across(tiles)
+        frames, rows, columns = tiles, rows // across, columns // across
+        planes = mosaic.planes_of(found, tiles, planes[0]) if planes else []
     return Header(
         patient=hidden("patient", patient or study or series or instance),
         series=hidden("series", series or instance),
@@ -200,6 +208,7 @@ def _header(found: Any, path: Path, length: int) -> Header:
             spacing=spacing_of(found, frames),
             planes=_together([plane[3:] for plane in planes]),
             padding=padding_of(found),
+            mosaic=tiles > 0,
         ),
     )
 

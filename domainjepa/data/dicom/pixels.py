@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.dicom import mosaic
 from domainjepa.data.dicom.codecs import CODECS, decoded, own_bits
 from domainjepa.data.dicom.file import (
     NATIVE,
@@ -32,7 +33,7 @@ from domainjepa.errors import DataError, MissingExtra
 
 Image = NDArray[Any]
 
-TAGS = [
+TAGS: list[str | int] = [
     "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows",
     "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "ModalityLUTSequence", "PixelPresentation", "RedPaletteColorLookupTableDescriptor",
@@ -40,7 +41,7 @@ TAGS = [
     "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData",
     "BluePaletteColorLookupTableData", "SegmentedRedPaletteColorLookupTableData",
     "SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths", *PADDING,
+    "ExtendedOffsetTable", "ExtendedOffsetTableLengths", *PADDING, *mosaic.TAGS,
 ]  # fmt: skip
 
 
@@ -67,7 +68,11 @@ def read_frames(
             raise DataError("it has no pixel data, or ends before it")
         try:
             _refuse_large(found, most)
-            stored = _stored(file, found, tag, frames)
+            tiles = mosaic.slices_of(found)
+            stored = _stored(file, found, tag, [0] if tiles else frames)
+            if tiles:
+                whole = next(stored)
+                stored = (mosaic.tile(whole, number, tiles) for number in frames)
             for image, scale in zip(stored, scales, strict=True):
                 yield _values(image, found, scale)
         except (DataError, MissingExtra):

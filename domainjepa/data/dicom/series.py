@@ -140,7 +140,9 @@ def stacks(headers: Sequence[Header | None]) -> list[Stack]:
         if header is None:
             continue
         kind = header.kind
-        alike = (header.series, kind.rows, kind.columns, kind.channels, *kind.spacing)
+        # Of a mosaic each file is a volume: the files of a series are times.
+        own = file if kind.mosaic else None
+        alike = (header.series, own, kind.rows, kind.columns, kind.channels, *kind.spacing)
         of_series = found.setdefault(alike, [])
         for frame in range(kind.frames):
             plane = header.plane(frame)
