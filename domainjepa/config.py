@@ -55,6 +55,8 @@ class DataConfig(Settings):
     pages are, bands or samples; of FITS also hdus, where each HDU is a sample."""
     neighbours: int = Field(default=0, ge=0)
     """Slices on either side that join a slice as further channels (2.5-D)."""
+    crop: int | None = Field(default=None, ge=8)
+    """Take the centre of every frame, this many pixels a side; smaller frames stay as they are."""
     tile: int | None = Field(default=None, ge=16)
     """Cut samples into tiles of this many pixels a side, each a sample of its own: for mosaics,
     whole slides and volumes. Tiles with nothing on them are left out."""

@@ -22,6 +22,7 @@ LAYERS = [
         "distributed",
         "pictures",
         "signals",
+        "waiting",
         "writing",
     },
     {"data", "domains", "backbones", "objective"},

@@ -21,6 +21,9 @@ def inspect(
     views: Annotated[
         bool, typer.Option("--views", help="Look for shortcuts in the views of the domain, too.")
     ] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Read every sample of a large set, not a selection.")
+    ] = False,
     loader: Loader = None,
     set_: Set = None,
     json_: Json = False,
@@ -36,7 +39,7 @@ def inspect(
 
     of_data = [text for text in set_ or () if text.startswith("data.") or not views]
     source = opened(data, loader, of_data)
-    found = inspect_source(source, domain)
+    found = inspect_source(source, domain, every=every, console=Console(stderr=True))
     if views:
         from domainjepa import settings
         from domainjepa.pretraining.plan import make_plan

@@ -1,10 +1,10 @@
-"""One pass over every sample of a source: values by band, blank and unreadable samples, repeats."""
+"""One pass over the samples of a source: values by band, blank and unreadable samples, repeats."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,12 @@ MOST_FOR_NEAR = 30_000
 ALIKE = 0.995
 """Correlation of two images, pixel by pixel, from which they are near duplicates."""
 
+WHOLE_BYTES = 2**29
+"""Bytes of pixels up to which every sample is looked at unless a selection is asked for."""
+FEWEST = 1_000
+"""Samples of a selection, at least."""
+
+_TOGETHER = 8  # neighbours that are looked at with a sample: they lie in the same chunk of a file
 _THUMBNAIL = 8
 _CANDIDATES = 5_000  # pairs of thumbnails that are looked at in full
 _BATCH_BYTES = 32 * 2**20
@@ -29,7 +35,7 @@ _VALUE_PIXELS = 2048
 
 @dataclass
 class Band:
-    """Values of one band: the range over all samples, the rest over a keyed selection of them.
+    """Values of one band: the range over what was looked at, the rest over a keyed selection of it.
 
     Attributes:
         low, high: least and greatest finite value; None where there is none.
@@ -50,6 +56,7 @@ class Census:
     """What the pass found.
 
     Attributes:
+        looked_at: how many samples.
         bands: one for each channel.
         value_samples: how many samples, drawn by key, gave means and percentiles.
         sizes: how many sizes (H, W) or (D, H, W) there are.
@@ -61,6 +68,7 @@ class Census:
         near_skipped: why near duplicates were not looked for, or an empty string.
     """
 
+    looked_at: int
     bands: list[Band]
     value_samples: int
     sizes: int
@@ -96,16 +104,23 @@ class _Range:
 
 
 @np.errstate(over="ignore")  # of values near the end of their type; what overflows is told as such
-def take_census(source: Source, progress: Callable[[int, int], None] | None = None) -> Census:
-    """Reads every sample once.
+def take_census(
+    source: Source,
+    progress: Callable[[int], None] | None = None,
+    rows: NDArray[np.int64] | None = None,
+) -> Census:
+    """Reads every sample once, or some of them.
 
     Args:
         source: read in batches of at most 32 MB.
-        progress: called with the number of samples read so far and of all.
+        progress: called with the number of samples read so far.
+        rows: (M,) the samples to look at, ascending; all by default.
     """
-    samples, channels = len(source), source.channels
+    looked_at = source.rows() if rows is None else rows
+    samples, channels = len(looked_at), source.channels
     random = np.random.default_rng(key("census", samples))
-    chosen = set(random.choice(samples, min(samples, _VALUE_SAMPLES), replace=False).tolist())
+    drawn = random.choice(samples, min(samples, _VALUE_SAMPLES), replace=False)
+    chosen = set(looked_at[drawn].tolist())
     near_wanted = samples <= MOST_FOR_NEAR
     thumbnails = np.zeros((samples if near_wanted else 0, _THUMBNAIL**2), np.float32)
     ranges, values = _Range(channels), []
@@ -114,8 +129,9 @@ def take_census(source: Source, progress: Callable[[int, int], None] | None = No
     unreadable: dict[int, str] = {}
     rows_of: dict[bytes, list[int]] = {}
 
-    for rows in in_batches(source):
-        for row, image in zip(rows, source.try_each(rows), strict=True):
+    done = 0
+    for batch in in_batches(source, looked_at.tolist()):
+        for place, (row, image) in enumerate(zip(batch, source.try_each(batch), strict=True), done):
             if isinstance(image, DataError):
                 unreadable[row] = str(image)
                 continue
@@ -131,32 +147,56 @@ def take_census(source: Source, progress: Callable[[int, int], None] | None = No
             digest.update(np.ascontiguousarray(image).data)
             rows_of.setdefault(digest.digest(), []).append(row)
             if near_wanted:
-                thumbnails[row] = _thumbnail(image)
+                thumbnails[place] = _thumbnail(image)
+        done += len(batch)
         if progress is not None:
-            progress(rows[-1] + 1, samples)
+            progress(done)
 
     census = Census(
+        samples,
         _bands(ranges, values),
         len(chosen),
         len(sizes),
         blank,
         unreadable,
-        [rows for rows in rows_of.values() if len(rows) > 1],
+        [alike for alike in rows_of.values() if len(alike) > 1],
     )
     if near_wanted:
-        firsts = np.array(sorted(rows[0] for rows in rows_of.values()), dtype=np.int64)
-        census.near, census.near_skipped = _near(source, firsts, thumbnails[firsts])
+        firsts = np.array(sorted(alike[0] for alike in rows_of.values()), dtype=np.int64)
+        places = np.searchsorted(looked_at, firsts)
+        census.near, census.near_skipped = _near(source, firsts, thumbnails[places])
     else:
         census.near_skipped = f"more than {MOST_FOR_NEAR:,} samples"
     return census
 
 
-def in_batches(source: Source) -> Iterator[range]:
-    """All rows of a source, batches of at most 32 MB."""
-    nbytes = int(np.prod(source.shape)) * source.dtype.itemsize
-    batch = int(np.clip(_BATCH_BYTES // nbytes, 1, 256))
-    for start in range(0, len(source), batch):
-        yield range(start, min(start + batch, len(source)))
+def some_rows(source: Source) -> NDArray[np.int64]:
+    """All rows of a small source, a keyed selection of a large one, ascending.
+
+    Of a source of more than half a gigabyte of pixels as many as fill that, at least a thousand,
+    eight neighbours at a time.
+    """
+    samples = len(source)
+    wanted = max(WHOLE_BYTES // _nbytes(source), FEWEST)
+    if samples <= wanted:
+        return source.rows()
+    starts = np.arange(0, samples, _TOGETHER)
+    random = np.random.default_rng(key("inspect", "rows", samples))
+    first = random.choice(starts, wanted // _TOGETHER, replace=False)
+    rows = np.sort((first[:, None] + np.arange(_TOGETHER)).ravel())
+    return np.asarray(rows[rows < samples], dtype=np.int64)
+
+
+def in_batches(source: Source, rows: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Rows of a source in their order, batches of at most 32 MB."""
+    batch = int(np.clip(_BATCH_BYTES // _nbytes(source), 1, 256))
+    for start in range(0, len(rows), batch):
+        yield rows[start : start + batch]
+
+
+def _nbytes(source: Source) -> int:
+    """Of the first sample's shape."""
+    return max(int(np.prod(source.shape)) * source.dtype.itemsize, 1)
 
 
 def _bands(ranges: _Range, values: list[NDArray[np.float64]]) -> list[Band]:

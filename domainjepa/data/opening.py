@@ -80,6 +80,10 @@ def open_source(
         source = slices(source, options)
     else:
         _refuse_slicing(source, options)
+    if options.crop:
+        from domainjepa.data.parts.crop import cropped
+
+        source = cropped(source, options.crop)
     if options.tile:
         from domainjepa.data.parts.tiles import tiled
 

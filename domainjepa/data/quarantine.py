@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
 from domainjepa.data.census import in_batches
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError
+from domainjepa.waiting import bar
 
 ATTEMPTS = 20
 """Times that another sample is drawn in the place of one that cannot be read."""
@@ -155,12 +157,13 @@ def checked(source: Source, share: float) -> Source:
         DataError: they are more than the share; or its samples are volumes.
     """
     _refuse_volumes(source)
-    lost = [
-        row
-        for rows in in_batches(source)
-        for row, image in zip(rows, source.try_each(rows), strict=True)
-        if isinstance(image, DataError)
-    ]
+    lost = []
+    with bar(Console(stderr=True), "reading every sample", len(source)) as show:
+        for rows in in_batches(source, range(len(source))):
+            images = source.try_each(rows)
+            pairs = zip(rows, images, strict=True)
+            lost += [row for row, image in pairs if isinstance(image, DataError)]
+            show(rows[-1] + 1)
     Quarantine(len(source), share).add(lost)
     return strict(source, lost)
 

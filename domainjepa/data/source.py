@@ -39,6 +39,7 @@ class OpenOptions:
     dimensions: int = 2
     axis: str | None = None
     neighbours: int = 0
+    crop: int | None = None
     tile: int | None = None
     download: bool = False
     follow_links: bool = False
@@ -161,12 +162,19 @@ class Source(ABC):
                 return [error]
             return [self.try_each([row])[0] for row in rows]
 
-    def rows(self, *splits: str) -> NDArray[np.int64]:
-        """Indices of the samples in these splits, ascending; all where there is no split."""
-        everything = np.arange(len(self), dtype=np.int64)
-        if self.split is None or not splits:
-            return everything
-        return everything[np.isin(self.split, splits)]
+    def rows(self, *splits: str, labelled: bool = False) -> NDArray[np.int64]:
+        """Indices of the samples in these splits, ascending; all where there is no split.
+
+        Args:
+            splits: train, val or test; every sample where none is named.
+            labelled: only those that have a label.
+        """
+        chosen = np.ones(len(self), dtype=np.bool_)
+        if self.split is not None and splits:
+            chosen &= np.isin(self.split, splits)
+        if labelled:
+            chosen &= False if self.labels is None else self.labels >= 0
+        return np.flatnonzero(chosen)
 
     def class_names(self, rows: Sequence[int]) -> list[str] | None:
         """The class of each row, empty where it has none."""

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from domainjepa.data.census import Band, Census, take_census
+from domainjepa.data.census import Band, some_rows, take_census
 from domainjepa.data.findings import class_counts, findings
 from domainjepa.data.source import Source
 from domainjepa.pretraining.plan import Plan
 from domainjepa.registry import DOMAINS
 from domainjepa.views.shortcuts import Nuisance, shortcuts, warnings_of
 from domainjepa.views.views import ViewMaker
+from domainjepa.waiting import bar
 
 _LISTED = 100  # rows, at most, in each list of an inspection
 
@@ -29,6 +29,7 @@ class Inspection:
 
     Attributes:
         name, loader, samples, shape, dtype, channels: of the source.
+        looked_at: how many samples were read; blank, unreadable and repeated ones are among them.
         sizes: how many different sizes (H, W) or (D, H, W) the samples have.
         labels: class -> number of samples, or None without labels.
         groups: how many groups there are, or None without groups.
@@ -49,6 +50,7 @@ class Inspection:
     name: str
     loader: str
     samples: int
+    looked_at: int
     shape: tuple[int, ...]
     dtype: str
     channels: int
@@ -86,9 +88,13 @@ def _finite(told: Any) -> Any:
 
 
 def inspect_source(
-    source: Source, domain: str | None = None, *, console: Console | None = None
+    source: Source,
+    domain: str | None = None,
+    *,
+    every: bool = False,
+    console: Console | None = None,
 ) -> Inspection:
-    """Reads every sample once and says what is there.
+    """Reads all samples, or a keyed selection of a large source, and says what is there.
 
     Identical samples are found by a hash of their bytes, near duplicates by the correlation of
     their pixels (above 0.995, up to 30,000 samples; not if one is shifted, turned or mirrored).
@@ -96,7 +102,8 @@ def inspect_source(
     Args:
         source: opened.
         domain: the domain to use; proposed from the data by default.
-        console: shows a bar with the time that is left, if it is a terminal.
+        every: read all of a large source, too; see `domainjepa.data.census.some_rows`.
+        console: shows how far it is and how long it will take; nothing by default.
 
     Raises:
         UserError: no such domain.
@@ -108,12 +115,15 @@ def inspect_source(
     else:
         DOMAINS.load(domain)
         reason = "as you said"
-    census = _with_bar(source, console)
+    rows = source.rows() if every else some_rows(source)
+    with bar(console or Console(quiet=True), "reading samples", len(rows)) as show:
+        census = take_census(source, show, rows)
     near_known = not census.near_skipped
     return Inspection(
         name=source.public_name,
         loader=source.loader,
         samples=len(source),
+        looked_at=census.looked_at,
         shape=source.shape,
         dtype=str(source.dtype),
         channels=source.channels,
@@ -143,22 +153,6 @@ def add_shortcuts(inspection: Inspection, plan: Plan) -> None:
     maker = ViewMaker(plan.domain, plan.intensity, plan.config.views, plan.config.seed)
     inspection.shortcuts = shortcuts(maker, plan.source, plan.rows, plan.config.seed)
     inspection.warnings += warnings_of(inspection.shortcuts)
-
-
-def _with_bar(source: Source, console: Console | None) -> Census:
-    if console is None or not console.is_terminal:
-        return take_census(source)
-    with Progress(
-        TextColumn("reading every sample"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    ) as bar:
-        task = bar.add_task("", total=len(source))
-        return take_census(source, lambda done, total: bar.update(task, completed=done))
 
 
 def _split_counts(source: Source) -> dict[str, int] | None:

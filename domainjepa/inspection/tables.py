@@ -26,6 +26,9 @@ def render(inspection: Inspection) -> RenderableType:
     sizes = "" if one.sizes <= 1 else f", the first of {one.sizes:,} sizes"
     fact("data", f"{one.name}, read by {one.loader}")
     fact("samples", f"{one.samples:,} of {shape} {one.dtype}{sizes}")
+    if one.looked_at < one.samples:
+        some = f"{one.looked_at:,} samples, drawn by key; --all looks at every one"
+        fact("looked at", some)
     fact("domain", f"{one.domain}: {one.domain_reason}")
     if one.labels is None:
         fact("labels", "none; they are not needed for pretraining")

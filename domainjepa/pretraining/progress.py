@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from domainjepa.waiting import clock_time
 from domainjepa.writing import write_atomically
 
 
@@ -196,9 +197,3 @@ def summary(metrics: dict[str, Any]) -> str:
     parts.append(f"{metrics['samples_per_s']:.0f} samples/s")
     parts.append(f"waiting for data {100 * metrics['wait']:.0f} %")
     return "  ".join(parts)
-
-
-def clock_time(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
-    minutes, rest = divmod(round(max(seconds, 0.0)), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

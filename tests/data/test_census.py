@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from domainjepa.data import census as census_module
-from domainjepa.data.census import take_census
+from domainjepa.data.census import FEWEST, some_rows, take_census
 from domainjepa.data.findings import class_counts, findings
 from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError
@@ -146,10 +146,10 @@ def test_near_duplicates_are_left_when_there_are_too_many(monkeypatch: pytest.Mo
 
 def test_an_unreadable_sample_does_not_stop_the_pass() -> None:
     source = source_of(noise(30), broken=17)
-    seen: list[tuple[int, int]] = []
-    census = take_census(source, lambda done, total: seen.append((done, total)))
+    seen: list[int] = []
+    census = take_census(source, seen.append)
     assert list(census.unreadable) == [17]
-    assert seen[-1] == (30, 30)
+    assert seen[-1] == 30
     assert any("row 17" in line and "planted" in line for line in findings(source, census))
 
 
@@ -198,3 +198,28 @@ def test_a_band_that_never_changes_is_reported() -> None:
     assert findings(source, take_census(source)) == [
         "band 1 holds 4 everywhere. Leave it out of the file."
     ]
+
+
+def test_a_selection_is_looked_at_as_if_it_were_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = noise(4_000)
+    images[17] = 3
+    source = source_of(images)
+    assert (some_rows(source) == source.rows()).all()
+    monkeypatch.setattr(census_module, "WHOLE_BYTES", 1)
+    rows = some_rows(source)
+    assert len(rows) == FEWEST
+    assert (np.diff(rows) > 0).all()
+    assert (some_rows(source) == rows).all()
+    # Eight neighbours together, all over the source.
+    assert (rows.reshape(-1, 8)[:, 0] % 8 == 0).all()
+    assert rows[0] < 400
+    assert rows[-1] > 3_600
+    # Repeats are found by their rows in the source, among what is looked at.
+    one, other, missed = rows[3], rows[-5], np.setdiff1d(source.rows(), rows)[0]
+    images[other] = images[missed] = images[one]
+    census = take_census(source_of(images), rows=rows)
+    assert census.looked_at == FEWEST
+    assert census.duplicates == [[one, other]]
+    assert census.blank == ([17] if 17 in rows else [])
+    alone = take_census(source_of([images[row] for row in rows.tolist()]))
+    assert alone.bands == census.bands

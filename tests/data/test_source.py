@@ -127,6 +127,12 @@ def test_rows_of_splits(hdf5: Path) -> None:
     assert source.rows("train", "val").tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
     assert source.rows("test").tolist() == [8, 9, 10, 11]
     assert source.rows().tolist() == list(range(12))
+    assert source.labels is not None
+    source.labels[[1, 9]] = -1
+    assert source.rows("train", "val", labelled=True).tolist() == [0, 2, 3, 4, 5, 6, 7]
+    assert source.rows(labelled=True).tolist() == [0, 2, 3, 4, 5, 6, 7, 8, 10, 11]
+    source.labels = None
+    assert source.rows("train", labelled=True).tolist() == []
 
 
 def test_items_by_any_index(hdf5: Path) -> None:

@@ -12,7 +12,6 @@ from domainjepa.pretraining.progress import (
     Display,
     Meter,
     MetricsFile,
-    clock_time,
     read_metrics,
     show_plan,
 )
@@ -82,7 +81,3 @@ def test_meter_and_clock() -> None:
     assert 0 <= seconds["wait"] <= total
     steps, _, seconds = clock.take()
     assert (steps, seconds) == (0, {})
-
-
-def test_clock_time() -> None:
-    assert clock_time(3725) == "1:02:05"
