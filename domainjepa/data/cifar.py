@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from domainjepa.data.columns import counts
 from domainjepa.data.folder import refuse_names
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest
+from domainjepa.data.stored import Stored
 from domainjepa.errors import DataError
 
 SIDE = 32
@@ -57,13 +57,11 @@ SETS = {
 
 @dataclass(kw_only=True)
 class CifarSource(Source):
-    """Images in memory-mapped records."""
+    """Images in records of equal length."""
 
     files: list[Path] = field(repr=False)
     label_bytes: int
-    _records: list[NDArray[np.uint8]] | None = field(
-        default=None, init=False, repr=False, compare=False
-    )
+    _records: list[Stored] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         assert self.labels is not None
@@ -81,7 +79,8 @@ class CifarSource(Source):
             if not 0 <= index < len(self):
                 raise IndexError(f"sample {index} of {self.name}, which has {len(self)}")
             part = int(np.searchsorted(ends, index, side="right"))
-            record = self._records[part][index - ends[part], self.label_bytes :]
+            records = self._records[part]
+            record = records[int(index - ends[part]) + len(records), self.label_bytes :]
             images.append(np.ascontiguousarray(record.reshape(3, SIDE, SIDE).transpose(1, 2, 0)))
         return images
 
@@ -111,7 +110,8 @@ class CifarLoader(Loader):
         if known is None:
             raise DataError(f"the binary version unpacks to {' or '.join(SETS)}, not {root.name}.")
         files = [root / name for names in known.parts.values() for name in names]
-        labels = [_records(file, known.label_bytes)[:, known.label_bytes - 1] for file in files]
+        last = slice(known.label_bytes - 1, known.label_bytes)
+        labels = [_records(file, known.label_bytes)[:, last].ravel() for file in files]
         of_part = [part for part, names in known.parts.items() for _ in names]
         names = root.joinpath(known.classes).read_text(encoding="utf-8").split()
         source = CifarSource(
@@ -137,8 +137,8 @@ class CifarLoader(Loader):
         return source
 
 
-def _records(file: Path, label_bytes: int) -> NDArray[np.uint8]:
-    """(N, label_bytes + 3072), memory-mapped.
+def _records(file: Path, label_bytes: int) -> Stored:
+    """(N, label_bytes + 3072) uint8.
 
     Raises:
         DataError: the file is absent, or not made of whole records.
@@ -150,4 +150,4 @@ def _records(file: Path, label_bytes: int) -> NDArray[np.uint8]:
             f"{file.name} of {file.parent.name} has {size:,} bytes, which are no whole number of "
             "images. Download it again: --set data.download=true"
         )
-    return np.memmap(file, np.uint8, "r", shape=(count, label_bytes + PIXELS))
+    return Stored(file, np.dtype(np.uint8), (count, label_bytes + PIXELS))

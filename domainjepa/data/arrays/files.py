@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from domainjepa.data.arrays.members import MAGIC, UNREADABLE, Member, in_archive, in_array, size_of
+from domainjepa.data.arrays.members import (
+    MAGIC,
+    UNREADABLE,
+    Member,
+    in_archive,
+    in_array,
+    size_of,
+    verify,
+)
 from domainjepa.data.damage import unreadable
 from domainjepa.data.folder import FilesSource
 from domainjepa.data.layout import Array, Layout, dimensions_of, pick_images
@@ -34,9 +42,9 @@ class Sample(NamedTuple):
 
     def read(self, window: tuple[slice, ...] = ()) -> Image:
         """The sample, or a part of it."""
-        stored = self.member.open()
-        if window:
-            stored = stored[self.layout.within(*window)]
+        if not window:
+            verify(self.member)
+        stored = self.member.open()[self.layout.within(*window) if window else ()]
         native = np.array(stored[None], self.member.dtype.newbyteorder("="))
         image: Image = self.layout.images(native)[0]
         return image

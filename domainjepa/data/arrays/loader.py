@@ -25,6 +25,7 @@ from domainjepa.data.arrays.members import (
     in_array,
     read_column,
     size_of,
+    verify,
 )
 from domainjepa.data.columns import SPLITS, counts, find_columns
 from domainjepa.data.damage import unreadable
@@ -32,6 +33,7 @@ from domainjepa.data.folder import read_folders, refuse_names, warn_of_links
 from domainjepa.data.layout import Array, Layout, dimensions_of, pick_images
 from domainjepa.data.listing import ends_in, list_files
 from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest
+from domainjepa.data.stored import Stored
 from domainjepa.errors import DataError
 
 _PART = re.compile(rf"({'|'.join(SPLITS)})_(.+)|(.+)_({'|'.join(SPLITS)})", re.IGNORECASE)
@@ -45,7 +47,9 @@ class ArraysSource(Source):
     members: dict[str, tuple[Member, ...]] = field(repr=False)
     images: str
     layout: Layout
-    _opened: list[NDArray[Any]] | None = field(default=None, init=False, repr=False, compare=False)
+    _opened: list[Stored | NDArray[Any]] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return sum(member.shape[0] for member in self.members[self.images])
@@ -54,20 +58,20 @@ class ArraysSource(Source):
         return {**self.__dict__, "_opened": None}
 
     def __getitems__(self, indices: Sequence[int]) -> list[Image]:
-        stored = self._stored(indices)
-        buffer = np.empty((len(stored), *self.members[self.images][0].shape[1:]), self.dtype)
-        for place, sample in enumerate(stored):
-            buffer[place] = sample
+        buffer = np.empty((len(indices), *self.members[self.images][0].shape[1:]), self.dtype)
+        for place, (part, row) in enumerate(self._places(indices)):
+            buffer[place] = part[row]
         return list(self.layout.images(buffer))
 
     def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
-        (stored,) = self._stored([index])
-        part = stored[self.layout.within(*map(slice, start, stop))]
+        ((whole, row),) = self._places([index])
+        where: Any = (row, *self.layout.within(*map(slice, start, stop)))
+        part = whole[where]
         image: Image = self.layout.images(np.array(part[None], self.dtype))[0]
         return image
 
-    def _stored(self, indices: Sequence[int]) -> list[NDArray[Any]]:
-        """The samples as they lie in the file, mapped where possible."""
+    def _places(self, indices: Sequence[int]) -> list[tuple[Stored | NDArray[Any], int]]:
+        """The array in which each sample lies, and its row there."""
         if self._opened is None:
             self._opened = [member.open() for member in self.members[self.images]]
         wanted = np.asarray(indices, dtype=np.int64)
@@ -76,7 +80,7 @@ class ArraysSource(Source):
         ends = np.cumsum([len(part) for part in self._opened])
         part_of = np.searchsorted(ends, wanted, side="right").tolist()
         return [
-            self._opened[part][index - ends[part]]
+            (self._opened[part], int(index - ends[part]) + len(self._opened[part]))
             for index, part in zip(wanted.tolist(), part_of, strict=True)
         ]
 
@@ -131,6 +135,8 @@ class ArraysLoader(Loader):
         dimensions = dimensions_of(arrays, options.images, options.dimensions)
         name, layout = pick_images(arrays, options.images, where, dimensions)
         _check_size(members[name], options.max_sample_bytes, where)
+        for member in members[name]:
+            verify(member)
         columns = find_columns(
             arrays, lambda one: read_column(members[one]), name, options, where, layout
         )
@@ -218,5 +224,5 @@ def _check_size(members: tuple[Member, ...], most: int, where: str) -> None:
     if loaded > MOST_LOADED:
         raise DataError(
             f"{where} unpacks to {loaded / 2**30:.1f} GB in memory. Save it with numpy.savez, "
-            "which does not compress and is memory-mapped, or as HDF5."
+            "which does not compress and is read by parts, or as HDF5."
         )

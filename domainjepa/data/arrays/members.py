@@ -1,6 +1,6 @@
 """The arrays in a `.npy` or `.npz` file, listed by their headers before anything is loaded.
 
-What is stored uncompressed is memory-mapped; a compressed member is loaded whole. Pickled objects
+What is stored uncompressed is read by parts; a compressed member is loaded whole. Pickled objects
 are never loaded, and a header is believed only as far as the file can hold what it claims.
 """
 
@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.damage import unreadable
+from domainjepa.data.stored import Stored
 from domainjepa.errors import DataError
 
 UNREADABLE = (
@@ -51,7 +53,7 @@ class Member:
     Attributes:
         path: of the file.
         name: inside the archive; empty for `.npy`.
-        offset: of the first value in the file where it can be mapped, else None.
+        offset: of the first value in the file where parts can be read, else None.
     """
 
     path: Path
@@ -61,8 +63,8 @@ class Member:
     fortran: bool
     offset: int | None
 
-    def open(self) -> NDArray[Any]:
-        """The array, mapped where possible.
+    def open(self) -> Stored | NDArray[Any]:
+        """The array, of which parts are read where possible.
 
         Raises:
             DataError: the bytes are damaged.
@@ -70,15 +72,7 @@ class Member:
         what = f"{self.name or 'the array'} in {self.path.name}"
         with unreadable(UNREADABLE, what):
             if self.offset is not None:
-                mapped: NDArray[Any] = np.memmap(
-                    self.path,
-                    dtype=self.dtype,
-                    mode="r",
-                    offset=self.offset,
-                    shape=self.shape,
-                    order="F" if self.fortran else "C",
-                )
-                return mapped
+                return Stored(self.path, self.dtype, self.shape, self.offset, fortran=self.fortran)
             with zipfile.ZipFile(self.path) as archive, archive.open(f"{self.name}.npy") as stream:
                 values: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
                 stream.read()  # to the end: only then is the checksum compared
@@ -97,6 +91,28 @@ def npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
     if min(header[0], default=0) < 0:
         raise ValueError(f"the shape {header[0]} is impossible")
     return header
+
+
+def verify(member: Member) -> None:
+    """Compares a stored member of an archive with its checksum, once as long as the file stays.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    if member.name and member.offset is not None:
+        status = member.path.stat()
+        _verify(member.path, member.name, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=2**16)
+def _verify(path: Path, name: str, size: int, written: int) -> None:
+    with (
+        unreadable(UNREADABLE, f"{name} in {path.name}"),
+        zipfile.ZipFile(path) as archive,
+        archive.open(f"{name}.npy") as stream,
+    ):
+        while stream.read(2**20):  # to the end: only then is the checksum compared
+            pass
 
 
 def size_of(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
@@ -178,5 +194,7 @@ def read_column(members: tuple[Member, ...]) -> NDArray[Any]:
     size = sum(size_of(member.shape, member.dtype) for member in members)
     if size > MOST_LOADED // 4:
         raise DataError(f"{members[0].name!r} would take {size:,} bytes to read.")
-    values = np.concatenate([np.atleast_1d(member.open()) for member in members])
+    for member in members:
+        verify(member)
+    values = np.concatenate([np.atleast_1d(member.open()[()]) for member in members])
     return values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from domainjepa.data.fits.headers import unpacked
 from domainjepa.data.fits.images import ImageHDU, offset_binary, without_ones
 from domainjepa.data.parts.recent import Recent
+from domainjepa.data.stored import Stored
 from domainjepa.errors import DataError
 
 
@@ -85,7 +86,7 @@ def physical(stored: NDArray[Any], hdu: ImageHDU) -> NDArray[Any]:
 def _stored(
     path: Path, hdu: ImageHDU, index: tuple[slice | int, ...], recent: Recent | None
 ) -> NDArray[Any]:
-    """A part of the image as it is stored, in any byte order; what is not copied lies in a map."""
+    """A part of the image as it is stored, in any byte order."""
     if hdu.storage == "tiles":
         return _from_tiles(path, hdu, index)
     if hdu.storage == "gzip":
@@ -94,7 +95,7 @@ def _stored(
         return recent.get((path, hdu.number), lambda: _from_gzip(path, hdu))[index]
     if path.stat().st_size < hdu.offset + hdu.nbytes:
         raise DataError("it is shorter than when it was opened")
-    return np.memmap(path, hdu.stored, "r", hdu.offset, hdu.shape)[index]
+    return Stored(path, hdu.stored, hdu.shape, hdu.offset)[index]
 
 
 def _from_gzip(path: Path, hdu: ImageHDU) -> NDArray[Any]:

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.columns import find_columns
-from domainjepa.data.damage import reason
+from domainjepa.data.damage import unreadable
 from domainjepa.data.fits.headers import headers
 from domainjepa.data.fits.images import ImageHDU, kind_of
 from domainjepa.data.fits.pixels import physical
 from domainjepa.data.layout import Array, Layout, pick_images
 from domainjepa.data.source import Image, OpenOptions, Source, content_digest
+from domainjepa.data.stored import Stored
 from domainjepa.errors import DataError
 
 BITPIX = {"u1": 8, "i2": 16, "i4": 32, "i8": 64, "f4": -32, "f8": -64}
@@ -50,13 +51,18 @@ class Column(NamedTuple):
         dtype = self.values.dtype if self.values else np.dtype(bool) if logical else stored.base
         return Array((self.rows, *stored.shape), dtype)
 
-    def stored(self, path: Path) -> NDArray[Any]:
-        """The column in the file, big-endian; nothing is read yet."""
-        return np.memmap(path, self.record, "r", self.offset, (self.rows,))[self.name]
+    def read(self, path: Path, rows: Sequence[int] | None = None) -> NDArray[Any]:
+        """Its values in these rows of the table in a file, by default in all.
 
-    def read(self, path: Path) -> NDArray[Any]:
-        """All of its values."""
-        return self.told(self.stored(path))
+        Raises:
+            DataError: the file is shorter than its header says.
+        """
+        assert self.record.fields is not None
+        dtype, first = self.record.fields[self.name][:2]
+        where = slice(first, first + dtype.itemsize)
+        table = Stored(path, np.dtype(np.uint8), (self.rows, self.record.itemsize), self.offset)
+        found = table[:, where] if rows is None else np.stack([table[row, where] for row in rows])
+        return self.told(np.ascontiguousarray(found).view(dtype.base).reshape(-1, *dtype.shape))
 
     def told(self, stored: NDArray[Any]) -> NDArray[Any]:
         """Stored numbers, a copy of their own -> values."""
@@ -74,27 +80,19 @@ class FITSTable(Source):
     columns: dict[str, Column] = field(repr=False)
     images: str
     layout: Layout
-    _opened: NDArray[Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return self.columns[self.images].rows
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None}
-
     def __getitems__(self, indices: Sequence[int]) -> list[Image]:
-        column = self.columns[self.images]
-        if self._opened is None:
-            try:
-                self._opened = column.stored(self.path)
-            except (OSError, ValueError) as error:
-                raise DataError(f"{self.path.name} cannot be read: {reason(error)}") from error
         wanted = np.asarray(indices, dtype=np.int64)
         if len(wanted) and not (wanted.min() >= 0 and wanted.max() < len(self)):
             raise IndexError(f"samples {wanted.min()} to {wanted.max()} of {len(self)}")
         if not len(wanted):
             return []
-        return list(self.layout.images(column.told(self._opened[wanted])))
+        with unreadable((OSError,), self.path.name):
+            values = self.columns[self.images].read(self.path, wanted.tolist())
+        return list(self.layout.images(values))
 
     def column(self, name: str) -> NDArray[Any]:
         if name not in self.columns:

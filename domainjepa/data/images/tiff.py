@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from domainjepa.data.images.orientation import TAG, TURNS
 from domainjepa.data.images.window import read_window, segment_of
 from domainjepa.data.source import Image, OpenOptions
+from domainjepa.data.stored import Stored
 from domainjepa.errors import DataError, MissingExtra
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Series:
         integers = self._native.kind != "f"
         # Where pixels can be missing, values are floats: nothing else knows NaN.
         self.dtype = _float_of(self._native) if self._nodata and integers else self._native
-        self._stored = self._map(file)
+        self._stored = self._uncompressed(file)
         self._check_size(options)
 
     def _depth(self, pages: list[int]) -> list[int]:
@@ -107,14 +108,12 @@ class Series:
         first = self.sizes[self.axes.index("S")] - len(extra)
         return [first + place for place, kind in enumerate(extra) if int(kind) in ALPHA]
 
-    def _map(self, file: TiffFile) -> NDArray[Any] | None:
+    def _uncompressed(self, file: TiffFile) -> Stored | None:
         """The series as it lies in the file, where its pages follow each other uncompressed."""
         if self._series.dataoffset is None or not file.filehandle.is_file:
             return None
-        mapped: NDArray[Any] = file.filehandle.memmap_array(
-            self._series.dtype.newbyteorder(file.byteorder), self.sizes, self._series.dataoffset
-        )
-        return mapped
+        dtype = self._series.dtype.newbyteorder(file.byteorder)
+        return Stored(Path(file.filehandle.path), dtype, self.sizes, self._series.dataoffset)
 
     def _check_size(self, options: OpenOptions) -> None:
         """Raises DataError before anything is allocated that only the header asks for.
@@ -182,7 +181,7 @@ class Series:
         """Native, bits as 0 and 255, the larger the brighter, and NaN where there is no data."""
         missing = image == self._nodata[0] if self._nodata else None
         image = np.where(image, 255, 0) if image.dtype.kind == "b" else image
-        image = np.array(image, dtype=self._native, order="C")  # a copy: the file may be mapped
+        image = np.array(image, dtype=self._native, order="C")
         if self._keyframe.photometric == WHITE_IS_ZERO and self._native.kind == "u":
             image = np.asarray(np.iinfo(self._native).max - image, dtype=self._native)
         image = image.astype(self.dtype, copy=False)

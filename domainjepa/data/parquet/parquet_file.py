@@ -47,7 +47,7 @@ class ParquetPictures:
     def __init__(self, path: Path) -> None:
         self.path = path
         with unreadable(DAMAGED, path.name):
-            self._file = ParquetFile(path, memory_map=True)
+            self._file = ParquetFile(path)  # not mapped: a map of a file cut short kills
             meta = self._file.metadata
             self.schema: Schema = self._file.schema_arrow
             sizes = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]

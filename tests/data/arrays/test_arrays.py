@@ -222,3 +222,19 @@ def test_flipped_bits_give_an_array_or_an_error(tmp_path: Path, save: Any) -> No
         check=False,
     )
     assert run.returncode == 0, run.stderr[-2000:]
+
+
+@pytest.mark.parametrize("what", ["images", "labels", "sample"])
+def test_a_flipped_bit_in_a_stored_member_is_found(what: str, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (20, 16, 16, 3), np.uint8)
+    path = tmp_path / "files" / "a.npz"
+    path.parent.mkdir()
+    arrays = {"sample": {"image": images[0]}}.get(what, {"images": images, "labels": [0, 1] * 10})
+    np.savez(path, **arrays)
+    np.savez(path.with_name("b.npz"), **arrays)
+    content = bytearray(path.read_bytes())
+    value = {"images": images, "labels": np.array([0, 1] * 10), "sample": images[0]}[what]
+    content[content.index(value.tobytes()) + 100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.npz cannot be read: .*CRC"):
+        open_source(path.parent if what == "sample" else path)[0]
