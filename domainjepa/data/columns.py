@@ -17,7 +17,7 @@ from domainjepa.data.layout import Array, Layout, full_name, is_usual, layout_of
 from domainjepa.errors import DataError
 
 if TYPE_CHECKING:
-    from domainjepa.data.source import OpenOptions
+    from domainjepa.data.source import OpenOptions, Source
 
 USUAL_NAMES = {
     "labels": ("ans", "labels", "label", "cls", "y", "target", "targets", "class", "classes"),
@@ -70,6 +70,14 @@ class Columns:
     split: NDArray[np.str_] | None = None
     decisions: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    def complete(self, source: Source) -> None:
+        """Adds what was found to a source that has told of its images already."""
+        source.decisions += self.decisions[1:]  # the first tells of the images
+        source.warnings += self.warnings
+        for role in ("labels", "classes", "groups", "ids", "split"):
+            if getattr(self, role) is not None:
+                setattr(source, role, getattr(self, role))
 
 
 def find_columns(

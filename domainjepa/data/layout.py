@@ -32,6 +32,7 @@ class Array:
         values: integer -> name, where the container names its values (an HDF5 enum), or None.
         class_names: names of the classes in the order of their indices, where they are told.
         same_as: equal for two names of one array.
+        turned: whether W lies before H, as MATLAB stores arrays.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +40,7 @@ class Array:
     values: Mapping[int, str] | None = None
     class_names: tuple[str, ...] | None = None
     same_as: object = None
+    turned: bool = False
 
     def __str__(self) -> str:
         return f"{'x'.join(map(str, self.shape)) or 'scalar'} {self.dtype}"
@@ -51,10 +53,12 @@ class Layout:
     Attributes:
         channels: last: (N, H, W, C); first: (N, C, H, W); none: (N, H, W). Volumes: D before H.
         shape: (H, W, C) of one sample, (D, H, W, C) of a volume.
+        turned: whether W lies before H.
     """
 
     channels: Literal["last", "first", "none"]
     shape: tuple[int, ...]
+    turned: bool = False
 
     @property
     def volumetric(self) -> bool:
@@ -67,18 +71,21 @@ class Layout:
             stored = np.moveaxis(stored, 1, -1)
         elif self.channels == "none":
             stored = stored[..., None]
-        return np.ascontiguousarray(stored)
+        return np.ascontiguousarray(np.swapaxes(stored, -3, -2) if self.turned else stored)
 
     def within(self, *sides: slice) -> tuple[slice, ...]:
         """What selects a part of a stored sample: these slices along [D,] H, W, all channels."""
+        if self.turned:
+            sides = (*sides[:-2], sides[-1], sides[-2])
         return (slice(None), *sides) if self.channels == "first" else sides
 
     def __str__(self) -> str:
-        return {
+        told = {
             "last": "channels last",
             "first": "channels first, moved last",
             "none": "one channel",
         }[self.channels]
+        return f"{told}; MATLAB's order of axes turned" if self.turned else told
 
 
 def layout_of(
@@ -95,6 +102,8 @@ def layout_of(
     if array.dtype.kind not in "uif":
         return None
     sides = array.shape[1:]
+    if array.turned:
+        return _turned(array, most_channels, dimensions)
     if len(sides) == dimensions and min(sides[-2:]) >= 2 * SMALLEST_SIDE and min(sides) > 0:
         return Layout("none", (*sides, 1))
     if len(sides) != dimensions + 1:
@@ -105,6 +114,16 @@ def layout_of(
         if min(height, width) >= SMALLEST_SIDE and all(depth) and 0 < channels <= most_channels:
             return layout
     return None
+
+
+def _turned(array: Array, most_channels: int, dimensions: int) -> Layout | None:
+    """The layout of an array that MATLAB calls (H, W[, D][, C], N), stored the other way round."""
+    count, *sides = array.shape
+    swapped = Array((count, *sides[:-2], *sides[:-3:-1]), array.dtype)
+    layout = layout_of(swapped, most_channels, dimensions)
+    if layout is None or layout.channels == "last":
+        return None
+    return Layout(layout.channels, layout.shape, turned=True)
 
 
 def _oddity(layout: Layout) -> tuple[bool, bool, int]:

@@ -94,6 +94,15 @@ def _leads_inside(link: Path, root: Path) -> bool:
     return link.is_file() and link.resolve().is_relative_to(root)
 
 
+def first_bytes(path: Path) -> bytes:
+    """At most 4096 bytes of a file; none where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4096)
+    except OSError:
+        return b""
+
+
 def ends_in(name: str, suffixes: tuple[str, ...]) -> bool:
     """Whether a name has one of the suffixes; "" among them fits names without a dot."""
     last = name.rpartition("/")[2].lower()

@@ -207,11 +207,7 @@ def _read_columns(source: ArchiveSource, options: OpenOptions) -> None:
     arrays["images"] = Array((len(source), *source.shape), source.dtype)
     columns = {**source.columns}
     found = find_columns(arrays, columns.__getitem__, "images", options, source.name)
-    source.decisions += found.decisions[1:]  # the first tells of the images
-    source.warnings += found.warnings
-    for role in ("labels", "classes", "groups", "ids", "split"):
-        if getattr(found, role) is not None:
-            setattr(source, role, getattr(found, role))
+    found.complete(source)
 
 
 def _tell_of_others(source: ArchiveSource, archives: Sequence[Contents]) -> None:

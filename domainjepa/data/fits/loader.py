@@ -226,11 +226,7 @@ def _add_columns(
     found = find_columns(
         arrays, columns.__getitem__, "images", replace(options, **asked), "the file"
     )
-    source.decisions += found.decisions[1:]  # the first tells of the images
-    source.warnings += found.warnings
-    for role in ("labels", "classes", "groups", "ids", "split"):
-        if getattr(found, role) is not None:
-            setattr(source, role, getattr(found, role))
+    found.complete(source)
 
 
 def _asked(options: OpenOptions) -> dict[str, str]:

@@ -1,16 +1,14 @@
-"""HDF5: images in one data set, labels and the rest beside it.
+"""HDF5: images in one data set, or in one data set a sample; in one file, or in many.
 
-Samples are read one at a time into one buffer, in the order in which they lie in the file: fancy
-indexing is 20 to 300 times slower, the low-level read twice as fast as `read_direct`, and a whole
-chunk as it lies in the file twice as fast again.
+Labels and the rest lie beside them. netCDF-4 and MATLAB 7.3 are HDF5, too: what their attributes
+declare of values, and MATLAB's order of axes, is honoured.
 """
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,163 +16,208 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.columns import USUAL_NAMES, find_columns
+from domainjepa.data.columns import USUAL_NAMES, counts, find_columns
 from domainjepa.data.damage import unreadable
+from domainjepa.data.folder import read_folders, warn_of_links
+from domainjepa.data.hdf5.datasets import DatasetsSource, open_datasets
+from domainjepa.data.hdf5.pattern import (
+    Pattern,
+    found_in,
+    is_pattern,
+    is_stack,
+    matching,
+    pattern_of,
+)
+from domainjepa.data.hdf5.reading import (
+    UNREADABLE,
+    declared_of,
+    read_column,
+    require_filters,
+    storage_of,
+)
+from domainjepa.data.hdf5.source import HDF5Source
 from domainjepa.data.hdf5.tree import Place, Tree, look, open_dataset
 from domainjepa.data.layout import USUAL_NAMES as IMAGE_NAMES
-from domainjepa.data.layout import Layout, dimensions_of, is_usual, layout_of, pick_images
+from domainjepa.data.layout import dimensions_of, is_usual, layout_of, pick_images
+from domainjepa.data.listing import ends_in, first_bytes, list_files
 from domainjepa.data.packing import prepared
-from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest
-from domainjepa.data.storage import Storage, in_bytes
-from domainjepa.errors import DataError, MissingExtra
-
-UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
-"""What h5py raises on damaged files."""
+from domainjepa.data.shards import part_of
+from domainjepa.data.source import Loader, OpenOptions, Source
+from domainjepa.errors import DataError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
-@dataclass(kw_only=True)
-class HDF5Source(Source):
-    """Images in one data set of an HDF5 file; opened lazily, once in each process."""
-
-    path: Path
-    place: Place
-    layout: Layout
-    stored_shape: tuple[int, ...]
-    places: dict[str, Place] = field(repr=False)
-    _opened: tuple[int, h5py.File, h5py.Dataset, bool] | None = field(
-        default=None, init=False, repr=False, compare=False
-    )
-
-    def __len__(self) -> int:
-        return self.stored_shape[0]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None}
-
-    def _dataset(self) -> tuple[h5py.Dataset, bool]:
-        """The open data set of this process: a handle must not be shared with a forked worker.
-
-        And whether each sample lies in the file as one chunk, just as it is in memory.
-        """
-        if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = None
-            file = h5py.File(self.place.file, "r")
-            dataset = open_dataset(file, self.place.path)
-            if dataset.shape != self.stored_shape:
-                raise DataError(f"{self.path.name} has changed since it was opened.")
-            _require_filters(dataset)
-            plain = dataset.dtype == self.dtype and not dataset.id.get_create_plist().get_nfilters()
-            one_chunk = dataset.chunks == (1, *self.stored_shape[1:])
-            self._opened = (os.getpid(), file, dataset, plain and one_chunk)
-        return self._opened[2:]
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Image]:
-        rows, position = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
-        if len(rows) and not (rows[0] >= 0 and rows[-1] < len(self)):
-            raise IndexError(f"samples {rows[0]} to {rows[-1]} of {self.name}, {len(self)} in all")
-        buffer = np.empty((len(rows), *self.stored_shape[1:]), self.dtype)
-        # Neighbours are read at once: a chunk that holds many samples is then unpacked once.
-        starts = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
-        for start, stop in pairwise(starts):
-            if start < stop:
-                self._read(int(rows[start]), buffer[start:stop])
-        images = self.layout.images(buffer)
-        return [images[place] for place in position.tolist()]
-
-    def _read(self, first: int, buffer: NDArray[Any]) -> None:
-        """Samples `first` and those that follow it, into a buffer (n, …)."""
-        what = f"sample {first} of {self.place.path.strip('/')!r} in {self.path.name}"
-        try:
-            with unreadable(UNREADABLE, what):
-                dataset, as_it_lies = self._dataset()
-                stored = dataset.id
-                if as_it_lies and _read_chunks(stored, first, buffer):
-                    return
-                space = stored.get_space()
-                space.select_hyperslab((first, *(0,) * (buffer.ndim - 1)), buffer.shape)
-                stored.read(h5py.h5s.create_simple(buffer.shape), space, buffer)
-        except DataError:
-            if len(buffer) == 1:
-                raise
-            for offset in range(len(buffer)):  # find the one that cannot be read
-                self._read(first + offset, buffer[offset : offset + 1])
-
-    def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
-        sides = map(slice, start, stop)
-        with unreadable(UNREADABLE, f"sample {index} of {self.path.name}"):
-            dataset, _ = self._dataset()
-            stored = dataset[(int(index), *self.layout.within(*sides))]
-        image: Image = self.layout.images(stored[None].astype(self.dtype, copy=False))[0]
-        return image
-
-    def column(self, name: str) -> NDArray[Any]:
-        if name not in self.places:
-            return super().column(name)
-        return _read_column(self.places[name], self.path)
-
-    def content_key(self) -> str:
-        """The file's content, and the name of what is read."""
-        return f"{content_digest(self.place.file)} {self.place.path}"
-
-
 class HDF5Loader(Loader):
-    """Opens HDF5 files."""
+    """Opens HDF5 files, netCDF-4 and MATLAB 7.3 among them, and folders and lists of them."""
 
     name = "hdf5"
     title = "HDF5"
-    suffixes = (".h5", ".hdf5", ".hdf", ".he5")
+    suffixes = (".h5", ".hdf5", ".hdf", ".he5", ".nc", ".nc4", ".mat")
 
     def sniff(self, path: Path, head: bytes) -> bool:
         # A user block of 512, 1024, … bytes may come before the signature.
         return any(head[at : at + 8] == SIGNATURE for at in (0, 512, 1024, 2048))
 
+    def sniff_folder(self, path: Path, names: Sequence[str]) -> bool:
+        first = next((path / name for name in names if ends_in(name, self.suffixes)), None)
+        return first is not None and self.sniff(first, first_bytes(first))
+
     def open(self, path: Path, options: OpenOptions) -> Source:
+        if path.is_dir():
+            pattern, inside = _apart(options.images)
+            found = list_files(path, self.suffixes, replace(options, images=pattern))
+            source = _many(found.root, found.files, replace(options, images=inside))
+            warn_of_links(source, found.links)
+            if not source.stacked and source.labels is None:
+                read_folders(source, found.files)
+            elif source.stacked:
+                _read_parts(source, found.files)
+            return source
         with unreadable(UNREADABLE, f"{path.name}, HDF5,"):
             return self._open(path, path.name, options)
 
+    def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:
+        return _many(root, files, options)
+
     def _open(self, path: Path, where: str, options: OpenOptions) -> Source:
         tree = look(path, options.follow_links)
-
-        def read(column: str) -> NDArray[Any]:
-            return _read_column(tree.places[column], path)
-
         told = _told(path)
-        layout = prepared.layout_in(tree.arrays, options) if told else None
-        if told and layout:
-            name, fields = "images", prepared.restored(told, tree.arrays, read, where)
-        else:
+        if not (told and prepared.layout_in(tree.arrays, options)):
             _refuse(tree, options, where)
-            dimensions = dimensions_of(tree.arrays, options.images, options.dimensions)
-            name, layout = pick_images(tree.arrays, options.images, where, dimensions)
-            fields = vars(find_columns(tree.arrays, read, name, options, where, layout))
-        place = tree.places[name]
-        with h5py.File(place.file, "r") as file:
-            dataset = open_dataset(file, place.path)
-            storage = _storage(dataset, name, where)
-            storage.check(options)
-            if not (dataset.is_virtual or dataset.external):
-                storage.check_claim(path.stat().st_size)
-            _require_filters(dataset)
-        if tree.refused:
-            names = ", ".join(sorted(tree.refused)[:10])
-            fields["decisions"].append(f"left out, since they lead to other files: {names}")
-        source = HDF5Source(
-            name=path.stem,
-            loader=self.name,
-            shape=layout.shape,
-            dtype=tree.arrays[name].dtype.newbyteorder("="),
-            keys=tuple(sorted(tree.arrays)),
-            path=path,
-            place=place,
-            layout=layout,
-            stored_shape=tree.arrays[name].shape,
-            places=tree.places,
-            **fields,
-        )
-        source.warnings += storage.advice()
-        return source
+            pattern = _pattern(tree, options, where)
+            if pattern:
+                return _by_pattern(path, tree, pattern, options)
+        return _one(path, where, tree, told, options)
+
+
+def _many(root: Path, files: Sequence[str], options: OpenOptions) -> DatasetsSource:
+    """A sample a file, or rows of several."""
+    first = root / files[0]
+    with unreadable(UNREADABLE, f"{first.name}, HDF5,"):
+        tree = look(first, options.follow_links)
+        name, stacked = _of_file(tree, options, files[0])
+        places = [Place(root / file, tree.places[name].path) for file in files]
+        decision = f"{len(files):,} files, {name!r} of each"
+        turned = tree.arrays[name].turned
+        return open_datasets(root.name, places, stacked, turned, options, decision)
+
+
+def _one(
+    path: Path, where: str, tree: Tree, told: dict[str, Any] | None, options: OpenOptions
+) -> Source:
+    """All images in one data set."""
+
+    def read(column: str) -> NDArray[Any]:
+        return read_column(tree.places[column], path)
+
+    layout = prepared.layout_in(tree.arrays, options) if told else None
+    if told and layout:
+        name, fields = "images", prepared.restored(told, tree.arrays, read, where)
+    else:
+        dimensions = dimensions_of(tree.arrays, options.images, options.dimensions)
+        name, layout = pick_images(tree.arrays, options.images, where, dimensions)
+        fields = vars(find_columns(tree.arrays, read, name, options, where, layout))
+    place = tree.places[name]
+    with h5py.File(place.file, "r") as file:
+        dataset = open_dataset(file, place.path)
+        storage = storage_of(dataset, name, where)
+        storage.check(options)
+        if not (dataset.is_virtual or dataset.external):
+            storage.check_claim(path.stat().st_size)
+        require_filters(dataset)
+        declared = declared_of(dataset, f"{name!r} in {where}")
+    if declared and str(declared):
+        fields["decisions"].append(f"values: {declared}")
+    if tree.refused:
+        names = ", ".join(sorted(tree.refused)[:10])
+        fields["decisions"].append(f"left out, since they lead to other files: {names}")
+    own = declared.dtype if declared else tree.arrays[name].dtype
+    source = HDF5Source(
+        name=path.stem,
+        loader="hdf5",
+        shape=layout.shape,
+        dtype=own.newbyteorder("="),
+        keys=tuple(sorted(tree.arrays)),
+        path=path,
+        place=place,
+        layout=layout,
+        stored_shape=tree.arrays[name].shape,
+        declared=declared,
+        places=tree.places,
+        **fields,
+    )
+    source.warnings += storage.advice()
+    return source
+
+
+def _pattern(tree: Tree, options: OpenOptions, where: str) -> Pattern | None:
+    """The data sets that hold a sample each; None where one of them holds all."""
+    chosen = options.images
+    if is_pattern(chosen):
+        return matching(tree.arrays, chosen or "", options.dimensions, where)
+    if chosen is not None:
+        ends = [name for name in tree.arrays if name.rpartition("/")[2] == chosen.strip("/")]
+        if chosen.strip("/") in tree.arrays or len(ends) < 2:
+            return None
+        return matching(tree.arrays, pattern_of(ends[0]), options.dimensions, where)
+    try:
+        dimensions = dimensions_of(tree.arrays, None, options.dimensions)
+        pick_images(tree.arrays, None, where, dimensions)
+    except DataError as error:
+        found = found_in(tree.arrays, options.dimensions)
+        if isinstance(found, list):
+            raise DataError(
+                f"{error} If each data set of a name is a sample, pick the name: --set "
+                f"data.images='{found[0]}'" + "".join(f" or '{one}'" for one in found[1:5])
+            ) from error
+        return found
+    return None
+
+
+def _by_pattern(path: Path, tree: Tree, pattern: Pattern, options: OpenOptions) -> Source:
+    """A sample a data set, or rows of several."""
+    places = [tree.places[name] for name in pattern.names]
+    turned = tree.arrays[pattern.names[0]].turned
+    decision = f"{len(places):,} data sets {pattern.text!r}"
+    source = open_datasets(path.stem, places, pattern.stacked, turned, options, decision)
+    groups = [name.rpartition("/")[0] or name for name in pattern.names]
+    _read_parts(source, groups)
+    if source.ids is None and not pattern.stacked and len(set(groups)) == len(groups):
+        source.ids = np.array(groups)
+    if tree.refused:
+        names = ", ".join(sorted(tree.refused)[:10])
+        source.decisions.append(f"left out, since they lead to other files: {names}")
+    return source
+
+
+def _of_file(tree: Tree, options: OpenOptions, where: str) -> tuple[str, bool]:
+    """The data set of one of many files, and whether its rows are samples.
+
+    It is one image or one volume, unless columns of as many values as it has rows lie beside it.
+    """
+    arrays = {name: replace(array, shape=(1, *array.shape)) for name, array in tree.arrays.items()}
+    dimensions = dimensions_of(arrays, options.images, options.dimensions)
+    name, _ = pick_images(arrays, options.images, where, dimensions)
+    return name, is_stack(tree.arrays, [name], options.dimensions)
+
+
+def _read_parts(source: DatasetsSource, names: Sequence[str]) -> None:
+    """Sets the split by the names of groups or files where all tell one, and has none yet."""
+    parts = [part_of(f"{name}.h5" if "." not in name else name) for name in names]
+    if source.split is None and all(parts):
+        source.split = np.repeat(np.array(parts), source.counts)
+        source.decisions.append(f"split: by the names, {counts(source.split)}")
+
+
+def _apart(images: str | None) -> tuple[str | None, str | None]:
+    """`data.images` of a folder -> a pattern of file names, and a data set: `*.h5[raw]`, `raw`."""
+    if images is None:
+        return None, None
+    match = re.fullmatch(r"(.*?)\[([^\]]+)\]", images)
+    if match:
+        return match[1] or None, match[2]
+    return (images, None) if re.search(r"[*?]|\.\w+$", images) else (None, images)
 
 
 def _told(path: Path) -> dict[str, Any] | None:
@@ -186,17 +229,6 @@ def _told(path: Path) -> dict[str, Any] | None:
         if kind.dtype.kind != "S" or kind.shape:
             return None
         return prepared.about(bytes(file.attrs[prepared.ATTRIBUTE]))
-
-
-def _read_chunks(stored: h5py.h5d.DatasetID, first: int, buffer: NDArray[Any]) -> bool:
-    """Whole chunks of one sample each into a buffer (n, …); False where one was never written."""
-    origin = (0,) * (buffer.ndim - 1)
-    try:
-        for offset, sample in enumerate(buffer):
-            stored.read_direct_chunk((first + offset, *origin), out=sample.reshape(-1).view("u1"))
-    except (OSError, RuntimeError, ValueError):
-        return False  # the ordinary read gives the fill value, or says what is wrong
-    return True
 
 
 def _refuse(tree: Tree, options: OpenOptions, where: str) -> None:
@@ -214,39 +246,3 @@ def _refuse(tree: Tree, options: OpenOptions, where: str) -> None:
             "file: --set data.follow_links=true follows what stays in its folder; or copy it all "
             "into one file with h5repack."
         )
-
-
-def _storage(dataset: h5py.Dataset, name: str, where: str) -> Storage:
-    return Storage(name, where, dataset.shape, dataset.chunks, dataset.dtype.itemsize)
-
-
-def _require_filters(dataset: h5py.Dataset) -> None:
-    """Raises MissingExtra where a compression filter is not there."""
-    plist = dataset.id.get_create_plist()
-    for index in range(plist.get_nfilters()):
-        code, _, _, label = plist.get_filter(index)
-        if h5py.h5z.filter_avail(code):
-            continue
-        try:
-            import hdf5plugin  # noqa: F401  (registers its filters)
-        except ImportError as error:
-            title = label.decode("utf-8", "replace").strip("\0") or "unnamed"
-            raise MissingExtra("hdf5plugin", "hdf5", f"the HDF5 filter {code} ({title})") from error
-        if not h5py.h5z.filter_avail(code):
-            raise DataError(f"the HDF5 filter {code} is neither in h5py nor in hdf5plugin.")
-
-
-def _read_column(place: Place, path: Path, most: int = 2**30) -> NDArray[Any]:
-    """A whole small data set, in native byte order."""
-    what = f"{place.path.strip('/')!r} in {path.name}"
-    with unreadable(UNREADABLE, what), h5py.File(place.file, "r") as file:
-        dataset = open_dataset(file, place.path)
-        size = int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize
-        size = max(size, _storage(dataset, place.path, path.name).chunk_bytes)
-        if size > most:
-            raise DataError(
-                f"{what} would take {in_bytes(size)} to read; it is no column of labels."
-            )
-        _require_filters(dataset)
-        values: NDArray[Any] = dataset[()]
-    return values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -20,9 +20,17 @@ import h5py
 from domainjepa.data.layout import Array
 from domainjepa.errors import DataError
 
-MOST_OBJECTS = 10_000
+MOST_OBJECTS = 500_000
+MOST_LINKS = 10_000
+"""Links that are followed, of all paths together: links to links can multiply without end."""
 MOST_HOPS = 16
 """Links and virtual data sets that one path may lead through."""
+
+
+MATLAB = "MATLAB_class"
+"""The attribute of every array that MATLAB writes (version 7.3)."""
+MATLABS_OWN = ("#refs#", "#subsystem#")
+"""Groups in which it keeps what cells and objects are made of."""
 
 
 class Refused(Exception):
@@ -89,10 +97,38 @@ def open_dataset(file: h5py.File, path: str) -> h5py.Dataset:
     return h5py.Dataset(h5py.h5d.open(file.id, path.encode("utf-8", "surrogateescape"), access))
 
 
+def plain_dataset(file: h5py.File, place: Place) -> h5py.Dataset:
+    """A data set by a path of which no part is a link, and whose bytes lie in the file itself.
+
+    Raises:
+        DataError: a part of the path is a link or missing, or the bytes lie elsewhere.
+    """
+    thing: Any = file["/"].id
+    for part in filter(None, place.path.split("/")):
+        name = part.encode("utf-8", "surrogateescape")
+        if not isinstance(thing, h5py.h5g.GroupID) or not thing.links.exists(name):
+            raise DataError(f"there is no {place.path.strip('/')!r}")
+        if thing.links.get_info(name).type != h5py.h5l.TYPE_HARD:
+            raise DataError(f"{place.path.strip('/')!r} is a link, which is not followed")
+        thing = h5py.h5o.open(thing, name)
+    if not isinstance(thing, h5py.h5d.DatasetID):
+        raise DataError(f"{place.path.strip('/')!r} is no data set")
+    plist = thing.get_create_plist()
+    if plist.get_external_count() or plist.get_layout() == h5py.h5d.VIRTUAL:
+        raise DataError(f"{place.path.strip('/')!r} keeps its bytes in another file")
+    return h5py.Dataset(thing)
+
+
 def _array(dataset: h5py.Dataset) -> Array:
-    enum = h5py.check_enum_dtype(dataset.dtype)
-    names = None
-    for attribute in ("class_names", "classes"):
+    dtype = dataset.dtype
+    enum = h5py.check_enum_dtype(dtype)
+    names, turned = None, False
+    shape: tuple[int, ...] = dataset.shape or ()
+    told_of = h5py.h5a.get_num_attrs(dataset.id) > 0
+    if told_of and MATLAB in dataset.attrs:
+        turned = True
+        shape = shape[1:] if len(shape) == 2 and shape[0] == 1 else shape  # a column of MATLAB's
+    for attribute in ("class_names", "classes") if told_of else ():
         if attribute in dataset.attrs and names is None:
             told = dataset.attrs.get_id(attribute)
             text = told.dtype.kind == "S" or h5py.check_string_dtype(told.dtype)
@@ -103,11 +139,12 @@ def _array(dataset: h5py.Dataset) -> Array:
                 )
     info = h5py.h5o.get_info(dataset.id)
     return Array(
-        dataset.shape or (),
-        dataset.dtype,
+        shape,
+        dtype,
         values={int(value): str(name) for name, value in enum.items()} if enum else None,
         class_names=names,
         same_as=(info.fileno, info.addr),
+        turned=turned,
     )
 
 
@@ -120,7 +157,7 @@ class _Walk:
         self.follow_links = follow_links
         self.files = files
         self.opened: dict[Path, h5py.File] = {}
-        self.steps = 0
+        self.objects = self.links = 0
 
     def everything(self) -> Iterator[tuple[str, h5py.Dataset | str, Place]]:
         """(name, data set or why it is refused, its place)."""
@@ -135,6 +172,8 @@ class _Walk:
             seen.add((info.fileno, info.addr))
             for key in group:
                 name = f"{prefix}{key}"
+                if name in MATLABS_OWN:
+                    continue
                 try:
                     thing, place = self.step(group, key, at, MOST_HOPS)
                     if isinstance(thing, h5py.Group):
@@ -147,30 +186,39 @@ class _Walk:
 
     def step(self, group: h5py.Group, key: str, at: Place, hops: int) -> tuple[Any, Place]:
         """The object behind one link of a group, and where it really lies."""
-        self.steps += 1  # of all paths together: links to links can multiply without end
-        if self.steps > MOST_OBJECTS:
+        self.objects += 1
+        if self.objects > MOST_OBJECTS or self.links > MOST_LINKS:
             raise DataError(
-                f"{self.path.name} holds more than {MOST_OBJECTS:,} objects and links: one data "
-                "set a sample is not read. Write all images into one data set (N, H, W, C) with "
-                "one sample a chunk."
+                f"{self.path.name} holds more than {MOST_OBJECTS:,} objects or {MOST_LINKS:,} "
+                "links. Write all images into one data set (N, H, W, C) with one sample a chunk."
             )
         if hops < 0:
             raise Refused("leads round in circles")
-        try:
+        name = key.encode("utf-8", "surrogateescape")
+        kind = group.id.links.get_info(name).type
+        if kind == h5py.h5l.TYPE_HARD:
+            place = Place(at.file, f"{at.path}/{key}")
+            return self.behind(h5py.h5o.open(group.id, name), place), place
+        self.links += 1
+        if kind == h5py.h5l.TYPE_EXTERNAL:
             link = group.get(key, getlink=True)
-        except TypeError as error:
-            raise Refused("is a link of an unknown kind") from error
-        if isinstance(link, h5py.ExternalLink):
             other = self.beside(link.filename, at, "is an external link")
             return self.resolve(Place(other, ""), link.path, hops - 1)
-        if isinstance(link, h5py.SoftLink):
-            from_root = link.path.startswith("/")
-            return self.resolve(Place(at.file, "") if from_root else at, link.path, hops - 1)
-        place = Place(at.file, f"{at.path}/{key}")
-        kind = group.get(key, getclass=True)
-        if kind is h5py.Dataset:
-            return open_dataset(self.file(at.file), place.path), place
-        return (group[key] if kind is h5py.Group else None), place
+        if kind != h5py.h5l.TYPE_SOFT:
+            raise Refused("is a link of an unknown kind")
+        path = group.get(key, getlink=True).path
+        return self.resolve(Place(at.file, "") if path.startswith("/") else at, path, hops - 1)
+
+    def behind(self, found: Any, place: Place) -> Any:
+        """A group, a data set, or None for anything else."""
+        if isinstance(found, h5py.h5g.GroupID):
+            return h5py.Group(found)
+        if not isinstance(found, h5py.h5d.DatasetID):
+            return None
+        if found.get_create_plist().get_external_count():
+            del found
+            return open_dataset(self.file(place.file), place.path)
+        return h5py.Dataset(found)
 
     def resolve(self, at: Place, path: str, hops: int) -> tuple[Any, Place]:
         """Follows a path component by component."""

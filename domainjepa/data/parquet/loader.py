@@ -19,7 +19,7 @@ from domainjepa.data.columns import USUAL_NAMES, find_columns
 from domainjepa.data.encoded import EncodedSource
 from domainjepa.data.folder import warn_of_links
 from domainjepa.data.layout import Array, is_usual
-from domainjepa.data.listing import ends_in, list_files
+from domainjepa.data.listing import ends_in, first_bytes, list_files
 from domainjepa.data.parquet import features
 from domainjepa.data.parts.recent import Recent
 from domainjepa.data.shards import Shards, read_parts
@@ -130,12 +130,7 @@ class ParquetLoader(Loader):
 
     def sniff_folder(self, path: Path, names: Sequence[str]) -> bool:
         files = [name for name in names if ends_in(name, self.suffixes) and not _is_cache(name)]
-        try:
-            with path.joinpath(files[0]).open("rb") as file:
-                head = file.read(4096)
-        except (IndexError, OSError):
-            return False
-        return self.sniff(path / files[0], head)
+        return bool(files) and self.sniff(path / files[0], first_bytes(path / files[0]))
 
     def open(self, path: Path, options: OpenOptions) -> Source:
         if not path.is_dir():
@@ -205,10 +200,7 @@ def _read_columns(
         return values
 
     found = find_columns(arrays, read, source.pictures, options, source.name)
-    source.decisions += found.decisions[1:]  # the first tells of the images
-    source.warnings += found.warnings
-    for role in ("labels", "classes", "groups", "ids", "split"):
-        setattr(source, role, getattr(found, role))
+    found.complete(source)
 
 
 def _warn_of_groups(source: RowsSource, costs: int) -> None:
