@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -87,6 +87,8 @@ def cohort_of(
     *,
     per: str | None = None,
     within: Within = "same",
+    matched: Callable[[Target], Target] = lambda found: found,
+    divide: Callable[[Units, Target, int], Split] = train_test,
 ) -> Cohort:
     """A source made ready for some protocols.
 
@@ -94,15 +96,17 @@ def cohort_of(
         target: the column to tell; by default the source's labels.
         per: `groups` or a column: one answer for all samples that share its value.
         within: what becomes of the label of a unit whose samples have several.
+        matched: brings the target of the samples to another's classes.
+        divide: (units, target, seed) -> the split.
 
     Raises:
         DataError: labels that nothing can be scored on.
     """
     lost = np.asarray(source.unreadable(range(len(source))), np.int64)
-    of_samples = target_of(source, target)
+    of_samples = matched(target_of(source, target))
     units = samples_of(source, lost) if per is None else units_of(source, per, lost)
     wanted = target_of_units(of_samples, units, within)
-    splits = {one.name: train_test(units, wanted, one.seed) for one in protocols}
+    splits = {one.name: divide(units, wanted, one.seed) for one in protocols}
     said = [text for split in splits.values() for text in split.warnings]
     if len(lost):
         said.append(f"{len(lost)} of {len(source)} samples cannot be read: {told(lost.tolist())}")

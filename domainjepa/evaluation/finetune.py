@@ -133,7 +133,7 @@ def tuned(
         ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     )
     values = target.values[train]
-    wanted, scale = _as_tensor(target.kind, values)
+    wanted, scale = as_tensor(target.kind, values)
     whole = target.kind == "classes"
     folds = tuning_folds(target.strata(values), seed=seed, groups=groups, parts=PARTS, whole=whole)
     fit, validate = folds[0] if folds else (np.arange(len(train)), None)
@@ -153,7 +153,7 @@ def tuned(
             _forward(model, prepare(images.__getitems__(rows[part].tolist())), where)
             for part in _batches(np.arange(len(rows)), 4 * settings.batch_size)
         ]
-        return _answer(target.kind, torch.cat(given).double().numpy(), scale)
+        return answer_of(target.kind, torch.cat(given).double().numpy(), scale)
 
     return answer
 
@@ -191,7 +191,7 @@ def _train(
         autocast = torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda")
         with autocast, attention_by("auto"):
             given = model(images)
-        loss = _loss(kind, given.float(), wanted[batch].to(where))
+        loss = loss_of(kind, given.float(), wanted[batch].to(where))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -199,7 +199,7 @@ def _train(
             continue
         model.eval()
         now = np.mean([
-            len(part) * float(_loss(kind, _forward(model, inputs[part], where), wanted[part]))
+            len(part) * float(loss_of(kind, _forward(model, inputs[part], where), wanted[part]))
             for part in _batches(validate, 4 * settings.batch_size)
         ])  # fmt: skip
         if now < best:
@@ -255,7 +255,7 @@ def augmented(images: Tensor, kinds: Sequence[str], random: np.random.Generator)
     return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
-def _as_tensor(kind: Kind, values: NDArray[Any]) -> tuple[Tensor, tuple[float, float]]:
+def as_tensor(kind: Kind, values: NDArray[Any]) -> tuple[Tensor, tuple[float, float]]:
     """Training labels as the loss takes them, and the mean and scale of numbers."""
     if kind == "classes":
         return torch.from_numpy(values.astype(np.int64)), (0.0, 1.0)
@@ -265,7 +265,7 @@ def _as_tensor(kind: Kind, values: NDArray[Any]) -> tuple[Tensor, tuple[float, f
     return torch.from_numpy(((values - mean) / spread).astype(np.float32))[:, None], (mean, spread)
 
 
-def _loss(kind: Kind, given: Tensor, wanted: Tensor) -> Tensor:
+def loss_of(kind: Kind, given: Tensor, wanted: Tensor) -> Tensor:
     if kind == "classes":
         return functional.cross_entropy(given, wanted)
     if kind == "multi-label":
@@ -273,7 +273,7 @@ def _loss(kind: Kind, given: Tensor, wanted: Tensor) -> Tensor:
     return functional.mse_loss(given, wanted)
 
 
-def _answer(kind: Kind, given: NDArray[np.float64], scale: tuple[float, float]) -> Answer:
+def answer_of(kind: Kind, given: NDArray[np.float64], scale: tuple[float, float]) -> Answer:
     if kind == "numbers":
         return Answer(given[:, 0] * scale[1] + scale[0])
     if kind == "multi-label":

@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
+from domainjepa.evaluation.attention import fit_attention
 from domainjepa.evaluation.cohort import Cohort
 from domainjepa.evaluation.features import Encoder, Features
 from domainjepa.evaluation.finetune import trainable, tuned
@@ -67,7 +68,7 @@ def fitting(encoder: Encoder, protocol: Protocol, cohort: Cohort, train: Bags) -
     target = cohort.target
     part = cohort.splits[protocol.name].train
     labels, groups = target.values[part], cohort.groups(part)
-    pool = protocol.pooling
+    pool, whole = protocol.pooling, target.kind == "classes"
 
     def on_pooled_features(chosen: Rows) -> tuple[Answering, bool]:
         features = pooled_features(train.take(chosen), pool)
@@ -90,8 +91,19 @@ def fitting(encoder: Encoder, protocol: Protocol, cohort: Cohort, train: Bags) -
 
         return answer, converged
 
+    def with_attention(chosen: Rows) -> tuple[Answering, bool]:
+        bags, values = train.take(chosen), labels[chosen]
+        of_chosen = None if groups is None else groups[chosen]
+        folds = tuning_folds(
+            target.strata(values), seed=protocol.seed, groups=of_chosen, whole=whole
+        )
+        outputs = 1 if target.kind == "numbers" else len(target.classes)
+        return fit_attention(target.kind, bags, values, outputs, folds, protocol.seed), True
+
     if protocol.probe == "finetune":
         return _of_network(encoder, protocol, cohort, train)
+    if pool == "attention":
+        return with_attention
     return on_samples if pool in OF_SCORES else on_pooled_features
 
 

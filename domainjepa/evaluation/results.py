@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,28 @@ from domainjepa.evaluation.splits import Rows, Shots
 from domainjepa.evaluation.targets import Target
 
 
+@dataclass(frozen=True)
+class Where:
+    """Which test units a score is of, and whose labels its probe was fitted on.
+
+    Attributes:
+        data: that the test units are of.
+        fitted_on: the data that the training labels are of.
+        part: those of a column's value, such as "scanner = A"; None for all.
+    """
+
+    data: str
+    fitted_on: str
+    part: str | None = None
+
+
 class Record(TypedDict):
-    """One score of one probe."""
+    """One score of one probe; `fitted_on` and `part` where it is not of the data's own test."""
 
     encoder: str
     data: str
+    fitted_on: NotRequired[str]
+    part: NotRequired[str | None]
     protocol: str
     shots: Shots
     draw: int
@@ -35,6 +52,8 @@ class Summary(TypedDict):
 
     encoder: str
     data: str
+    fitted_on: NotRequired[str]
+    part: NotRequired[str | None]
     protocol: str
     shots: Shots
     metric: str
@@ -47,11 +66,18 @@ class Summary(TypedDict):
 
 
 class Difference(TypedDict):
-    """`encoder` minus `versus`, over the same draws or the same resampled test sets."""
+    """`encoder` minus `versus`, over the same draws or the same resampled test sets.
+
+    Where both are one encoder, its probe fitted on other data minus that fitted on the test data's
+    own: what it costs to go elsewhere.
+    """
 
     encoder: str
     versus: str
     data: str
+    fitted_on: NotRequired[str]
+    versus_fitted_on: NotRequired[str]
+    part: NotRequired[str | None]
     protocol: str
     shots: Shots
     metric: str
@@ -91,6 +117,25 @@ class Cell:
         )
 
 
+Cells = dict[tuple[str, Shots, str], Cell]
+"""(protocol, shots, encoder) -> scores."""
+
+
+class Readable(TypedDict):
+    """How well a column is read from an encoder's features, or the target from the column alone.
+
+    `chance` is the score of knowing nothing; `interval` covers test units.
+    """
+
+    column: str
+    encoder: str | None
+    metric: str
+    value: float
+    low: float
+    high: float
+    chance: float
+
+
 @dataclass
 class Results:
     """Everything that a report shows.
@@ -103,7 +148,12 @@ class Results:
         rows: of the test samples of the first protocol.
         truth: protocol -> (N, ...) values of its test samples.
         cells: (protocol, shots, encoder) -> scores; an encoder that a protocol cannot use has none.
-        features: encoder -> (N, D) of the samples in `rows`.
+        apart: the same of other test units, or by other labels.
+        numbers: (protocol, where) -> how many test units there are.
+        readable: how well a column is read from features, and the target from the column.
+        order: encoders as they were given.
+        features: encoder -> (N, D) of the samples in `rows`, pooled by their mean; a network that
+            is trained from scratch has none.
         answers: (protocol, encoder) -> of the probe with the most labels, its first draw.
         warnings: readable lines.
     """
@@ -114,7 +164,11 @@ class Results:
     protocols: tuple[Protocol, ...]
     rows: Rows
     truth: dict[str, NDArray[Any]] = field(default_factory=dict)
-    cells: dict[tuple[str, Shots, str], Cell] = field(default_factory=dict)
+    cells: Cells = field(default_factory=dict)
+    apart: dict[Where, Cells] = field(default_factory=dict)
+    numbers: dict[tuple[str, Where], int] = field(default_factory=dict)
+    readable: list[Readable] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
     features: dict[str, Features] = field(default_factory=dict)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -122,7 +176,7 @@ class Results:
     @property
     def encoders(self) -> list[str]:
         """In the order in which they were given."""
-        return list(self.features)
+        return self.order
 
     def encoders_of(self, protocol: Protocol) -> list[str]:
         """Those that a protocol could use, in the same order."""
@@ -154,19 +208,41 @@ class Results:
         return sorted(run, key=lambda shots: math.inf if shots == "all" else shots)
 
     @property
+    def home(self) -> Where:
+        """The data's own test units, by the data's own labels."""
+        return Where(self.data, self.data)
+
+    def cells_of(self, where: Where) -> Cells:
+        """The scores of some test units, to read and to fill."""
+        return self.cells if where == self.home else self.apart.setdefault(where, {})
+
+    @property
+    def everywhere(self) -> dict[Where, Cells]:
+        """All scores, those of the data's own test first."""
+        return {self.home: self.cells, **self.apart}
+
+    def _apart(self, where: Where) -> dict[str, Any]:
+        """What a row says of where it is from, but for the data's own test."""
+        if where == self.home:
+            return {}
+        return {"fitted_on": where.fitted_on, "part": where.part}
+
+    @property
     def records(self) -> list[Record]:
         """Every score."""
         return [
             Record(
                 encoder=encoder,
-                data=self.data,
+                data=where.data,
+                **self._apart(where),  # type: ignore[typeddict-item]
                 protocol=protocol,
                 shots=shots,
                 draw=draw,
                 metric=metric,
                 value=float(value),
             )
-            for (protocol, shots, encoder), cell in self.cells.items()
+            for where, cells in self.everywhere.items()
+            for (protocol, shots, encoder), cell in cells.items()
             for metric, values in cell.values.items()
             for draw, value in enumerate(values)
         ]
@@ -175,48 +251,22 @@ class Results:
     def summary(self) -> list[Summary]:
         """Mean, standard deviation and interval of every cell."""
         rows: list[Summary] = []
-        for (protocol, shots, encoder), cell in self.cells.items():
-            for metric, values in cell.values.items():
-                low, high, interval = cell.interval(metric)
-                std = float(values.std(ddof=1)) if len(values) > 1 else None
-                rows.append(
-                    Summary(
-                        encoder=encoder,
-                        data=self.data,
-                        protocol=protocol,
-                        shots=shots,
-                        metric=metric,
-                        draws=len(values),
-                        mean=float(np.mean(values)),
-                        std=std,
-                        low=low,
-                        high=high,
-                        interval=interval,
-                    )
-                )
-        return rows
-
-    @property
-    def differences(self) -> list[Difference]:
-        """Every encoder minus every later one, paired."""
-        rows: list[Difference] = []
-        order = self.encoders
-        for (protocol, shots, encoder), cell in self.cells.items():
-            for versus in order[order.index(encoder) + 1 :]:
-                if (protocol, shots, versus) not in self.cells:
-                    continue
-                gap = cell - self.cells[protocol, shots, versus]
-                for metric, values in gap.values.items():
-                    low, high, interval = gap.interval(metric)
+        for where, cells in self.everywhere.items():
+            for (protocol, shots, encoder), cell in cells.items():
+                for metric, values in cell.values.items():
+                    low, high, interval = cell.interval(metric)
+                    std = float(values.std(ddof=1)) if len(values) > 1 else None
                     rows.append(
-                        Difference(
+                        Summary(
                             encoder=encoder,
-                            versus=versus,
-                            data=self.data,
+                            data=where.data,
+                            **self._apart(where),  # type: ignore[typeddict-item]
                             protocol=protocol,
                             shots=shots,
                             metric=metric,
+                            draws=len(values),
                             mean=float(np.mean(values)),
+                            std=std,
                             low=low,
                             high=high,
                             interval=interval,
@@ -224,7 +274,57 @@ class Results:
                     )
         return rows
 
+    @property
+    def differences(self) -> list[Difference]:
+        """Every encoder minus every later one, paired; and each elsewhere minus at home there."""
+        rows: list[Difference] = []
+        order = self.encoders
+        for where, cells in self.everywhere.items():
+            native = self.apart.get(Where(where.data, where.data, where.part), {})
+            for (protocol, shots, encoder), cell in cells.items():
+                for versus in order[order.index(encoder) + 1 :]:
+                    if (protocol, shots, versus) in cells:
+                        gap = cell - cells[protocol, shots, versus]
+                        apart = self._apart(where)
+                        rows += _differences(encoder, versus, where, apart, protocol, shots, gap)
+                if where.fitted_on != where.data and (protocol, shots, encoder) in native:
+                    gap = cell - native[protocol, shots, encoder]
+                    apart = {**self._apart(where), "versus_fitted_on": where.data}
+                    rows += _differences(encoder, encoder, where, apart, protocol, shots, gap)
+        return rows
+
     def warn(self, text: str) -> None:
         """Note a warning once."""
         if text not in self.warnings:
             self.warnings.append(text)
+
+
+def _differences(
+    encoder: str,
+    versus: str,
+    where: Where,
+    apart: dict[str, Any],
+    protocol: str,
+    shots: Shots,
+    gap: Cell,
+) -> list[Difference]:
+    """One row a metric; `apart` is what it says of where it is from."""
+    rows = []
+    for metric, values in gap.values.items():
+        low, high, interval = gap.interval(metric)
+        rows.append(
+            Difference(
+                encoder=encoder,
+                versus=versus,
+                data=where.data,
+                **apart,  # type: ignore[typeddict-item]
+                protocol=protocol,
+                shots=shots,
+                metric=metric,
+                mean=float(np.mean(values)),
+                low=low,
+                high=high,
+                interval=interval,
+            )
+        )
+    return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.sampling import key
-from domainjepa.evaluation.fitting import Fit
+from domainjepa.evaluation.apart import Column
+from domainjepa.evaluation.cohort import Cohort
+from domainjepa.evaluation.features import Encoder, Features
+from domainjepa.evaluation.fitting import Fit, fitting
 from domainjepa.evaluation.intervals import RESAMPLES, RESAMPLES_OF_DRAWS
 from domainjepa.evaluation.pooling import Bags
 from domainjepa.evaluation.protocol import Protocol
-from domainjepa.evaluation.results import Cell
+from domainjepa.evaluation.results import Cell, Results, Where
 from domainjepa.evaluation.scores import Answer, resamples, score
 from domainjepa.evaluation.splits import Rows, Shots, draw_shots
 from domainjepa.evaluation.targets import Kind, Target
@@ -33,6 +37,39 @@ class Asked:
     bags: Bags
     truth: NDArray[Any]
     groups: Rows | None
+
+
+@dataclass(frozen=True)
+class Site:
+    """A cohort as one encoder sees it.
+
+    Attributes:
+        name: of its data.
+        cohort: units, target and splits.
+        features: (n, D) of the rows that take part.
+        column: by which its test units are scored apart, or None.
+    """
+
+    name: str
+    cohort: Cohort
+    features: Features
+    column: Column | None
+
+    def bags(self, units: Rows) -> Bags:
+        """Some units with their features."""
+        return self.cohort.bags(self.features, units)
+
+    def asked(self, protocol: Protocol) -> Asked:
+        """The test units of a protocol."""
+        test = self.cohort.splits[protocol.name].test
+        return Asked(self.bags(test), self.cohort.target.values[test], self.cohort.groups(test))
+
+    def parts(self, protocol: Protocol) -> dict[str | None, Rows | None]:
+        """All test units of a protocol, under None, and those of each value of the column."""
+        parts: dict[str | None, Rows | None] = {None: None}
+        if self.column:
+            parts.update(self.column.parts(self.cohort.splits[protocol.name].test))
+        return parts
 
 
 @dataclass(frozen=True)
@@ -86,6 +123,52 @@ def answered(
             for one, answers in zip(asked, every, strict=True):
                 answers.setdefault(shots, []).append(answer(one.bags))
     return Told(every, fits, unconverged)
+
+
+def score_everywhere(
+    encoder: Encoder, protocol: Protocol, sites: Sequence[Site], results: Results
+) -> bool:
+    """One encoder under one protocol, scored at home and elsewhere, whole and in parts.
+
+    Probes of home answer at every site; each other site answers to its own as well.
+
+    Returns:
+        Whether the protocol can use the encoder.
+    """
+    metrics = results.metrics(protocol)
+    for fitted in sites:
+        split = fitted.cohort.splits[protocol.name]
+        if not len(split.train):
+            continue
+        fit = fitting(encoder, protocol, fitted.cohort, fitted.bags(split.train))
+        if fit is None:
+            return False
+        places = sites if fitted is sites[0] else [fitted]
+        asked = [site.asked(protocol) for site in places]
+        groups = fitted.cohort.groups(split.train)
+        told = answered(fit, protocol, fitted.cohort.target, split.train, groups, asked)
+        if told.unconverged:
+            results.warn(
+                f"{protocol.name}, {encoder.name}: {told.unconverged} of {told.fits} probes stopped"
+                " before their solver converged; their scores may be a little low"
+            )
+        for site, test, answers in zip(places, asked, told.answers, strict=True):
+            for part, chosen in site.parts(protocol).items():
+                where = Where(site.name, fitted.name, part)
+                number = len(test.bags) if chosen is None else len(chosen)
+                results.numbers[protocol.name, where] = number
+                cells = results.cells_of(where)
+                for shots, of_draws in answers.items():
+                    cells[protocol.name, shots, encoder.name] = cell_of(
+                        fitted.cohort.target.kind, metrics, test, of_draws, protocol.seed, chosen
+                    )
+            if site is fitted is sites[0]:
+                results.answers[protocol.name, encoder.name] = answers[max(answers, key=_labels)][0]
+    return True
+
+
+def _labels(shots: Shots) -> float:
+    return math.inf if shots == "all" else shots
 
 
 def cell_of(

@@ -116,11 +116,31 @@ def train_test(source: Divisible, target: Target, seed: int) -> Split:
     return Split(np.sort(train), np.sort(test), [f"{decision} ({len(test)})"], said)
 
 
+def all_test(source: Divisible, target: Target, why: str = "") -> Split:
+    """All that the target knows as the test set, and nothing to train on.
+
+    Args:
+        why: to add to the warnings.
+
+    Raises:
+        DataError: one class or value only.
+    """
+    known = np.flatnonzero(target.known)
+    _differ(source, target, "test", known)
+    return Split(
+        np.arange(0), known, [f"all of it is the test set ({len(known)})"], [why][: len(why)]
+    )
+
+
 def _check(source: Divisible, target: Target, train: Rows, test: Rows) -> None:
+    _differ(source, target, "training", train)
+    _differ(source, target, "test", test)
+
+
+def _differ(source: Divisible, target: Target, name: str, rows: Rows) -> None:
     what = "two classes" if target.kind == "classes" else "two different values"
-    for name, rows in (("training", train), ("test", test)):
-        if len(np.unique(target.values[rows], axis=0)) < 2:
-            raise DataError(f"the {name} labels of {source.name} hold fewer than {what}")
+    if len(np.unique(target.values[rows], axis=0)) < 2:
+        raise DataError(f"the {name} labels of {source.name} hold fewer than {what}")
 
 
 def _hold_out(

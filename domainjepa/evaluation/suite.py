@@ -6,9 +6,8 @@ what fits a probe is handed training rows and training labels, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,20 @@ from rich.console import Console
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.errors import UserError
+from domainjepa.evaluation.apart import Column, column_of, has_column
 from domainjepa.evaluation.cohort import Cohort, cohort_of
+from domainjepa.evaluation.confounders import confounded, read_from_features, told_by_column
+from domainjepa.evaluation.described import described
+from domainjepa.evaluation.elsewhere import cohort_elsewhere, shared_with_training
 from domainjepa.evaluation.features import Encoder
 from domainjepa.evaluation.finetune import trainable
-from domainjepa.evaluation.fitting import Fit, fitting
 from domainjepa.evaluation.leaks import leaks
 from domainjepa.evaluation.maps import look
-from domainjepa.evaluation.pooling import Bags, pooled_features
+from domainjepa.evaluation.pooling import pooled_features
 from domainjepa.evaluation.protocol import Protocol, read_protocol
 from domainjepa.evaluation.report import SIDE_BY_SIDE, Seen, write_report
 from domainjepa.evaluation.results import Results
-from domainjepa.evaluation.scoring import Asked, answered, cell_of, worth_running
+from domainjepa.evaluation.scoring import Site, score_everywhere, worth_running
 from domainjepa.evaluation.targets import OF_EACH, Target
 from domainjepa.evaluation.units import Within
 from domainjepa.evaluation.weights import Unavailable
@@ -48,6 +50,10 @@ def evaluate(
     target: str | None = None,
     per: str | None = None,
     within: Within = "same",
+    test_source: Source | None = None,
+    test_all: bool = False,
+    match: Mapping[str, str] | None = None,
+    by: str | None = None,
     cache: Path | None = None,
     maps: Sequence[int] = (),
     console: Console | None = None,
@@ -66,6 +72,11 @@ def evaluate(
         target: the column to tell; see `targets.target_of`. By default the source's labels.
         per: `groups` or a column: one answer for all samples that share its value.
         within: what becomes of the label of a unit whose samples have several.
+        test_source: data from elsewhere, on which probes of `source` are scored as well.
+        test_all: score all of them; else their test split, or a held out part, beside a probe that
+            is fitted on the rest.
+        match: what classes of the test data are called in `source`, where names differ.
+        by: a column by whose values test units are scored apart.
         cache: a folder for features; `out`/features by default.
         maps: rows whose feature and attention maps the report shows; by default six test samples.
         console: where to show progress; None shows nothing.
@@ -79,17 +90,22 @@ def evaluate(
     both = (*encoders, *baselines) if encoders else ()
     _check_names("encoders", [encoder.name for encoder in both])
     _check_names("protocols", [protocol.name for protocol in run])
-    cohort = cohort_of(source, run, target, per=per, within=within)
+    home = cohort_of(source, run, target, per=per, within=within)
+    cohorts = {source.public_name: home}
+    if test_source is not None:
+        there = cohort_elsewhere(
+            home, test_source, run, target, per=per, within=within, names=match, whole=test_all
+        )
+        same = test_source.public_name == source.public_name
+        cohorts[f"{test_source.public_name}{' (test data)' if same else ''}"] = there
+    columns = _columns(cohorts, by)
     cache = cache or (out / "features" if out else None)
-    results = _begun(cohort, run, cache)
-    ran: list[Encoder] = []
+    results = _begun(cohorts, columns, run, cache)
     absent: list[str] = []
-    first = cohort.splits[run[0].name]
+    ran: list[Encoder] = []
     for encoder in both:
         try:
-            if hasattr(encoder, "adapt"):
-                encoder.adapt(source, cohort.units.rows_of(first.train)[0])
-            features = cohort.features(encoder, cache, console)
+            sites = _sites(encoder, cohorts, columns, run[0], cache, console)
         except Unavailable as error:
             absent.append(f"{encoder.name} is left out: {error}")
             results.warn(absent[-1])
@@ -97,39 +113,88 @@ def evaluate(
                 raise UserError("no encoder could be evaluated. " + "; ".join(absent)) from error
             continue
         ran.append(encoder)
-        shown = cohort.bags(features, first.test)
+        results.order.append(encoder.name)
+        shown = sites[0].bags(home.splits[run[0].name].test)
         results.features[encoder.name] = pooled_features(shown, "mean")
-        for protocol in run:
-            split = cohort.splits[protocol.name]
-            train, test = (cohort.bags(features, part) for part in (split.train, split.test))
-            fit = fitting(encoder, protocol, cohort, train)
-            if fit is None:
-                results.warn(f"{protocol.name}: {encoder.name} has no network to fine-tune")
-                continue
-            with console.status(f"probes: {encoder.name}") if console else nullcontext():
-                _score(encoder.name, protocol, cohort, fit, test, results)
-    results.settings = _settings(ran, cohort, run)
+        with console.status(f"probes: {encoder.name}") if console else nullcontext():
+            for column in columns[:1]:
+                if column and (found := read_from_features(encoder.name, column, sites[0])):
+                    results.readable.append(found)
+            for protocol in run:
+                if not score_everywhere(encoder, protocol, sites, results):
+                    results.warn(f"{protocol.name}: {encoder.name} has no network to fine-tune")
+    for text in confounded(results.readable):
+        results.warn(text)
+    results.settings = described(ran, cohorts, run)
     if out is not None:
         write_report(results, source, out, _seen(ran, source, results, maps))
     return results
 
 
-def _begun(cohort: Cohort, protocols: Sequence[Protocol], cache: Path | None) -> Results:
+def _columns(cohorts: Mapping[str, Cohort], by: str | None) -> list[Column | None]:
+    """For each cohort the column by which it is scored apart; test data may be without it."""
+    home, *others = cohorts.values()
+    if by is None:
+        return [None for _ in cohorts]
+    found = [column_of(one, by) if has_column(one.source, by) else None for one in others]
+    return [column_of(home, by), *found]
+
+
+def _sites(
+    encoder: Encoder,
+    cohorts: Mapping[str, Cohort],
+    columns: Sequence[Column | None],
+    protocol: Protocol,
+    cache: Path | None,
+    console: Console | None,
+) -> list[Site]:
+    """Every cohort through one encoder; what an encoder takes from data it takes from home."""
+    home = next(iter(cohorts.values()))
+    if hasattr(encoder, "adapt"):
+        train = home.splits[protocol.name].train
+        encoder.adapt(home.source, home.units.rows_of(train)[0])
+    sites = [
+        Site(name, cohort, cohort.features(encoder, cache, console), column)
+        for (name, cohort), column in zip(cohorts.items(), columns, strict=True)
+    ]
+    widths = [site.features.shape[1] for site in sites]
+    if len(set(widths)) > 1:
+        raise Unavailable(f"it gives {widths[1]} features of the test data and {widths[0]} at home")
+    return sites
+
+
+def _begun(
+    cohorts: Mapping[str, Cohort],
+    columns: Sequence[Column | None],
+    protocols: Sequence[Protocol],
+    cache: Path | None,
+) -> Results:
     """Results without a score: what is told, and what to know before."""
-    source, target = cohort.source, cohort.target
-    first = cohort.splits[protocols[0].name]
-    shown = cohort.units.shown(first.test)
-    results = Results({}, source.public_name, target, tuple(protocols), shown)
+    (name, home), *others = cohorts.items()
+    first = home.splits[protocols[0].name]
+    results = Results({}, name, home.target, tuple(protocols), home.units.shown(first.test))
     for protocol in protocols:
-        split = cohort.splits[protocol.name]
+        split = home.splits[protocol.name]
         results.metrics(protocol)  # a protocol without one for this target is refused at once
-        results.truth[protocol.name] = target.values[split.test]
-        for text in _scarce(protocol, target, target.values[split.train]):
+        results.truth[protocol.name] = home.target.values[split.test]
+        for text in _scarce(protocol, home.target, home.target.values[split.train]):
             results.warn(text)
-    for text in cohort.warnings:
+    for text in [*home.warnings, *leaks(home.source, home.row_splits(), cache)]:
         results.warn(text)
-    for text in leaks(source, cohort.row_splits(), cache):
-        results.warn(text)
+    for other, there in others:
+        test = there.splits[protocols[0].name].test
+        shared = shared_with_training(
+            home.source, home.units.rows_of(first.train)[0],
+            there.source, there.units.rows_of(test)[0],
+        )  # fmt: skip
+        for text in [*there.warnings, *shared]:
+            results.warn(f"test data {other}: {text}")
+    for (_, cohort), column in zip(cohorts.items(), columns, strict=True):
+        if column:
+            for text in column.said(cohort.splits[protocols[0].name].test):
+                results.warn(text)
+    if columns[0] and (told := told_by_column(columns[0], home)):
+        results.readable.append(told)
     return results
 
 
@@ -158,26 +223,6 @@ def _seen(
     return Seen(images, dict(list(maps.items())[:SIDE_BY_SIDE]))
 
 
-def _score(
-    encoder: str, protocol: Protocol, cohort: Cohort, fit: Fit, test: Bags, results: Results
-) -> None:
-    """Every fit of one encoder under one protocol, scored into the results."""
-    target, split = cohort.target, cohort.splits[protocol.name]
-    asked = Asked(test, target.values[split.test], cohort.groups(split.test))
-    told = answered(fit, protocol, target, split.train, cohort.groups(split.train), [asked])
-    metrics = results.metrics(protocol)
-    for shots, answers in told.answers[0].items():
-        cell = cell_of(target.kind, metrics, asked, answers, protocol.seed)
-        results.cells[protocol.name, shots, encoder] = cell
-        if shots == results.shots(protocol)[-1]:
-            results.answers[protocol.name, encoder] = answers[0]
-    if told.unconverged:
-        results.warn(
-            f"{protocol.name}, {encoder}: {told.unconverged} of {told.fits} probes stopped before "
-            "their solver converged; their scores may be a little low"
-        )
-
-
 def _scarce(protocol: Protocol, target: Target, values: NDArray[Any]) -> list[str]:
     """What to know about shots that some classes do not have."""
     strata, names = target.strata(values), target.strata_names(values)
@@ -201,41 +246,3 @@ def _check_names(kind: str, names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"two {kind} are named {', '.join(twice)}: their rows would mix")
-
-
-def _settings(
-    encoders: Sequence[Encoder], cohort: Cohort, protocols: Sequence[Protocol]
-) -> dict[str, Any]:
-    packages = ("domainjepa", "scikit-learn", "numpy", "torch", "timm")
-    source, units, target = cohort.source, cohort.units, cohort.target
-    described = [
-        {
-            "name": encoder.name,
-            "sha256": getattr(encoder, "sha256", None),
-            "weights": getattr(encoder, "origin", None),
-            "input": getattr(encoder, "preprocessing", None),
-        }
-        for encoder in encoders
-    ]
-    told = []
-    for protocol in protocols:
-        split = cohort.splits[protocol.name]
-        left_out = {"finetune"} - {protocol.probe} | ({"pool"} if units.single else set())
-        told.append(
-            protocol.model_dump(mode="json", exclude=left_out)
-            | ({} if units.single else {"pool": protocol.pooling})
-            | {"split": split.decisions, "train": len(split.train), "test": len(split.test)}
-        )
-    return {
-        "data": {
-            "name": source.public_name,
-            "samples": len(source),
-            "fingerprint": source.fingerprint(),
-            "grouped": source.groups is not None,
-        },
-        "units": {"one": units.one, "number": len(units), "samples": len(units.rows)},
-        "target": {"name": target.name, "kind": target.kind, "found": target.decision},
-        "encoders": [{k: v for k, v in one.items() if v is not None} for one in described],
-        "protocols": told,
-        "versions": {name: version(name) for name in packages},
-    }

@@ -204,7 +204,7 @@ def test_losses_are_those_of_the_kind_of_target(rng):
     given = torch.from_numpy(rng.normal(size=(7, 3)).astype(np.float32))
     classes = torch.tensor([0, 1, 2, 0, 1, 2, 0])
     marks = (given > 0).float()
-    assert finetune._loss("classes", given, classes) == functional.cross_entropy(given, classes)
-    assert finetune._loss("multi-label", given, marks) == pytest.approx(
+    assert finetune.loss_of("classes", given, classes) == functional.cross_entropy(given, classes)
+    assert finetune.loss_of("multi-label", given, marks) == pytest.approx(
         float(-functional.logsigmoid(given.abs()).mean())
     )
