@@ -16,7 +16,8 @@ import numpy as np
 
 from domainjepa.data.columns import counts
 from domainjepa.data.folder import refuse_names
-from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest
+from domainjepa.data.identity import content_digest
+from domainjepa.data.source import Image, Loader, OpenOptions, Source
 from domainjepa.data.stored import Stored
 from domainjepa.errors import DataError
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +11,9 @@ import numpy as np
 
 from domainjepa.data.columns import SPLITS, counts
 from domainjepa.data.damage import reason
-from domainjepa.data.source import Image, OpenOptions, Source, spread
+from domainjepa.data.identity import files_digest
+from domainjepa.data.source import Image, OpenOptions, Source
 from domainjepa.errors import DataError, UserError
-
-MOST_TIMES = 10_000
-"""Files whose size and time go into the content key."""
 
 
 @dataclass(kw_only=True)
@@ -52,12 +49,8 @@ class FilesSource(Source):
             raise DataError(f"sample {index}, {name}, cannot be read: {said}") from error
 
     def content_key(self) -> str:
-        """All names, size and time of at most 10,000 files."""
-        digest = hashlib.sha256("\0".join(self.files).encode("utf-8", "surrogateescape"))
-        for index in spread(len(self), MOST_TIMES):
-            status = self.root.joinpath(self.files[index]).stat()
-            digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
-        return digest.hexdigest()
+        """The names and the content of the files."""
+        return files_digest(self.root, self.files)
 
 
 def read_folders(source: Source, files: Sequence[str]) -> None:

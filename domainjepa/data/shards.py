@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -13,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from domainjepa.data.columns import SPLITS, counts
-from domainjepa.data.source import Source, content_digest
+from domainjepa.data.identity import content_digest, files_digest
+from domainjepa.data.source import Source
 
 _PART = re.compile(rf"(?:^|[/_.-])({'|'.join(SPLITS)})(?=[/_.-]|$)", re.IGNORECASE)
 """train-00000-of-00004, test/0000, imagenet1k-validation-07."""
@@ -46,15 +46,10 @@ class Shards:
         ]
 
     def content_key(self) -> str:
-        """The content of a single file; of many their names, sizes and times of writing."""
-        paths = [self.root / file for file in self.files]
-        if len(paths) == 1:
-            return content_digest(paths[0])
-        digest = hashlib.sha256("\0".join(self.files).encode("utf-8", "surrogateescape"))
-        for path in paths:
-            status = path.stat()
-            digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
-        return digest.hexdigest()
+        """The content of the files, and of many their names."""
+        if len(self.files) == 1:
+            return content_digest(self.root / self.files[0])
+        return files_digest(self.root, self.files)
 
 
 def part_of(file: str) -> str | None:

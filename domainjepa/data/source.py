@@ -9,7 +9,6 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,6 @@ from domainjepa.errors import DataError
 
 MEDICAL = ("dicom", "nifti")
 """Loaders of formats that hold patients."""
-HASHED_WHOLE = 2**30
-"""Bytes up to which a file is identified by the hash of its content."""
 
 Image = NDArray[Any]
 """(H, W, C), or (D, H, W, C) of a volume, in the source's own dtype."""
@@ -137,7 +134,8 @@ class Source(ABC):
 
     @abstractmethod
     def content_key(self) -> str:
-        """Changes when the data changes: names, sizes and times of what is read; no path."""
+        """Changes when the data change, and holds no path and no time: what is read, and of files
+        the `content_digest` or `files_digest` of `identity`."""
 
     def column(self, name: str) -> NDArray[Any]:
         """Another array of the container, read whole.
@@ -210,24 +208,6 @@ class Source(ABC):
 def spread(samples: int, most: int) -> list[int]:
     """At most so many indices, evenly spread, the first and the last among them."""
     return [int(index) for index in np.unique(np.linspace(0, samples - 1, most).astype(np.int64))]
-
-
-def content_digest(path: Path) -> str:
-    """What identifies a file's content: its hash up to 1 GiB, beyond it size and time of writing.
-
-    A hash survives a copy to another disk and finds any change; hashing terabytes would take hours.
-    """
-    status = path.stat()
-    if status.st_size > HASHED_WHOLE:
-        return f"{status.st_size} {status.st_mtime_ns}"
-    return _hash_of(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _hash_of(path: Path, size: int, written: int) -> str:
-    """Plan, report and cached features all ask for it: a gigabyte is read once for them."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Loader(ABC):

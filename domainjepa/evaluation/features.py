@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from domainjepa.data.identity import Identity
 from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError
 from domainjepa.evaluation.splits import Rows
@@ -88,7 +89,7 @@ def _cache_name(encoder: Encoder, source: Source, rows: Rows, definition: str) -
     weights = getattr(encoder, "sha256", None)
     if weights is None:
         return None
-    text = f"{weights} {source.fingerprint()} {definition}"
+    text = f"{weights} {Identity.of(source).exact} {definition}"
     digest = hashlib.sha256(text.encode())
     digest.update(np.ascontiguousarray(rows).tobytes())
     return f"{digest.hexdigest()[:32]}.npz"

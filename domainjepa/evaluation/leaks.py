@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from domainjepa.data.census import ALIKE, take_census
+from domainjepa.data.identity import Identity
 from domainjepa.data.source import Source
 from domainjepa.domains.proposal import propose_domain
 from domainjepa.errors import DataError
@@ -31,7 +32,7 @@ def repeats_of(source: Source, cache: Path | None = None) -> Repeats:
         `identical`: lists of rows; `alike`: pairs of rows; `skipped`: why pairs were not looked
         for, or an empty string.
     """
-    kept = cache / f"repeats-{source.fingerprint()[:32]}.json" if cache else None
+    kept = cache / f"repeats-{Identity.of(source).exact[:32]}.json" if cache else None
     if kept is not None:
         try:
             found: Repeats = json.loads(kept.read_text(encoding="utf-8"))

@@ -18,6 +18,7 @@ from domainjepa.pretraining.batches import Batch
 from domainjepa.pretraining.network import Network, Outputs
 from domainjepa.pretraining.plan import Plan
 from domainjepa.pretraining.progress import Clock, Display
+from domainjepa.pretraining.same_data import GONE, gone
 from domainjepa.pretraining.state import RunState
 from domainjepa.views.shortcuts import Nuisance, shortcuts
 from domainjepa.views.views import ViewMaker
@@ -123,7 +124,9 @@ def afterthoughts(plan: Plan, state: RunState) -> list[tuple[str, str]]:
     if state.unreadable.rows:
         told = f"{len(state.unreadable.rows):,} samples, others stood in for them"
         notes.append(("unreadable", f"{told}: {state.unreadable.told()}"))
-    if plan.config.log.shortcuts:
+    if gone(plan):
+        notes.append(("data", GONE))
+    elif plan.config.log.shortcuts:
         found = nuisances(plan, state.network)
         learned = ", ".join(f"{one.name} {one.predicted:.2f}" for one in found)
         if learned:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from domainjepa.backbones import Backbone, Traits, traits
 from domainjepa.config import PretrainConfig, Settings, ViewsConfig
+from domainjepa.data.identity import Identity
 from domainjepa.data.quarantine import lenient, strict
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
@@ -60,7 +61,7 @@ class Plan:
         domain, intensity, mean, std: how a row becomes views; measured on the rows alone.
         backbone: with its first weights.
         objective: the loss.
-        fingerprint: of the source, taken once.
+        identity: of the source, taken once.
         held_out: (len(source),) bool, the rows that never train the online probe.
         steps, steps_an_epoch: of the optimiser.
         device: of this rank.
@@ -77,7 +78,7 @@ class Plan:
     std: tuple[float, ...]
     backbone: Backbone
     objective: LeJEPALoss
-    fingerprint: str
+    identity: Identity
     held_out: NDArray[np.bool_]
     steps: int
     steps_an_epoch: int
@@ -168,7 +169,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         std=std,
         backbone=backbone,
         objective=objective,
-        fingerprint=source.fingerprint(),
+        identity=Identity.of(source),
         held_out=hold_out(source, config.seed),
         steps=steps,
         steps_an_epoch=steps_an_epoch,

@@ -29,6 +29,7 @@ from domainjepa.pretraining.progress import (
     show_warnings,
 )
 from domainjepa.pretraining.run_folder import RunFolder
+from domainjepa.pretraining.same_data import refuse_changed_data, same_as_before
 from domainjepa.pretraining.state import RunState
 from domainjepa.pretraining.step import BadSteps, Step
 from domainjepa.signals import StopSignal
@@ -73,7 +74,9 @@ def pretrain(
             state = RunState.start(plan)
             begun = resume and folder.has_checkpoint()
             if begun:
-                state.load(load_checkpoint(folder.checkpoints), plan)
+                packed = load_checkpoint(folder.checkpoints)
+                show_warnings(console, same_as_before(packed, plan))
+                state.load(packed)
             folder.open(plan.config)
             if not begun and is_main() and plan.config.log.shortcuts:
                 show_warnings(console, warnings_of(nuisances(plan)))
@@ -104,6 +107,7 @@ def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> Non
             with clock.of("wait"):
                 batch = next_batch(feed, stop, plan.device)
             if batch is None:
+                refuse_changed_data(plan, state.step)
                 folder.save(plan, state)
                 raise stop.stopped(state.step, plan.steps)
             learned = learn(batch)
@@ -119,4 +123,5 @@ def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> Non
                     metrics_file.write(metrics)
             display.advance(state.step)
             if done or state.step % plan.save_every == 0:
+                refuse_changed_data(plan, state.step)
                 folder.save(plan, state)

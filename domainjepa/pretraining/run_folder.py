@@ -145,7 +145,7 @@ def encoder_card(plan: Plan, step: int) -> EncoderCard:
         data={
             "card": card.get("name"),
             "samples": len(plan.rows),
-            "fingerprint": plan.fingerprint,
+            "fingerprint": plan.identity.fingerprint,
         },
         step=step,
         config=settings.without_paths(config),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from domainjepa.config import PretrainConfig
 from domainjepa.data.quarantine import Quarantine
 from domainjepa.data.sampling import key
-from domainjepa.errors import ConfigError, UserError
+from domainjepa.errors import ConfigError
 from domainjepa.pretraining.gradient import Gradient
 from domainjepa.pretraining.network import Network, Outputs
 from domainjepa.pretraining.plan import Plan
@@ -131,20 +131,16 @@ class RunState:
             "averaged": self.averaged.state_dict() if self.averaged else None,
             "meter": dict(self.meter.sums),
             "unreadable": sorted(self.unreadable.rows),
-            "fingerprint": plan.fingerprint,
+            "fingerprint": plan.identity.fingerprint,
+            "stamp": plan.identity.stamp,
         }
 
-    def load(self, packed: dict[str, Any], plan: Plan) -> None:
+    def load(self, packed: dict[str, Any]) -> None:
         """Go on from a checkpoint.
 
         Raises:
-            UserError: it was made on other data.
+            UserError: it is none of this run's network.
         """
-        if packed["fingerprint"] != plan.fingerprint:
-            raise UserError(
-                "the data is not what this run began with: its fingerprint differs. Give the same "
-                "--data, or start a new run with another --out."
-            )
         self.step = packed["step"]
         self.unreadable.rows = set(packed["unreadable"])
         self.network.load_state_dict(packed["network"])

@@ -30,9 +30,10 @@ from domainjepa.data.arrays.members import (
 from domainjepa.data.columns import SPLITS, counts, find_columns
 from domainjepa.data.damage import unreadable
 from domainjepa.data.folder import read_folders, refuse_names, warn_of_links
+from domainjepa.data.identity import content_digest
 from domainjepa.data.layout import Array, Layout, dimensions_of, pick_images
 from domainjepa.data.listing import ends_in, list_files
-from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest
+from domainjepa.data.source import Image, Loader, OpenOptions, Source
 from domainjepa.data.stored import Stored
 from domainjepa.errors import DataError
 

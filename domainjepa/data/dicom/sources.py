@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.dicom.pixels import read_frames
-from domainjepa.data.folder import MOST_TIMES
-from domainjepa.data.source import Image, Source, spread
+from domainjepa.data.identity import files_digest
+from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError
 
 
@@ -73,13 +73,9 @@ class DicomSource(Source):
             raise DataError(f"sample {rows[done]}, {leaf}, cannot be read: {said}.") from error
 
     def content_key(self) -> str:
-        """All names, size and time of at most 10,000 files, and what is read of them."""
-        digest = hashlib.sha256("\0".join(self.files).encode("utf-8", "surrogateescape"))
-        for index in spread(len(self.files), MOST_TIMES):
-            status = self.root.joinpath(self.files[index]).stat()
-            digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
-        digest.update(self.where.tobytes() + self.scales.tobytes())
-        return digest.hexdigest()
+        """The names and the content of the files, and what is read of them."""
+        chosen = hashlib.sha256(self.where.tobytes() + self.scales.tobytes()).hexdigest()
+        return f"{files_digest(self.root, self.files)} {chosen}"
 
 
 @dataclass(kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 from domainjepa.data.damage import reason
 from domainjepa.data.fits import pixels as fits_pixels
 from domainjepa.data.fits.images import ImageHDU
-from domainjepa.data.folder import MOST_TIMES
+from domainjepa.data.identity import content_digest, files_digest
 from domainjepa.data.parts.recent import Recent
-from domainjepa.data.source import Image, Source, content_digest, spread
+from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError, UserError
 
 Part = tuple[str, ImageHDU]
@@ -116,17 +115,13 @@ class FITSSource(Source):
         return self.columns[name] if name in self.columns else super().column(name)
 
     def content_key(self) -> str:
-        """The one file's content, or names, sizes and times of at most 10,000; and what is read."""
+        """The content of the files, of many their names, and what is read of them."""
         parts = [part for one in self.objects if not isinstance(one, DataError) for part in one]
         names = list(dict.fromkeys(name for name, _ in parts))
         chosen = f"{self.axes} {self.planes} {[hdu.number for _, hdu in parts[:16]]}"
         if len(names) == 1:
             return f"{content_digest(self.root / names[0])} {chosen}"
-        digest = hashlib.sha256("\0".join([chosen, *names]).encode("utf-8", "surrogateescape"))
-        for index in spread(len(names), MOST_TIMES):
-            status = self.root.joinpath(names[index]).stat()
-            digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
-        return digest.hexdigest()
+        return f"{files_digest(self.root, names)} {chosen}"
 
 
 def as_column(name: str, cards: Sequence[Any]) -> NDArray[Any]:

@@ -16,8 +16,9 @@ from domainjepa.data.damage import unreadable
 from domainjepa.data.fits.headers import headers
 from domainjepa.data.fits.images import ImageHDU, kind_of
 from domainjepa.data.fits.pixels import physical
+from domainjepa.data.identity import content_digest
 from domainjepa.data.layout import Array, Layout, pick_images
-from domainjepa.data.source import Image, OpenOptions, Source, content_digest
+from domainjepa.data.source import Image, OpenOptions, Source
 from domainjepa.data.stored import Stored
 from domainjepa.errors import DataError
 

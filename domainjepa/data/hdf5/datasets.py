@@ -23,8 +23,9 @@ from domainjepa.data.damage import reason, unreadable
 from domainjepa.data.declared import Declared
 from domainjepa.data.hdf5.reading import UNREADABLE, declared_of, require_filters, storage_of
 from domainjepa.data.hdf5.tree import Place, plain_dataset
+from domainjepa.data.identity import content_digest
 from domainjepa.data.layout import MOST_CHANNELS, Array, Layout, bare, layout_of
-from domainjepa.data.source import Image, OpenOptions, Source, content_digest, spread
+from domainjepa.data.source import Image, OpenOptions, Source, spread
 from domainjepa.data.storage import Storage
 from domainjepa.errors import DataError
 

@@ -22,8 +22,9 @@ from domainjepa.data.damage import unreadable
 from domainjepa.data.declared import Declared
 from domainjepa.data.hdf5.reading import UNREADABLE, read_column, require_filters
 from domainjepa.data.hdf5.tree import Place, open_dataset
+from domainjepa.data.identity import content_digest
 from domainjepa.data.layout import Layout
-from domainjepa.data.source import Image, Source, content_digest
+from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError
 
 

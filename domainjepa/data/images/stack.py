@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainjepa.data.damage import reason
+from domainjepa.data.identity import content_digest
 from domainjepa.data.images.tiff import Series, open_file, opened
-from domainjepa.data.source import Image, OpenOptions, Source, content_digest
+from domainjepa.data.source import Image, OpenOptions, Source
 from domainjepa.errors import DataError, MissingExtra, UserError
 
 if TYPE_CHECKING:

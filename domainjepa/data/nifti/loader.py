@@ -6,7 +6,6 @@ stored, so axial slices look as in DICOM. Plain files are read in parts; gzipped
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.damage import reason
-from domainjepa.data.folder import MOST_TIMES, warn_of_links
+from domainjepa.data.folder import warn_of_links
+from domainjepa.data.identity import content_digest, files_digest
 from domainjepa.data.index import facts
 from domainjepa.data.listing import ends_in, list_files
 from domainjepa.data.nifti.bids import read_names, read_subjects
@@ -34,7 +34,7 @@ from domainjepa.data.nifti.header import (
 )
 from domainjepa.data.nifti.values import as_image, as_stored, read_planes
 from domainjepa.data.parts.recent import MOST_BYTES, Recent
-from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest, spread
+from domainjepa.data.source import Image, Loader, OpenOptions, Source
 from domainjepa.errors import DataError, UserError
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr")
@@ -107,17 +107,13 @@ class NIfTISource(Source):
         return read_planes(path, header, planes[where[2]], moments[mine])[where[:2]]
 
     def content_key(self) -> str:
-        """One file's content; of several all names, size and time of at most 10,000."""
+        """The content of the files, and of many their names."""
         if len(self.files) == 1:
             path = self.root / self.files[0]
             return f"{content_digest(path)} {content_digest(data_file(path))}"
-        digest = hashlib.sha256("\0".join(self.files).encode("utf-8", "surrogateescape"))
-        for number in spread(len(self.files), MOST_TIMES):
-            path = self.root / self.files[number]
-            for one in (path, data_file(path)):
-                status = one.stat()
-                digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
-        return digest.hexdigest()
+        headers = [self.root / name for name in self.files]
+        paths = {*headers, *map(data_file, headers)}
+        return files_digest(self.root, sorted(str(one.relative_to(self.root)) for one in paths))
 
 
 class NIfTILoader(Loader):

@@ -24,6 +24,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from domainjepa.data.columns import USUAL_NAMES, as_text
+from domainjepa.data.damage import unreadable
+from domainjepa.data.identity import Identity
 from domainjepa.data.layout import USUAL_NAMES as IMAGE_NAMES
 from domainjepa.data.layout import is_usual, leaf
 from domainjepa.data.packing import prepared
@@ -96,8 +98,9 @@ def prepare(
     task.shape, samples = first.shape[1:], len(source)
     shape = (samples, *task.shape)
     block = int(np.clip(BLOCK_BYTES // max(first.nbytes, 1), 1, MOST_IN_BLOCK))
-    about = _about(source)
-    identity = [about["fingerprint"], shape, first.dtype.str, block, compression, bool(frame)]
+    begun = Identity.of(source)
+    about = _about(source, begun.fingerprint)
+    identity = [begun.exact, shape, first.dtype.str, block, compression, bool(frame)]
     part = out.with_name(f".{out.name}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -122,6 +125,7 @@ def prepare(
                     if stop.number is not None:
                         said = f"stopped after {wanted.stop:,} samples; the same command goes on"
                         raise Stopped(stop.number, said)
+            _refuse_changes(source, begun)
             columns, left_out = _columns(source, frame)
             writer.finish(columns, about)
         part.rename(out)
@@ -133,13 +137,27 @@ def prepare(
         console.print(f"left out: {which} ({why})", highlight=False, markup=False)
 
 
-def _about(source: Source) -> dict[str, Any]:
+def _refuse_changes(source: Source, begun: Identity) -> None:
+    """What is packed must be one state of the data.
+
+    Raises:
+        DataError: they changed since the reading began.
+    """
+    with unreadable((OSError,), source.name):
+        if not begun.stands() and source.fingerprint() != begun.fingerprint:
+            raise DataError(
+                f"{source.name} changed while it was read: nothing was written. Begin anew once "
+                "nobody writes to it."
+            )
+
+
+def _about(source: Source, fingerprint: str) -> dict[str, Any]:
     """Where the data came from: no path, no file name, no identifier."""
     return {
         "format": prepared.FORMAT,
         "loader": source.origin or source.loader,
         "card": (source.card or {}).get("name"),
-        "fingerprint": source.fingerprint(),
+        "fingerprint": fingerprint,
         "modality": source.modality,
         "classes": source.classes,
         "decisions": [line[:300] for line in source.decisions[:50] if source.loader in CONTAINERS],

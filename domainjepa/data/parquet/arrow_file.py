@@ -51,6 +51,7 @@ class ArrowPictures:
             self._parts = self._batches.to_batches()
         self.rows = int(self._starts[-1])
         self._checked: set[tuple[str, int]] = set()
+        self._size = path.stat().st_size
 
     def first(self, name: str) -> bytes | None:
         """The first picture of a column, of those in the first batch."""
@@ -62,6 +63,7 @@ class ArrowPictures:
         """The encoded pictures of these rows, None where a row has none; nothing has to be kept."""
         batches = np.searchsorted(self._starts, np.asarray(rows), side="right") - 1
         with unreadable(DAMAGED, f"column {name!r} of {self.path.name}"):
+            self._refuse_shorter()
             return [
                 self._pictures(name, batch)[row - int(self._starts[batch])].as_py()
                 for row, batch in zip(rows, batches.tolist(), strict=True)
@@ -70,6 +72,7 @@ class ArrowPictures:
     def column(self, name: str) -> NDArray[Any]:
         """A column of numbers or strings, whole; what is missing is NaN or ""."""
         with unreadable(DAMAGED, f"column {name!r} of {self.path.name}"):
+            self._refuse_shorter()
             column = self._batches.column(name)
             if column.nbytes > MOST_BYTES:
                 raise DataError(f"it would take {column.nbytes:,} bytes, more than {MOST_BYTES:,}")
@@ -86,6 +89,11 @@ class ArrowPictures:
     def names(self) -> tuple[str, ...]:
         """Of the columns that `column` reads."""
         return tuple(one.name for one in self.schema if not kinds.is_nested(one.type))
+
+    def _refuse_shorter(self) -> None:
+        """Raises DataError where the file was cut short: a look beyond its end would kill."""
+        if self.path.stat().st_size < self._size:
+            raise DataError(f"{self.path.name} has become shorter since it was opened.")
 
     def _pictures(self, name: str, batch: int) -> Any:
         """The pictures of a batch, whose offsets were checked: a wrong one would crash."""

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.columns import USUAL_NAMES, find_columns
+from domainjepa.data.identity import content_digest
 from domainjepa.data.layout import Array, full_name, is_usual
 from domainjepa.data.opening import sniff
-from domainjepa.data.source import Image, Loader, OpenOptions, Source, content_digest, spread
+from domainjepa.data.source import Image, Loader, OpenOptions, Source, spread
 from domainjepa.data.tables.catalogue import Catalogue
 from domainjepa.data.tables.inside import files_inside
 from domainjepa.data.tables.tabular import MOST_BYTES, PARQUET, Table, read_table

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.damage import unreadable
-from domainjepa.data.folder import MOST_TIMES
-from domainjepa.data.source import Image, Source, content_digest, spread
+from domainjepa.data.identity import content_digest, files_digest
+from domainjepa.data.source import Image, Source
 from domainjepa.data.storage import Storage
 from domainjepa.errors import DataError
 
@@ -121,23 +121,20 @@ class ZarrSource(Source):
         return zarr_store.read_column(zarr_store.array_at(store, name, self.name), self.name)
 
     def content_key(self) -> str:
-        """Of a local store names, sizes and times; of a remote one what its metadata says."""
-        digest = hashlib.sha256(repr([asdict(part) for part in self.parts]).encode())
+        """Of a local store its names and their content; of a remote one what its metadata says."""
+        chosen = hashlib.sha256(repr([asdict(part) for part in self.parts]).encode()).hexdigest()
         root = Path(self.root)
         if root.is_file():
-            digest.update(content_digest(root).encode())
-        elif root.is_dir():
-            files = [
-                os.path.join(folder, name)  # noqa: PTH118  (chunks by the million)
-                for store in sorted({part.store for part in self.parts})
-                for folder, _, names in os.walk(root / store)
-                for name in names
-            ]
-            for index in spread(len(files), MOST_TIMES):
-                status = Path(files[index]).stat()
-                name = os.path.relpath(files[index], root)
-                digest.update(f"{name} {status.st_size} {status.st_mtime_ns}".encode())
-        return digest.hexdigest()
+            return f"{content_digest(root)} {chosen}"
+        if not root.is_dir():
+            return chosen
+        files = [
+            os.path.relpath(os.path.join(folder, name), root)  # noqa: PTH118  (by the million)
+            for store in sorted({part.store for part in self.parts})
+            for folder, _, names in os.walk(root / store)
+            for name in names
+        ]
+        return f"{files_digest(root, sorted(files))} {chosen}"
 
     def _runs(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
         """Ascending rows as (part, first, last + 1) of its samples that follow each other.
