@@ -34,16 +34,32 @@ class DataConfig(Settings):
     """A file, a folder, or the name of a dataset card; `--data` sets it."""
     loader: str | None = None
     """A loader's name or `module:attribute`; sniffed from the content by default."""
+    root: str | None = None
+    """The folder of a table's images, where that is not the table's own. No path leads out of it.
+    Of a folder of links: the folder that holds it and what they lead to."""
     images: str | None = None
     """Which images of a container: an HDF5, Zarr or NumPy name, a FITS HDU (name or number), a
-    series of a TIFF (number), a table's column of paths; of a folder a pattern of file names, for
-    FITS with an HDU at will: `*_g.fits[SCI]`."""
+    series of a TIFF (number), a table's column of paths or a path made of its columns, such as
+    `p{patient}/{scan}.png`; of a folder a pattern of file names, for FITS with an HDU at will:
+    `*_g.fits[SCI]`."""
     labels: str | None = None
-    """Name of the label data set; labels only monitor the run, they never train the encoder."""
+    """Name of the label data set; labels only monitor the run, they never train the encoder. Here,
+    in groups, split and ids, `name:REGEX` takes the first group of an expression (RE2) on the path
+    of each file below the root."""
     groups: str | None = None
-    """Name of the group data set (patient, sky position): groups are never split."""
+    """Name of the group data set (patient, sky position): groups are never split. `sky:60arcsec`
+    groups positions of the columns ra and dec; `sky:60arcsec,name:REGEX` those of two groups of an
+    expression on the names."""
     split: str | None = None
     """Name of the split data set: one of train, val, test for each sample."""
+    ids: str | None = None
+    """Name of the data set of identifiers. Of medical data they become hashes."""
+    where: Names = ()
+    """Which samples: conditions on columns, all of which hold, such as `["source=vindr",
+    "redshift<0.3"]`; with =, !=, <, <=, >, >=. A blank fulfils none but `column=`."""
+    blank: Names = ()
+    """Texts and numbers that mean no value in columns, beside empty fields and NaN, such as
+    `["NA", "-9"]`."""
     bands: Names = ()
     """Bands that make the channels, in this order: FITS HDUs, planes of a cube, or the parts of
     file names that tell one band's file from another's. By default all that are found."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from domainjepa.data.source import Source
-from domainjepa.errors import MissingExtra, UserError
+from domainjepa.errors import UserError
 from domainjepa.evaluation.baselines import encoder as load
 from domainjepa.evaluation.features import features_of
 from domainjepa.writing import write_atomically
@@ -67,11 +67,9 @@ def _columns(source: Source) -> dict[str, NDArray[Any]]:
 
 
 def _write_parquet(file: Any, columns: dict[str, NDArray[Any]]) -> None:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtra("pyarrow", "tables", "writing Parquet") from error
+    import pyarrow
+    from pyarrow import parquet
+
     features = columns["features"]
     lists = pyarrow.FixedSizeListArray.from_arrays(
         pyarrow.array(features.ravel()), features.shape[1]

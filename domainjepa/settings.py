@@ -5,6 +5,7 @@ Every setting has one dotted name, such as `objective.lam`; `config.py` owns the
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,12 @@ from pydantic import BaseModel, ValidationError
 from domainjepa import catalog
 from domainjepa.config import PretrainConfig
 from domainjepa.errors import ConfigError, did_you_mean
+
+_PERSONAL = re.compile(
+    r"(?is)^([^=<>!]*(?:patient|subject|participant|person|name|birth|accession|mrn|eid|id|path|file)"
+    r"[^=<>!]*)(!=|[=<>]=?).*"
+)
+"""A condition on a column that may tell persons or files."""
 
 
 def defaults() -> dict[str, Any]:
@@ -179,10 +186,13 @@ def setting_words() -> set[str]:
 
 def without_paths(config: PretrainConfig) -> dict[str, Any]:
     """The settings as plain data for an artefact: what is None is left out, and the data's path
-    too, unless it is the bare name of a dataset card."""
+    too, unless it is the bare name of a dataset card; of conditions on columns that tell persons
+    the value."""
     plain = config.model_dump(mode="json", exclude_none=True)
     if config.data.path not in catalog.names("datasets"):
         del plain["data"]["path"]
+    plain["data"].pop("root", None)
+    plain["data"]["where"] = [_PERSONAL.sub(r"\1\2…", condition) for condition in config.data.where]
     return plain
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.blanks import DOUBTFUL, Values, as_values, plain_text
 from domainjepa.data.layout import Array, Layout, full_name, is_usual, layout_of, leaf, rank
 from domainjepa.errors import DataError
 
@@ -31,14 +32,19 @@ USUAL_NAMES = {
         "subject",
         "subjects",
         "subject_id",
+        "participant",
+        "participant_id",
+        "eid",
+        "donor_id",
+        "case_id",
+        "lesion_id",
+        "slide_id",
     ),
     "ids": ("ids", "id", "objid", "object_id", "obj_id", "iauname", "name", "names"),
     "split": ("split", "splits", "partition", "test", "is_test", "test_mask"),
 }
-"""The most telling first; case, blanks, underscores and hyphens make no difference."""
-
-BLANK = ("", "nan", "NaN", "NA", "N/A", "n/a", "null", "NULL", "None")
-"""What tables and their tools write for no value."""
+"""The most telling first; case, blanks, underscores and hyphens make no difference. Of groups those
+that hold others go first: a patient has lesions, a case has slides."""
 
 WARNED = ("groups", "split")
 """Roles without which scores may come out too good."""
@@ -61,7 +67,10 @@ SPLITS = {
 
 @dataclass
 class Columns:
-    """What was found beside the images; the fields are those of a `Source`."""
+    """What was found beside the images; the fields are those of a `Source`.
+
+    `blank` is what the user calls no value.
+    """
 
     labels: NDArray[np.int64] | None = None
     classes: tuple[str, ...] | None = None
@@ -70,6 +79,7 @@ class Columns:
     split: NDArray[np.str_] | None = None
     decisions: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    blank: tuple[str, ...] = ()
 
     def complete(self, source: Source) -> None:
         """Adds what was found to a source that has told of its images already."""
@@ -103,13 +113,10 @@ def find_columns(
     """
     array = arrays[images]
     samples, layout = array.shape[0], layout or layout_of(array, most_channels=2**31)
-    columns = Columns(decisions=[f"images: {images!r}, {array} ({layout})"])
-    for role, make in (
-        ("labels", _labels),
-        ("groups", _groups),
-        ("ids", _ids),
-        ("split", _split),
-    ):
+    columns = Columns(
+        decisions=[f"images: {images!r}, {array} ({layout})"], blank=options.blank or ()
+    )
+    for role, make in _MAKE.items():
         name = getattr(options, role, None)
         if name is not None:
             name = full_name(arrays, name, role, where)
@@ -144,6 +151,25 @@ def find_columns(
     return columns
 
 
+def set_role(role: str, name: str, values: NDArray[Any], blank: tuple[str, ...] = ()) -> Columns:
+    """One role out of its values.
+
+    Args:
+        role: labels, groups, ids or split.
+        name: what the user calls it.
+        values: (N,) as stored.
+        blank: what the user calls no value.
+
+    Raises:
+        DataError: they are unfit for it.
+    """
+    columns = Columns(blank=blank)
+    problem = _MAKE[role](columns, name, Array(values.shape, values.dtype), values)
+    if problem:
+        raise DataError(f"data.{role}={name}: {problem}")
+    return columns
+
+
 def _one_a_sample(array: Array, samples: int) -> bool:
     return array.shape in ((samples,), (samples, 1))
 
@@ -166,34 +192,19 @@ def as_text(values: NDArray[Any]) -> NDArray[np.str_]:
     """Numbers, bytes or strings -> strings, one for each value, without surrounding blanks."""
     values = values.reshape(len(values))
     if values.dtype.kind in "SO":
-        texts = [
-            value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-            for value in values.tolist()
-        ]
-        return np.char.strip(np.array(texts, dtype=np.str_))
+        return np.array([plain_text(value) for value in values.tolist()], dtype=np.str_)
     return np.char.strip(values.astype(np.str_))
 
 
-def _known(stored: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]] | None:
-    """Integers, booleans or strings, one for each value, and which of them are not blank.
-
-    Whole floats are integers: that is what a single blank makes of a column of them.
-
-    Returns:
-        None where the values are other numbers, or too large to be told apart as floats.
-    """
-    stored = stored.reshape(len(stored))
-    if stored.dtype.kind in "SUO":
-        texts = as_text(stored)
-        return texts, ~np.isin(texts, BLANK)
-    if stored.dtype.kind == "f":
-        known = ~np.isnan(stored)
-        whole = np.where(known, stored, 0)
-        exact = 2 ** (np.finfo(stored.dtype).nmant + 1)
-        if (whole != np.floor(whole)).any() or not (np.abs(whole) < exact).all():
-            return None
-        return whole.astype(np.int64), known
-    return (stored, np.ones(len(stored), bool)) if stored.dtype.kind in "uib" else None
+def _tell_doubtful(columns: Columns, role: str, name: str, found: Values) -> None:
+    """Says that a word which may mean no value counts as one."""
+    if found.distinct.dtype.kind == "U":
+        words = [word for word in found.distinct.tolist() if word.lower() in DOUBTFUL]
+        for word in words:
+            columns.warnings.append(
+                f"{role}: {word!r} in {name!r} is a {'class' if role == 'labels' else 'group'}; if "
+                f"it means no value: --set data.blank='[\"{word}\"]'"
+            )
 
 
 def _labels(columns: Columns, name: str, array: Array, stored: NDArray[Any]) -> str | None:
@@ -205,22 +216,22 @@ def _labels(columns: Columns, name: str, array: Array, stored: NDArray[Any]) -> 
                 "--target` takes several labels at once"
             )
         stored = stored.argmax(axis=1)
-    found = _known(stored)
+    found = as_values(stored, columns.blank)
     if found is None:
         return f"{stored.dtype} values are no class labels, unless all are whole numbers"
-    stored, known = found[0][found[1]], found[1]
-    kind = stored.dtype.kind
-    distinct, indices = np.unique(stored, return_inverse=True)
-    if len(distinct) > max(20, len(stored) // 2):
-        return f"{len(distinct):,} distinct values in {len(stored):,} samples are no classes"
-    numbers = distinct.astype(np.int64) if kind in "uib" else None
+    distinct, indices = found.distinct, found.codes
+    known = found.known
+    if len(distinct) > max(20, int(known.sum()) // 2):
+        return f"{len(distinct):,} distinct values in {known.sum():,} samples are no classes"
+    numbers = distinct.astype(np.int64) if distinct.dtype.kind in "uib" else None
     if len(distinct) < 2:
-        return "all samples have the same value" if len(stored) else "all samples are blank"
+        return "all samples have the same value" if len(distinct) else "all samples are blank"
     told = array.class_names
     values = array.values or (dict(enumerate(told)) if told else {})
     if numbers is not None and values and all(int(number) in values for number in numbers):
         numbering = {number: index for index, number in enumerate(sorted(values))}
-        indices = np.array([numbering[int(number)] for number in numbers])[indices]
+        renumbered = np.array([numbering[int(number)] for number in numbers])[indices]
+        indices = np.where(known, renumbered, -1)
         columns.classes = tuple(values[number] for number in sorted(values))
     elif numbers is None or not np.array_equal(numbers, np.arange(len(numbers))):
         columns.classes = tuple(str(value) for value in distinct.tolist())
@@ -228,29 +239,29 @@ def _labels(columns: Columns, name: str, array: Array, stored: NDArray[Any]) -> 
             shown = ", ".join(columns.classes[:10]) + (", …" if len(numbers) > 10 else "")
             columns.decisions.append(f"labels {shown} became 0 to {len(numbers) - 1}")
             if numbers[0] < 0:
+                negative = known & (distinct[indices] < 0)
                 columns.warnings.append(
-                    f"labels: {int((stored < 0).sum()):,} samples of {name!r} are negative and "
+                    f"labels: {int(negative.sum()):,} samples of {name!r} are negative and "
                     "count as classes; if they mean unlabelled, store them blank, as NaN"
                 )
-    columns.labels = np.full(len(known), -1, dtype=np.int64)
-    columns.labels[known] = indices
+    columns.labels = indices
+    _tell_doubtful(columns, "labels", name, found)
     blank = "" if known.all() else f"; unlabelled: {(~known).sum():,} samples, which are blank"
     columns.decisions.append(f"labels: {name!r}, {len(columns.classes or distinct)} classes{blank}")
     return None
 
 
 def _groups(columns: Columns, name: str, array: Array, stored: NDArray[Any]) -> str | None:
-    found = _known(stored)
+    found = as_values(stored, columns.blank)
     if found is None:
         return f"{stored.dtype} values are no groups, unless they are whole and of few digits"
-    values, known = found
-    distinct, indices = np.unique(values[known], return_inverse=True)
+    distinct, known = found.distinct, found.known
     blank = int((~known).sum())
     if blank == len(known):
         return "all samples are blank"
-    columns.groups = np.empty(len(known), dtype=np.int64)
-    columns.groups[known] = indices
+    columns.groups = found.codes.copy()
     columns.groups[~known] = len(distinct) + np.arange(blank)
+    _tell_doubtful(columns, "groups", name, found)
     columns.decisions.append(f"groups: {name!r}, {len(distinct):,} groups")
     if blank:
         columns.warnings.append(
@@ -261,10 +272,10 @@ def _groups(columns: Columns, name: str, array: Array, stored: NDArray[Any]) -> 
 
 
 def _ids(columns: Columns, name: str, array: Array, stored: NDArray[Any]) -> str | None:
-    found = _known(stored)
+    found = as_values(stored, columns.blank)
     if found is None or stored.dtype.kind == "b":
         return f"{stored.dtype} values are no ids"
-    columns.ids = np.where(found[1], as_text(found[0]), "")
+    columns.ids = np.where(found.known, found.distinct.astype(np.str_)[found.codes], "")
     columns.decisions.append(f"ids: {name!r}")
     return None
 
@@ -280,13 +291,31 @@ def _split(columns: Columns, name: str, array: Array, stored: NDArray[Any]) -> s
         texts = as_text(stored)
     else:
         return "its values are numbers without names; store train, val or test"
-    distinct, indices = np.unique(np.char.lower(texts), return_inverse=True)
-    unknown = [value for value in distinct.tolist() if value not in SPLITS]
+    found = as_values(np.char.lower(texts), columns.blank)
+    assert found is not None
+    unknown = [value for value in found.distinct.tolist() if value not in SPLITS]
     if unknown:
         return f"it has the values {', '.join(map(repr, unknown[:5]))}; store train, val or test"
-    columns.split = np.array([SPLITS[value] for value in distinct.tolist()])[indices]
+    if not len(found.distinct):
+        return "all samples are blank"
+    parts = np.array([SPLITS[value] for value in found.distinct.tolist()])
+    columns.split = np.where(found.known, parts[found.codes], "")
     columns.decisions.append(f"split: {name!r}, {counts(columns.split)}")
+    if not found.known.all():
+        columns.warnings.append(
+            f"split: {name!r} is blank for {int((~found.known).sum()):,} of {len(texts):,} "
+            "samples, which are in no part and take part in nothing"
+        )
     return None
+
+
+_MAKE: dict[str, Callable[[Columns, str, Array, NDArray[Any]], str | None]] = {
+    "labels": _labels,
+    "groups": _groups,
+    "ids": _ids,
+    "split": _split,
+}
+"""Role -> what sets it; returns why it cannot."""
 
 
 def counts(split: NDArray[np.str_]) -> str:

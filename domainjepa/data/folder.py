@@ -12,6 +12,7 @@ import numpy as np
 from domainjepa.data.columns import SPLITS, counts
 from domainjepa.data.damage import reason
 from domainjepa.data.identity import files_digest
+from domainjepa.data.listing import Links
 from domainjepa.data.source import Image, OpenOptions, Source
 from domainjepa.errors import DataError, UserError
 
@@ -48,6 +49,9 @@ class FilesSource(Source):
             said = str(error) if isinstance(error, UserError) else reason(error)
             raise DataError(f"sample {index}, {name}, cannot be read: {said}") from error
 
+    def file_names(self) -> Sequence[str]:
+        return self.files
+
     def content_key(self) -> str:
         """The names and the content of the files."""
         return files_digest(self.root, self.files)
@@ -76,17 +80,16 @@ def read_folders(source: Source, files: Sequence[str]) -> None:
 
 def refuse_names(folder: Path, options: OpenOptions) -> None:
     """Raises DataError where the user names arrays, of which a folder of files has none."""
-    for role in ("labels", "groups", "split"):
+    for role in ("labels", "groups", "ids", "split"):
         if getattr(options, role) is not None:
             raise DataError(
                 f"data.{role} names an array in a file, and {folder.name} holds images alone; a "
-                "table of paths (CSV) may have it as a column."
+                "table of paths (CSV) may have it as a column, and names of files may tell it: "
+                f"data.{role}=name:REGEX."
             )
 
 
-def warn_of_links(source: Source, links: int) -> None:
+def warn_of_links(source: Source, links: Links) -> None:
     """Says that links were left out."""
-    if links:
-        source.warnings.append(
-            f"{links:,} symbolic links are not followed; copy the files into the folder"
-        )
+    if any(links):
+        source.warnings.append(str(links))

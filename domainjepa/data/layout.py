@@ -20,6 +20,8 @@ USUAL_NAMES = ("images", "image", "x", "data", "img", "imgs", "pixels", "cutouts
 MOST_CHANNELS = 16
 """An axis that is longer is taken for a side of the image, unless the user names the array."""
 SMALLEST_SIDE = 4
+MOST_LISTED = 20
+"""Names in a message."""
 _SEPARATORS = str.maketrans("", "", " _-")
 
 
@@ -210,7 +212,9 @@ def full_name(names: Mapping[str, Any], chosen: str, role: str, where: str) -> s
     if len(ends) == 1:
         return ends[0]
     if ends:
-        raise DataError(f"data.{role}={chosen}: {where} has {', '.join(sorted(ends))}. Name one.")
+        more = f" and {len(ends) - MOST_LISTED:,} more" if len(ends) > MOST_LISTED else ""
+        listed = ", ".join(sorted(ends)[:MOST_LISTED])
+        raise DataError(f"data.{role}={chosen}: {where} has {listed}{more}. Name one.")
     raise DataError(f"data.{role}={chosen}: {where} has none.{did_you_mean(wanted, names)}")
 
 

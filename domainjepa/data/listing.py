@@ -8,12 +8,35 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from domainjepa.errors import DataError
 
 if TYPE_CHECKING:
     from domainjepa.data.source import OpenOptions
+
+
+class Links(NamedTuple):
+    """Symbolic links that were left out: how many since none are followed, and how many although,
+    for they lead out of the folder."""
+
+    unfollowed: int = 0
+    outside: int = 0
+
+    def __str__(self) -> str:
+        said = []
+        if self.unfollowed:
+            said.append(
+                f"{self.unfollowed:,} symbolic links are not followed; --set "
+                "data.follow_links=true follows those that stay in the folder"
+            )
+        if self.outside:
+            said.append(
+                f"{self.outside:,} symbolic links lead out of the folder, and none is followed out "
+                "of it: --set data.root=FOLDER names a folder above that holds what they lead to, "
+                "or copy the files (cp -RL)"
+            )
+        return "; ".join(said)
 
 
 @dataclass(frozen=True)
@@ -23,19 +46,19 @@ class Listing:
     Attributes:
         root: the folder, resolved.
         files: their names below it with `/`, in the order of the names.
-        links: symbolic links that are not followed.
+        links: that are left out.
     """
 
     root: Path
     files: list[str]
-    links: int
+    links: Links
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...], options: OpenOptions) -> Listing:
     """Every file below a folder that ends in one of the suffixes, hidden ones left out.
 
     `options.images` is a pattern of names here, such as `*_g.fits`. Links are not followed, unless
-    asked for, and never out of the folder.
+    asked for, and never out of the folder, or of `options.root` above it.
 
     Args:
         suffixes: lower case; an empty string among them stands for names without any.
@@ -44,15 +67,18 @@ def list_files(folder: Path, suffixes: tuple[str, ...], options: OpenOptions) ->
         DataError: there is none.
     """
     root = folder.resolve()
+    bound = _bound(root, options)
     files: list[str] = []
-    links = 0
+    links = outside = 0
     for name, is_link in _entries(root):
         if not ends_in(name, suffixes):
             continue
         if options.images and not fnmatch.fnmatch(name.rpartition("/")[2], options.images):
             continue
-        if is_link and not (options.follow_links and _leads_inside(root / name, root)):
+        if is_link and not options.follow_links:
             links += 1
+        elif is_link and not _leads_inside(root / name, bound):
+            outside += 1
         else:
             files.append(name)
     if not files:
@@ -60,9 +86,22 @@ def list_files(folder: Path, suffixes: tuple[str, ...], options: OpenOptions) ->
         raise DataError(
             f"{root.name} holds nothing to read: no file {what}, of those that end in "
             f"{', '.join(filter(None, suffixes))}"
-            + (f"; {links:,} symbolic links are not followed." if links else ".")
+            + (f"; {Links(links, outside)}." if links or outside else ".")
         )
-    return Listing(root, sorted(files), links)
+    return Listing(root, sorted(files), Links(links, outside))
+
+
+def _bound(root: Path, options: OpenOptions) -> Path:
+    """The folder that no link leads out of."""
+    if options.root is None:
+        return root
+    bound = Path(options.root).expanduser().resolve()
+    if not root.is_relative_to(bound):
+        raise DataError(
+            f"data.root={options.root}: of a folder of images it is a folder above, which holds "
+            f"what links in {root.name} lead to."
+        )
+    return bound
 
 
 def walk(root: Path) -> Iterator[str]:

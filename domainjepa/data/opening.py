@@ -18,8 +18,10 @@ from typing import Any
 
 from domainjepa.config import DataConfig
 from domainjepa.data import cards
+from domainjepa.data.chosen import chosen
 from domainjepa.data.listing import ends_in, walk
 from domainjepa.data.source import Loader, OpenOptions, Source
+from domainjepa.data.user_rules import ROLES, hide_ids, is_rule, obey
 from domainjepa.errors import DataError, UserError, did_you_mean
 from domainjepa.registry import LOADERS
 
@@ -68,7 +70,19 @@ def open_source(
             f"unknown option {name!r}.{did_you_mean(name, OpenOptions.__dataclass_fields__)}"
         )
     options = replace(options or OpenOptions(), **settings)
-    source = _opened(data, loader, options)
+    rules = {role: told for role in ROLES if is_rule(told := getattr(options, role))}
+    unruled: dict[str, Any] = dict.fromkeys(rules)
+    source = _opened(data, loader, replace(options, **unruled))
+    if options.root and source.loader != "table" and not Path(data).is_dir():
+        raise DataError(
+            "data.root is the folder of a table's images, or holds a folder of links; "
+            f"{source.name} is neither: leave data.root out."
+        )
+    if options.where != source.conditions:
+        source = chosen(source, options.where)
+    obey(source, rules)
+    if source.medical and options.ids:
+        hide_ids(source)
     if options.bands and len(options.bands) != source.channels:
         raise DataError(
             f"data.bands names {len(options.bands)}, and a sample of {source.name} has "
@@ -135,6 +149,7 @@ def _opened(data: str | os.PathLike[str], loader: str | None, options: OpenOptio
     if card is not None:
         source = cards.apply(card, source, file_name, options)
     source.warnings += left_out
+    source.blank = options.blank
     return source
 
 

@@ -40,8 +40,11 @@ class _Around(Source):
     def reads_parts(self) -> bool:
         return self.whole.reads_parts
 
-    def column(self, name: str) -> NDArray[Any]:
+    def read_column(self, name: str) -> NDArray[Any]:
         return self.whole.column(name)
+
+    def file_names(self) -> Sequence[str] | None:
+        return self.whole.file_names()
 
     def content_key(self) -> str:
         return self.whole.content_key()

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.blanks import without
+from domainjepa.data.names import NAMED, named_column
 from domainjepa.errors import DataError
 
 MEDICAL = ("dicom", "nifti")
@@ -28,10 +30,14 @@ Image = NDArray[Any]
 class OpenOptions:
     """What the user says about a data set where it is not found by itself (`data.*` settings)."""
 
+    root: str | None = None
     images: str | None = None
     labels: str | None = None
     groups: str | None = None
     split: str | None = None
+    ids: str | None = None
+    where: tuple[str, ...] = ()
+    blank: tuple[str, ...] = ()
     bands: tuple[str, ...] = ()
     dimensions: int = 2
     axis: str | None = None
@@ -63,6 +69,8 @@ class Source(ABC):
         modality: what made the images, such as CT, MR or US, where the format tells; or None.
         origin: the loader of what a file was prepared from, or of a table's files; or None.
         card: the dataset card (plain data) that matched, or None.
+        blank: texts and numbers that mean no value, as the user says.
+        conditions: on columns, which chose the samples (`data.where`).
         keys: names of everything in the container that `column` can read.
         decisions: one readable line each: what was found and what was decided.
         warnings: one readable line each, with the remedy.
@@ -81,6 +89,8 @@ class Source(ABC):
     modality: str | None = None
     origin: str | None = None
     card: dict[str, Any] | None = None
+    blank: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     decisions: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -138,12 +148,31 @@ class Source(ABC):
         the `content_digest` or `files_digest` of `identity`."""
 
     def column(self, name: str) -> NDArray[Any]:
-        """Another array of the container, read whole.
+        """Another array of the container, or what the names of the files say by `name:REGEX`.
+
+        What `blank` names has become NaN, or "" of text.
 
         Raises:
             DataError: there is none of that name, or it cannot be read.
         """
+        if name.startswith(NAMED):
+            return named_column(self.file_names(), name, self.blank, hidden=self.medical)
+        return without(self.read_column(name), self.blank)
+
+    def read_column(self, name: str) -> NDArray[Any]:
+        """Another array of the container as it is stored, read whole.
+
+        Raises:
+            DataError: as `column`.
+        """
         raise DataError(f"{self.name} has no column {name!r}.")
+
+    def file_names(self) -> Sequence[str] | None:
+        """The file of each sample, its path below the root with `/`; None where there are none.
+
+        They may name patients: they are read, and never written anywhere.
+        """
+        return None
 
     def __getitem__(self, index: int) -> Image:
         index = int(index)

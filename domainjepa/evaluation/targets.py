@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.blanks import DOUBTFUL, as_values
+from domainjepa.data.names import NAMED
 from domainjepa.data.source import Source
 from domainjepa.errors import DataError
 
@@ -20,7 +22,6 @@ MOST_CLASSES = 50
 """Integers of more different values are numbers, such as ages."""
 MISSING = (-99999, -9999, -999, -99)
 """What catalogues write for no number; taken for that where all other numbers are far above it."""
-NO_TEXT = ("", "nan", "na", "n/a", "none", "null")
 OF_EACH: dict[Kind, str] = {"classes": "class", "numbers": "fifth", "multi-label": "label"}
 """What k shots are k of: a class; a fifth of the values; a label, counting only the rarest that a
 sample has."""
@@ -76,8 +77,9 @@ def target_of(source: Source, column: str | None = None) -> Target:
     """The labels of a source, or columns of it.
 
     Args:
-        column: of the container: text, truth values and integers of at most 50 different values are
-            classes, other numbers are numbers, (N, L) zeros and ones are L labels; several names
+        column: of the container, or `name:REGEX`: text, truth values and integers (or whole floats,
+            which a blank makes of integers) of at most 50 different values are classes, other
+            numbers are numbers, (N, L) zeros and ones are L labels; several names
             with commas between them are columns of zeros and ones. By default the source's labels.
 
     Raises:
@@ -92,7 +94,9 @@ def target_of(source: Source, column: str | None = None) -> Target:
         names = source.classes or tuple(str(one) for one in range(int(source.labels.max()) + 1))
         known = source.labels >= 0
         return Target("labels", "classes", source.labels, known, names, f"{len(names)} classes")
-    parts = [_column(source, name) for name in column.split(",")]
+    # A comma in an expression on names parts nothing.
+    names_of = [column] if column.startswith(NAMED) else column.split(",")
+    parts = [_column(source, name) for name in names_of]
     if len(parts) > 1:
         if any(part.ndim > 1 for part in parts):
             raise DataError(f"--target {column}: several columns need one value a sample each")
@@ -103,22 +107,25 @@ def target_of(source: Source, column: str | None = None) -> Target:
     if values.ndim == 2:
         numbered = [str(one) for one in range(values.shape[1])]
         return _several(column, _numbers(column, values), numbered)
-    kind = values.dtype.kind
-    if kind == "f" or (kind in "ui" and len(np.unique(values)) > MOST_CLASSES):
+    found = as_values(values)
+    if found is None:
         return _of_numbers(column, values.astype(np.float64))
-    text = np.array(
-        [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in values]
-    )
-    missing = _no_class(values) if kind in "uib" else np.isin(np.char.lower(text), NO_TEXT)
-    # Integers in their order as numbers, not as text.
-    order = np.unique(values[~missing]) if kind in "uib" else np.unique(text[~missing])
-    classes = tuple(str(one) for one in order)
-    index = {name: number for number, name in enumerate(classes)}
-    labels = np.array([index.get(one, -1) for one in text], np.int64)
+    if not len(found.distinct):
+        raise DataError(f"the column {column!r} is blank for every sample")
+    integers = found.distinct.dtype.kind in "ui"
+    if integers and len(found.distinct) > MOST_CLASSES:
+        return _of_numbers(column, values.astype(np.float64))
+    is_class = ~_no_class(found.distinct) if integers else np.ones(len(found.distinct), bool)
+    number = np.where(is_class, np.cumsum(is_class) - 1, -1)
+    labels = np.where(found.known, number[found.codes], -1).astype(np.int64)
+    classes = tuple(str(one) for one in found.distinct[is_class].tolist())
     decision = f"{len(classes)} classes"
-    if missing.any():
-        decision += f"; {missing.sum():,} of {len(values):,} samples have none"
-    return Target(column, "classes", labels, ~missing, classes, decision)
+    if missing := int((labels < 0).sum()):
+        decision += f"; {missing:,} of {len(values):,} samples have none"
+    words = [name for name in classes if name.lower() in DOUBTFUL]
+    if words and not integers:
+        decision += f"; {', '.join(words)} counts as one, unless data.blank names it"
+    return Target(column, "classes", labels, labels >= 0, classes, decision)
 
 
 def _no_class(values: NDArray[Any]) -> NDArray[np.bool_]:
@@ -172,5 +179,8 @@ def _several(name: str, values: NDArray[np.float64], names: Sequence[str]) -> Ta
     if not known.any():
         raise DataError(f"the columns {name!r} hold no sample with zeros and ones alone")
     marks = np.where(known[:, None], values, 0).astype(np.int64)
-    decision = f"{len(names)} labels at once; a sample with another value than 0 or 1 takes no part"
+    decision = (
+        f"{len(names)} labels at once; {int((~known).sum()):,} of {len(known):,} samples take no "
+        "part: one of theirs is a blank, or neither 0 nor 1"
+    )
     return Target(name, "multi-label", marks, known, tuple(names), decision)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from domainjepa.data.columns import BLANK, as_text
+from domainjepa.data.blanks import EMPTY, as_values
+from domainjepa.data.columns import as_text
 from domainjepa.data.source import Source
 from domainjepa.errors import DataError, UserError
 from domainjepa.evaluation.targets import Target
@@ -138,8 +139,8 @@ def _numbers(source: Source, per: str) -> Rows:
             f"--per {per}: the column has shape {values.shape}; one value for each of the "
             f"{len(source):,} samples is needed"
         )
-    texts = as_text(values)
-    blank = np.isin(texts, BLANK)
+    texts, found = as_text(values), as_values(values)
+    blank = np.isin(texts, EMPTY) if found is None else ~found.known
     names, number = np.unique(texts, return_inverse=True)
     number[blank] = len(names) + np.arange(blank.sum())
     return np.unique(number, return_inverse=True)[1].astype(np.int64)

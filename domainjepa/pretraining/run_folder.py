@@ -17,9 +17,12 @@ from domainjepa.pretraining.progress import read_metrics
 from domainjepa.pretraining.state import RunState
 from domainjepa.writing import write_atomically
 
-# What a resumed run may do otherwise: none of it changes what the model sees.
+# What a resumed run may do otherwise: none of it changes what the model sees. Other conditions on
+# the rows do, and the fingerprint of the data tells.
 FREE_ON_RESUME = (
     "data.path",
+    "data.root",
+    "data.where",
     "data.workers",
     "device",
     "devices",

@@ -117,7 +117,8 @@ def test_names_are_as_people_write_them(name: str) -> None:
     [
         [12.0, 7.0, 12.0, np.nan, np.nan, 7.0],
         ["12", " 7", "12", "", "nan", " 7"],
-        [b"b", b"a", b"b", b"", b"NA", b"a"],
+        [b"b", b"a", b"b", b"", b"nan", b"a"],
+        [b"12", b"7", b"12", b"", b"NA", b"7"],
         np.array(["b", "a", "b", None, np.nan, "a"], dtype=object),
     ],
 )
@@ -149,8 +150,9 @@ def test_groups_that_cannot_be_used_warn(stored: Any, says: str) -> None:
     ("stored", "classes"),
     [
         ([0, np.nan, 1, 1, np.nan, 0], None),
-        (["a", "", "b", "b", "NA", "a"], ("a", "b")),
-        ([b"a", b"nan", b"b", b"b", b"null", b"a"], ("a", "b")),
+        (["a", "", "b", "b", "NaN", "a"], ("a", "b")),
+        ([b"a", b"nan", b"b", b"b", b"", b"a"], ("a", "b")),
+        ([b"0", b"NA", b"1", b"1", b"null", b"0"], ("0", "1")),
         (np.array(["a", None, "b", "b", np.nan, "a"], dtype=object), ("a", "b")),
     ],
 )

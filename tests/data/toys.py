@@ -32,8 +32,8 @@ class Arrays(Source):
         self.reads += indices
         return [self.arrays[index].copy() for index in indices]
 
-    def column(self, name: str) -> NDArray[Any]:
-        return np.arange(len(self)) * 10 if name == "tens" else super().column(name)
+    def read_column(self, name: str) -> NDArray[Any]:
+        return np.arange(len(self)) * 10 if name == "tens" else super().read_column(name)
 
     def content_key(self) -> str:
         return hashlib.sha256(b"".join(one.tobytes() for one in self.arrays)).hexdigest()

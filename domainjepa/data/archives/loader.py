@@ -50,12 +50,14 @@ class ArchiveSource(EncodedSource):
     Attributes:
         archive: (N,) the number of each sample's archive.
         place: (N, 5) int64: offset, packed, size, method and checksum of its picture.
+        names: (N,) of its picture in the archive.
     """
 
     shards: Shards = field(repr=False)
     archive: NDArray[np.int32] = field(repr=False)
     place: NDArray[np.int64] = field(repr=False)
     columns: dict[str, NDArray[Any]] = field(repr=False)
+    names: list[str] = field(repr=False)
     _opened: tuple[int, dict[int, int]] | None = field(
         default=None, init=False, repr=False, compare=False
     )
@@ -105,8 +107,12 @@ class ArchiveSource(EncodedSource):
                 os.close(descriptor)
             self._opened = None
 
-    def column(self, name: str) -> NDArray[Any]:
-        return self.columns[name] if name in self.columns else super().column(name)
+    def file_names(self) -> Sequence[str]:
+        """Of the pictures in their archives."""
+        return self.names
+
+    def read_column(self, name: str) -> NDArray[Any]:
+        return self.columns[name] if name in self.columns else super().read_column(name)
 
     def content_key(self) -> str:
         """The archives."""
@@ -151,6 +157,7 @@ def _open(root: Path, files: list[str], where: str, options: OpenOptions) -> Sou
         place=place,
         columns=samples.columns,
         keys=tuple(samples.columns),
+        names=samples.names,
         ids=_ids(samples, files),
     )
     of = "members" + (f" of {len(files):,} archives" if len(files) > 1 else " of an archive")

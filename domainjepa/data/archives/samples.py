@@ -16,8 +16,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from domainjepa.data.archives.member import Contents, Member, is_hidden
+from domainjepa.data.fields import typed
 from domainjepa.data.listing import ends_in
-from domainjepa.data.tables.tabular import typed
 from domainjepa.errors import DataError
 
 TEXTS = ("cls", "cls2", "json", "txt", "text", "id", "index")

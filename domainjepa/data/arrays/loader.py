@@ -85,9 +85,9 @@ class ArraysSource(Source):
             for index, part in zip(wanted.tolist(), part_of, strict=True)
         ]
 
-    def column(self, name: str) -> NDArray[Any]:
+    def read_column(self, name: str) -> NDArray[Any]:
         if name not in self.members:
-            return super().column(name)
+            return super().read_column(name)
         return read_column(self.members[name])
 
     def content_key(self) -> str:

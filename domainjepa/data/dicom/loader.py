@@ -49,13 +49,13 @@ class DicomLoader(Loader):
         return any(_begins_like_dicom(path / name) for name in nameless)
 
     def open(self, path: Path, options: OpenOptions) -> Source:
-        for role in ("labels", "groups", "split"):
+        for role in ("labels", "groups", "ids", "split"):
             told = getattr(options, role)
             if told is not None and (role, told) != ("labels", "folders"):
                 raise DataError(
                     f"data.{role} = {told!r}: DICOM has no array of that name. Classes are read of "
                     "sub-folders (data.labels=folders), groups are patients; a CSV table of paths "
-                    "can give all three."
+                    f"can give them, and so can names of files: data.{role}=name:REGEX."
                 )
         if not path.is_dir():
             file = path.resolve()

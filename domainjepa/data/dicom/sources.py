@@ -72,6 +72,9 @@ class DicomSource(Source):
             leaf = name.rpartition("/")[2]
             raise DataError(f"sample {rows[done]}, {leaf}, cannot be read: {said}.") from error
 
+    def file_names(self) -> Sequence[str]:
+        return [self.files[file] for file in self.where[:, 0].tolist()]
+
     def content_key(self) -> str:
         """The names and the content of the files, and what is read of them."""
         chosen = hashlib.sha256(self.where.tobytes() + self.scales.tobytes()).hexdigest()
@@ -106,6 +109,11 @@ class DicomVolumes(Source):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Image]:
         return [self.region(int(index), (0, 0, 0), self._whole(int(index))) for index in indices]
+
+    def file_names(self) -> Sequence[str]:
+        """The first slice's of each volume."""
+        names = self.slices.file_names()
+        return [names[first] for first in self.edges[:, 0].tolist()]
 
     def _whole(self, index: int) -> tuple[int, ...]:
         if not 0 <= index < len(self):

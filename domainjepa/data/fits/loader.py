@@ -21,11 +21,12 @@ from domainjepa.data.fits.headers import GZIP
 from domainjepa.data.fits.images import Contents, contents, value_dtype
 from domainjepa.data.fits.sky import check_grids
 from domainjepa.data.fits.source import FITSSource, as_column
-from domainjepa.data.fits.table import open_table, table_columns
+from domainjepa.data.fits.table import names_files, open_table, table_columns
 from domainjepa.data.folder import read_folders, warn_of_links
 from domainjepa.data.layout import Array
 from domainjepa.data.listing import ends_in, list_files
 from domainjepa.data.source import Loader, OpenOptions, Source
+from domainjepa.data.where import parse
 from domainjepa.errors import DataError
 
 KEYWORDS = ("RA", "DEC", "OBJECT")
@@ -85,6 +86,10 @@ def _one_file(path: Path, options: OpenOptions) -> Source:
     try:
         with unreadable((Exception,), "it"):  # astropy raises whatever comes to hand
             found = contents(path, options.max_sample_bytes, _keywords(options))
+            if not found.hdus and names_files(path, options):
+                from domainjepa.data.tables.loader import TableLoader
+
+                return TableLoader().open(path, options)
             table = None if found.hdus else open_table(path, options)
             if table:
                 return table
@@ -143,6 +148,7 @@ def _many_files(
     objects.decisions.insert(0, f"images: {len(objects.objects):,} samples of {len(files):,} files")
     source = _source(root.name, root, objects, options)
     source.ids = np.array(objects.ids)
+    source.names = [files[place] for place in objects.places]
     if not strict and options.labels is None:
         read_folders(source, [files[place] for place in objects.places])
     chosen = [opened[place] for place in objects.places]
@@ -231,9 +237,10 @@ def _add_columns(
 
 def _asked(options: OpenOptions) -> dict[str, str]:
     """Role -> name, of the columns that the user names."""
-    roles = {role: getattr(options, role) for role in ("labels", "groups", "split")}
+    roles = {role: getattr(options, role) for role in ("labels", "groups", "ids", "split")}
     return {role: name for role, name in roles.items() if name is not None}
 
 
 def _keywords(options: OpenOptions) -> tuple[str, ...]:
-    return (*KEYWORDS, *(name.upper() for name in _asked(options).values()))
+    compared = (parse(text).column for text in options.where)
+    return (*KEYWORDS, *(name.upper() for name in (*_asked(options).values(), *compared)))

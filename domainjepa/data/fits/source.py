@@ -35,6 +35,7 @@ class FITSSource(Source):
         axes: of every image, a letter each, as in `fits_bands`.
         planes: of a cube, those that are kept; None for all.
         columns: values of header keywords, one for each sample.
+        names: the file of each sample, of several its first; None where one file holds all.
     """
 
     root: Path = field(repr=False)
@@ -43,6 +44,7 @@ class FITSSource(Source):
     planes: tuple[int, ...] | None = None
     max_sample_bytes: int
     columns: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    names: Sequence[str] | None = field(default=None, repr=False)
     _recent: Recent = field(default_factory=Recent, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -107,12 +109,15 @@ class FITSSource(Source):
                 f"meant whole: --set data.max_sample_bytes={size}"
             )
 
-    def column(self, name: str) -> NDArray[Any]:
+    def read_column(self, name: str) -> NDArray[Any]:
         """A header keyword in lower case, (N,).
 
         Numbers are float64, NaN where a file has none, or int64; RA and DEC are degrees.
         """
-        return self.columns[name] if name in self.columns else super().column(name)
+        return self.columns[name] if name in self.columns else super().read_column(name)
+
+    def file_names(self) -> Sequence[str] | None:
+        return self.names
 
     def content_key(self) -> str:
         """The content of the files, of many their names, and what is read of them."""

@@ -17,9 +17,11 @@ from domainjepa.data.fits.headers import headers
 from domainjepa.data.fits.images import ImageHDU, kind_of
 from domainjepa.data.fits.pixels import physical
 from domainjepa.data.identity import content_digest
-from domainjepa.data.layout import Array, Layout, pick_images
+from domainjepa.data.layout import Array, Layout, layout_of, pick_images
 from domainjepa.data.source import Image, OpenOptions, Source
 from domainjepa.data.stored import Stored
+from domainjepa.data.tables.reading import PATHS
+from domainjepa.data.tables.template import is_template
 from domainjepa.errors import DataError
 
 BITPIX = {"u1": 8, "i2": 16, "i4": 32, "i8": 64, "f4": -32, "f8": -64}
@@ -95,9 +97,9 @@ class FITSTable(Source):
             values = self.columns[self.images].read(self.path, wanted.tolist())
         return list(self.layout.images(values))
 
-    def column(self, name: str) -> NDArray[Any]:
+    def read_column(self, name: str) -> NDArray[Any]:
         if name not in self.columns:
-            return super().column(name)
+            return super().read_column(name)
         return self.columns[name].read(self.path)
 
     def content_key(self) -> str:
@@ -137,6 +139,17 @@ def open_table(path: Path, options: OpenOptions) -> FITSTable | None:
         images=name,
         layout=layout,
         **vars(beside),
+    )
+
+
+def names_files(path: Path, options: OpenOptions) -> bool:
+    """Whether a table has no images in it, but the paths of files that hold them."""
+    columns = table_columns(path, options.max_sample_bytes)
+    if options.images is not None:
+        named = columns.get(options.images)
+        return is_template(options.images) or (named is not None and named.array.dtype.kind == "S")
+    return not any(layout_of(one.array) for one in columns.values()) and any(
+        name.lower() in PATHS and one.array.dtype.kind == "S" for name, one in columns.items()
     )
 
 

@@ -18,7 +18,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.columns import BLANK, USUAL_NAMES, find_columns
+from domainjepa.data.blanks import AMONG_NUMBERS
+from domainjepa.data.columns import USUAL_NAMES, find_columns
 from domainjepa.data.damage import reason, unreadable
 from domainjepa.data.declared import Declared
 from domainjepa.data.hdf5.reading import UNREADABLE, declared_of, require_filters, storage_of
@@ -47,6 +48,7 @@ class DatasetsSource(Source):
         stacked: whether rows are samples.
         turned: whether W lies before H.
         declared: scale, offset and missing values of the first.
+        files: of each data set, below the root; None where one file holds all.
         beside: column -> where it lies beside a data set: a name, `@` and that of an attribute.
     """
 
@@ -55,6 +57,7 @@ class DatasetsSource(Source):
     stacked: bool
     turned: bool = False
     declared: Declared | None = None
+    files: list[str] | None = field(default=None, repr=False)
     beside: dict[str, str] = field(default_factory=dict, repr=False)
     options: OpenOptions = field(repr=False)
     _opened: tuple[int, dict[Path, h5py.File]] | None = field(
@@ -144,9 +147,14 @@ class DatasetsSource(Source):
         storage.check(self.options)
         return layout
 
-    def column(self, name: str) -> NDArray[Any]:
+    def file_names(self) -> Sequence[str]:
+        """Of the files, or of the data sets in one file."""
+        names = self.files or [place.path.strip("/") for place in self.places]
+        return np.repeat(np.array(names, dtype=object), self.counts).tolist()
+
+    def read_column(self, name: str) -> NDArray[Any]:
         if name not in self.beside:
-            return super().column(name)
+            return super().read_column(name)
         with unreadable(UNREADABLE, f"column {name!r} of {self.name}"):
             return self._column(self.beside[name])
 
@@ -264,7 +272,7 @@ def _find_columns(source: DatasetsSource, first: Place, options: OpenOptions) ->
     arrays = {name: Array((len(source),), np.dtype(object)) for name in source.beside}
     arrays["images"] = Array((len(source), *source.shape), source.dtype)
     asked: dict[str, Any] = {}
-    for role in ("labels", "groups", "split"):
+    for role in ("labels", "groups", "ids", "split"):
         told = getattr(options, role)
         chosen = told.rpartition("/")[2] if told else _alike(source, role)
         if chosen:
@@ -322,7 +330,7 @@ def _alike(source: DatasetsSource, role: str) -> str | None:
 def _typed(values: list[Any]) -> NDArray[Any]:
     """Numbers where all are, with NaN for blanks; else strings."""
     texts = [one.decode("utf-8", "replace") if isinstance(one, bytes) else one for one in values]
-    if all(isinstance(one, bool | int | float) for one in texts if one not in BLANK):
+    if all(isinstance(one, bool | int | float) for one in texts if one not in AMONG_NUMBERS):
         if any(isinstance(one, str) for one in texts):
             return np.array([np.nan if isinstance(one, str) else one for one in texts])
         return np.array(texts)

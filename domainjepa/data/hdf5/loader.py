@@ -100,7 +100,9 @@ def _many(root: Path, files: Sequence[str], options: OpenOptions) -> DatasetsSou
         places = [Place(root / file, tree.places[name].path) for file in files]
         decision = f"{len(files):,} files, {name!r} of each"
         turned = tree.arrays[name].turned
-        return open_datasets(root.name, places, stacked, turned, options, decision)
+        source = open_datasets(root.name, places, stacked, turned, options, decision)
+    source.files = list(files)
+    return source
 
 
 def _one(

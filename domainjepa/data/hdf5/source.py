@@ -115,9 +115,9 @@ class HDF5Source(Source):
         image: Image = self.layout.images(self._values(native))[0]
         return image
 
-    def column(self, name: str) -> NDArray[Any]:
+    def read_column(self, name: str) -> NDArray[Any]:
         if name not in self.places:
-            return super().column(name)
+            return super().read_column(name)
         return read_column(self.places[name], self.path)
 
     def content_key(self) -> str:

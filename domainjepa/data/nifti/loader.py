@@ -106,6 +106,9 @@ class NIfTISource(Source):
             return volumes[where]
         return read_planes(path, header, planes[where[2]], moments[mine])[where[:2]]
 
+    def file_names(self) -> Sequence[str]:
+        return [self.files[file] for file in self.file_of.tolist()]
+
     def content_key(self) -> str:
         """The content of the files, and of many their names."""
         if len(self.files) == 1:
@@ -141,12 +144,13 @@ class NIfTILoader(Loader):
         return first is not None and self.sniff(path / first, b"")
 
     def open(self, path: Path, options: OpenOptions) -> Source:
-        for role in ("labels", "groups", "split"):
+        for role in ("labels", "groups", "ids", "split"):
             told = getattr(options, role)
             if told is not None and (role, told) != ("labels", "folders"):
                 raise DataError(
                     f"data.{role} names an array in a file, which NIfTI has not. Sub-folders can "
-                    "be classes (data.labels=folders); or give a table of the files."
+                    "be classes (data.labels=folders), names of files may tell it "
+                    f"(data.{role}=name:REGEX); or give a table of the files."
                 )
         if not path.is_dir():
             header = header_file(path)

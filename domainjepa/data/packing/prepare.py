@@ -175,8 +175,9 @@ def _columns(source: Source, frame: Frame | None) -> tuple[dict[str, NDArray[Any
         "ids": source.ids if source.loader in CONTAINERS and not source.medical else None,
     }
     if source.split is not None:
+        number = {part: place for place, part in enumerate(prepared.SPLITS)}
         found["split"] = np.array(
-            [prepared.SPLITS.index(part) for part in source.split.tolist()], dtype="u1"
+            [number.get(part, prepared.NO_PART) for part in source.split.tolist()], dtype="u1"
         )
     columns = {name: values for name, values in found.items() if values is not None}
     left_out = []

@@ -27,6 +27,8 @@ ATTRIBUTE = "domainjepa"
 FORMAT = 1
 SPLITS = ("train", "val", "test")
 """Stored as 0, 1, 2."""
+NO_PART = 255
+"""Of a sample that is in none of them."""
 BESIDE = ("labels", "groups", "split", "ids", "spacings")
 
 
@@ -44,7 +46,7 @@ def layout_in(arrays: Mapping[str, Array], options: OpenOptions) -> Layout | Non
     images = arrays.get("images")
     if images is None or len(images.shape) not in (4, 5) or images.dtype.kind not in "uif":
         return None
-    if any(getattr(options, role) not in (None, role) for role in ("images", *BESIDE[:3])):
+    if any(getattr(options, role) not in (None, role) for role in ("images", *BESIDE[:4])):
         return None
     return Layout("last", images.shape[1:])
 
@@ -86,7 +88,8 @@ def restored(
     if "ids" in columns:
         fields["ids"] = as_text(columns["ids"])
     if "split" in columns:
-        fields["split"] = np.array(SPLITS)[columns["split"].astype(np.int64).clip(0, 2)]
+        parts = np.array([*SPLITS, ""])
+        fields["split"] = parts[columns["split"].astype(np.int64).clip(0, len(SPLITS))]
         fields["decisions"].append(f"split: {counts(fields['split'])}")
     beside = [name for name in columns if name != "split"]
     if beside:

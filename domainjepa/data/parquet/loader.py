@@ -25,7 +25,7 @@ from domainjepa.data.parts.recent import Recent
 from domainjepa.data.shards import Shards, read_parts
 from domainjepa.data.source import Loader, OpenOptions, Source
 from domainjepa.data.storage import in_bytes
-from domainjepa.errors import DataError, MissingExtra
+from domainjepa.errors import DataError
 
 if TYPE_CHECKING:
     from domainjepa.data.parquet.arrow_file import ArrowPictures
@@ -97,9 +97,9 @@ class RowsSource(EncodedSource):
                 raise DataError(f"{self.shards.files[number]} has changed since it was opened.")
         return opened[number]
 
-    def column(self, name: str) -> NDArray[Any]:
+    def read_column(self, name: str) -> NDArray[Any]:
         if name not in self.keys:
-            return super().column(name)
+            return super().read_column(name)
         files = (self._file(number) for number in range(len(self.shards.files)))
         return np.concatenate([file.column(name) for file in files])
 
@@ -121,7 +121,7 @@ class ParquetLoader(Loader):
             return _is_arrow(head)
         try:
             file = _opened(path)
-        except (DataError, MissingExtra):
+        except DataError:
             return False  # the table's loader says what is wrong
         try:
             return bool(features.pictures_in(file.schema, file.first))
@@ -217,12 +217,7 @@ def _opened(path: Path) -> ParquetPictures | ArrowPictures:
 
     Raises:
         DataError: damaged.
-        MissingExtra: pyarrow is not installed.
     """
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra("pyarrow", "tables", "Parquet") from error
     from domainjepa.data.parquet.arrow_file import ArrowPictures
     from domainjepa.data.parquet.parquet_file import ParquetPictures
 

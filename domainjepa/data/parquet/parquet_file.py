@@ -22,7 +22,7 @@ from domainjepa.data.parquet.features import stored_as
 from domainjepa.data.parquet.pages import DICTIONARY_PAGE, pages
 from domainjepa.data.parts.recent import Recent
 from domainjepa.data.storage import in_bytes
-from domainjepa.data.tables.tabular import ParquetTable
+from domainjepa.data.tables.parquet import ParquetTable
 from domainjepa.errors import DataError
 
 DAMAGED = (ArrowException, OSError, ValueError, KeyError, IndexError, MemoryError, OverflowError)

@@ -60,7 +60,10 @@ class CroppedSource(Source):
         ]
         return first, [*sides[:-2], *last]
 
-    def column(self, name: str) -> NDArray[Any]:
+    def file_names(self) -> Sequence[str] | None:
+        return self.whole.file_names()
+
+    def read_column(self, name: str) -> NDArray[Any]:
         return self.whole.column(name)
 
     def content_key(self) -> str:

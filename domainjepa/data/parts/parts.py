@@ -88,7 +88,11 @@ class PartsSource(Source):
         image = self._recent.get(sample, lambda: self.whole[sample])
         return np.array(image[_where(start, stop)], order="C")
 
-    def column(self, name: str) -> NDArray[Any]:
+    def file_names(self) -> Sequence[str] | None:
+        names = self.whole.file_names()
+        return names and [names[sample] for sample in self.of.tolist()]
+
+    def read_column(self, name: str) -> NDArray[Any]:
         values = self.whole.column(name)
         return values[self.of] if len(values) == len(self.whole) else values
 

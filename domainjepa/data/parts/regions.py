@@ -52,10 +52,14 @@ class RegionsSource(Source):
     def sides(self, index: int) -> tuple[int, ...]:
         return self.volumes.sides(self.volume_of(index))
 
+    def file_names(self) -> Sequence[str] | None:
+        names = self.volumes.file_names()
+        return names and [name for name in names for _ in range(self.regions)]
+
     def content_key(self) -> str:
         return self.volumes.content_key()
 
-    def column(self, name: str) -> NDArray[Any]:
+    def read_column(self, name: str) -> NDArray[Any]:
         return np.repeat(self.volumes.column(name), self.regions, axis=0)
 
     def fingerprint(self) -> str:

@@ -51,7 +51,9 @@ class Catalogue:
         if names is None:
             return None
         if "size" not in columns:
-            places = zip(files, *(table.text(columns[name]) for name in names), strict=True)
+            places = zip(
+                files, *(table.texts(columns[name]).to_pylist() for name in names), strict=True
+            )
             if len(set(places)) > len(set(files)):
                 raise DataError(
                     f"{table.where} names several positions ({' and '.join(names)}) of one file, "

@@ -1,104 +1,247 @@
-"""Names of files that a table gives, held to the table's folder: nothing outside is ever opened."""
+"""Names of files that a table gives, held to the root: nothing outside of it is ever opened.
+
+All is done on whole columns: a million names cost no loop and no stat each. Folders are listed once
+each; that all names were found in them is kept in the cache, by hashes, and holds until a folder
+changes.
+"""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from domainjepa.data.tables.kept import Kept, Rule
+from domainjepa.data.tables.listed import Folders, leads_inside
+from domainjepa.data.tables.nearby import (
+    Index,
+    common_ending,
+    foreign_folders,
+    found_one_by_one,
+)
 from domainjepa.errors import DataError
 
-_ODD = re.compile(r"^/|^[A-Za-z]:|\\|//|(^|/)\.\.?(/|$)|\0")
+if TYPE_CHECKING:
+    import pyarrow
+
+_ODD = r"^/|^[A-Za-z]:|//|(^|/)\.\.?(/|$)|\x00|^$"
 """Anything but plain names with `/` between them."""
+_FOLDER = r"/?[^/]*$"
+"""What a name has behind its folder."""
+_OUTSIDE = (
+    "lead out of the folder of the images, are empty or no paths; they are relative to the table's "
+    "folder, or to the one that --set data.root=FOLDER names"
+)
 _SHOWN = 5
+Rows = NDArray[np.int64]
 
 
-def files_inside(root: Path, named: Sequence[str], follow_links: bool, what: str) -> list[str]:
+def files_inside(
+    root: Path,
+    named: Sequence[str] | pyarrow.Array,
+    follow_links: bool,
+    what: str,
+    endings: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[str]:
     """Names below the root with `/`, each of a file that is there.
 
-    Absolute paths are taken where they lie below the root, and `\\` for `/`. The folders of the
-    files are listed once each, so a million names cost no stat each.
+    Absolute paths are taken where they lie below the root, and `\\` for `/`. What is not there is
+    looked for without the folders of another machine that all names begin with, with an ending, in
+    another case or normal form of Unicode; it is taken where one file alone fits.
 
     Args:
         root: a resolved folder.
         named: what the table says, relative to the root.
         follow_links: links may lead to other places below the root.
         what: the column and the table, for messages.
+        endings: of files that may be meant by a name without one, lower case.
+        tell: takes readable lines on names that were found otherwise.
 
     Raises:
         DataError: names that are empty, lead out of the root, are links, or of no file; says how
-            many there are and in which rows.
+            many there are and in which rows, and which files have such names.
     """
-    files = list(named)
-    outside = []
-    for row in [row for row, name in enumerate(files) if not name or _ODD.search(name)]:
-        inside = _plain(root, files[row])
-        if inside is None:
-            outside.append(row)
-        else:
-            files[row] = inside
-    _refuse(
-        what,
-        outside,
-        named,
-        "lead out of the table's folder or are empty; they are relative to that folder, so put the "
-        "table beside its files",
-    )
-    plain, links = _listed(root, {name.rpartition("/")[0] for name in files})
-    missing = [row for row, name in enumerate(files) if name not in plain and name not in links]
-    _refuse(what, missing, named, "lead to no file; they are relative to the table's folder")
-    if links:
-        left_out = {name for name in links if not (follow_links and _leads_inside(root, name))}
+    import pyarrow as pa
+
+    told = named if isinstance(named, pa.Array) else pa.array(list(named), pa.string())
+    kept = Kept(root, told, follow_links, endings)
+    if kept.rule is not None:
+        names, outside = _straight(root, kept.rule.applied(told))
+        if not len(outside) and Folders(root, _folders(names)).stamp() == kept.stamp:
+            kept.rule.say(tell, told)
+            return list(names.to_pylist())
+    rule = Rule()
+    names, outside = _straight(root, told)
+    if len(outside):
+        rule = Rule(foreign_folders(root, told, endings))
+        names, still = _straight(root, rule.applied(told)) if rule.dropped else (names, outside)
+        if len(still):
+            _refuse(what, outside, told, _OUTSIDE)
+    place = _Place(root, names)
+    missing = place.missing(names)
+    if len(missing) and not rule.dropped:
+        rule = Rule(foreign_folders(root, told, endings))
+        if rule.dropped:
+            names = _straight(root, rule.applied(told))[0]
+            place = _Place(root, names)
+            missing = place.missing(names)
+    if len(missing):
+        ending = common_ending(names[missing[0]].as_py(), place.present, endings)
+        longer = Rule(rule.dropped, ending or "")
+        candidates = _straight(root, longer.applied(told))[0]
+        if ending and not len(place.missing(candidates)):
+            rule, names, missing = longer, candidates, missing[:0]
+    rule.say(tell, told)
+    stamp = place.stamp if not len(missing) else None
+    files = _with_nearby(root, names, missing, place, what, endings, tell)
+    if place.links:
+        stamp = None
+        links = set(place.links)
+        out = {
+            name
+            for name in links.intersection(files)
+            if not (follow_links and leads_inside(root, name))
+        }
         _refuse(
             what,
-            [row for row, name in enumerate(files) if name in left_out],
-            named,
-            "are links that lead out of the table's folder"
+            np.array([row for row, name in enumerate(files) if name in out], dtype=np.int64),
+            told,
+            "are links that lead out of the folder of the images; --set data.root=FOLDER names a "
+            "folder that holds them and what they lead to"
             if follow_links
             else "are links; --set data.follow_links=true follows those that stay in the folder",
         )
+    if stamp:
+        kept.save(rule, stamp)
     return files
+
+
+class _Place:
+    """What lies in the folders of some names, and when it was so."""
+
+    def __init__(self, root: Path, names: pyarrow.Array) -> None:
+        folders = Folders(root, _folders(names))
+        self.stamp = folders.stamp()
+        self.plain, self.links = folders.files()
+
+    @property
+    def present(self) -> Iterator[str]:
+        return chain(self.plain, self.links)
+
+    def missing(self, names: pyarrow.Array) -> Rows:
+        """Rows whose files are not there."""
+        import pyarrow as pa
+        import pyarrow.compute as compute
+
+        try:
+            present = pa.array(self.present, pa.string())
+        except UnicodeEncodeError:  # such a name cannot be one of a table
+            present = pa.array(filter(_is_text, self.present), pa.string())
+        return np.flatnonzero(~np.asarray(compute.is_in(names, present)))
+
+
+def _straight(root: Path, told: pyarrow.Array) -> tuple[pyarrow.Array, Rows]:
+    """Names below the root without detours, and the rows of those that lead out of it."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    names = told
+    if compute.any(compute.match_substring(names, "\\")).as_py():
+        names = compute.replace_substring(names, "\\", "/")
+    start = f"{root}/"
+    below = compute.starts_with(names, start)
+    if compute.any(below).as_py():
+        names = compute.if_else(below, compute.utf8_slice_codeunits(names, len(start)), names)
+    odd = np.flatnonzero(np.asarray(compute.match_substring_regex(names, _ODD)))
+    if not len(odd):
+        return names, odd
+    plain = [_plain(root, name) for name in names.take(odd).to_pylist()]
+    mask = np.zeros(len(names), bool)
+    mask[odd] = True
+    straight = pa.array([name or "" for name in plain], pa.string())
+    outside = odd[[name is None for name in plain]]
+    return compute.replace_with_mask(names, pa.array(mask), straight), outside
 
 
 def _plain(root: Path, name: str) -> str | None:
     """A name below the root without detours, or None where there is none such."""
     if not name or "\0" in name:
         return None
-    path = os.path.normpath(os.path.join(root, name.replace("\\", "/")))  # noqa: PTH118
+    path = os.path.normpath(os.path.join(root, name))  # noqa: PTH118
     for place in (path, os.path.realpath(path)):  # the root itself may have been named by a link
         if place.startswith(f"{root}{os.sep}"):
             return place[len(str(root)) + 1 :]
     return None
 
 
-def _listed(root: Path, folders: set[str]) -> tuple[set[str], set[str]]:
-    """Files in these folders: plain ones, and links or what lies behind a link."""
-    plain: set[str] = set()
-    links: set[str] = set()
-    for folder in folders:
-        place = root / folder
-        behind_link = os.path.realpath(place) != str(place)
-        prefix = f"{folder}/" if folder else ""
-        try:
-            with os.scandir(place) as entries:
-                for entry in entries:
-                    if entry.is_symlink() or (behind_link and entry.is_file()):
-                        links.add(prefix + entry.name)
-                    elif entry.is_file():
-                        plain.add(prefix + entry.name)
-        except OSError:
-            continue  # what is named in it is told as missing
-    return plain, links
+def _folders(names: pyarrow.Array) -> list[str]:
+    import pyarrow.compute as compute
+
+    return list(compute.unique(compute.replace_substring_regex(names, _FOLDER, "")).to_pylist())
 
 
-def _leads_inside(root: Path, name: str) -> bool:
-    file = root / name
-    return file.is_file() and file.resolve().is_relative_to(root)
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
-def _refuse(what: str, rows: list[int], named: Sequence[str], why: str) -> None:
-    if rows:
-        shown = ", ".join(f"row {row} {named[row]!r}" for row in rows[:_SHOWN])
-        more = ", …" if len(rows) > _SHOWN else ""
-        raise DataError(f"{what}: {len(rows):,} of {len(named):,} paths {why}: {shown}{more}.")
+def _with_nearby(
+    root: Path,
+    names: pyarrow.Array,
+    missing: Rows,
+    place: _Place,
+    what: str,
+    endings: Sequence[str],
+    tell: Callable[[str], None],
+) -> list[str]:
+    """The names, and in the place of missing ones the only files that they can mean."""
+    files: list[str] = names.to_pylist()
+    if not len(missing):
+        return files
+    present = list(place.present)
+    wanted = [files[row] for row in missing.tolist()]
+    found = found_one_by_one(root, wanted, present, endings)
+    lost = [at for at, hits in enumerate(found) if len(hits) != 1]
+    if lost:
+        index = Index(present, endings)
+        near = [found[at] or index.like(wanted[at]) for at in lost[:_SHOWN]]
+        _refuse(
+            what,
+            missing[lost],
+            names,
+            "lead to no file, or to none alone; they are relative to the folder of the images "
+            "(data.root, else the table's own)",
+            near,
+        )
+    for row, hits in zip(missing.tolist(), found, strict=True):
+        files[row] = hits[0]
+    # What lies elsewhere may be a link, too: `walk` does not tell.
+    elsewhere = Folders(root, {file.rpartition("/")[0] for (file,) in found})
+    place.links = [*place.links, *elsewhere.files()[1]]
+    tell(f"paths: {len(found):,} are found by another case, ending, accent or folder")
+    return files
+
+
+def _refuse(
+    what: str, rows: Rows, told: pyarrow.Array, why: str, near: Sequence[Sequence[str]] = ()
+) -> None:
+    if not len(rows):
+        return
+    shown = []
+    for at, row in enumerate(rows[:_SHOWN].tolist()):
+        files = near[at][:3] if at < len(near) else []
+        hint = f" (there is {' or '.join(map(repr, files))})" if files else ""
+        shown.append(f"row {row} {told[row].as_py()!r}{hint}")
+    more = ", …" if len(rows) > _SHOWN else ""
+    raise DataError(
+        f"{what}: {len(rows):,} of {len(told):,} paths {why}: {', '.join(shown)}{more}."
+    )

@@ -1,12 +1,13 @@
-"""A table of paths: CSV or Parquet, one sample a row, with labels, groups, split, ids as columns.
+"""A table of paths, one sample a row, with labels, groups, split, ids as columns.
 
-Paths are relative to the table's folder and stay in it. The files are of any one format whose
-loader takes a list of files; of a FITS mosaic a row may name a position: its sample is a cut-out.
+Paths are relative to the table's folder, or to data.root, and stay in it. The files are of any one
+format whose loader takes a list of files; of a FITS mosaic a row may name a position: its sample is
+a cut-out.
 """
 
 from __future__ import annotations
 
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -16,42 +17,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.columns import USUAL_NAMES, find_columns
+from domainjepa.data.columns import USUAL_NAMES, Columns, find_columns
+from domainjepa.data.fields import AmbiguousNumbers
 from domainjepa.data.identity import content_digest
 from domainjepa.data.layout import Array, full_name, is_usual
 from domainjepa.data.opening import sniff
-from domainjepa.data.source import Image, Loader, OpenOptions, Source, spread
+from domainjepa.data.source import MEDICAL, Image, Loader, OpenOptions, Source, spread
 from domainjepa.data.tables.catalogue import Catalogue
 from domainjepa.data.tables.inside import files_inside
-from domainjepa.data.tables.tabular import MOST_BYTES, PARQUET, Table, read_table
+from domainjepa.data.tables.reading import PATHS, TEXT, is_table, read_table
+from domainjepa.data.tables.tabular import MOST_BYTES, RowsOf, Table
+from domainjepa.data.tables.template import filled, is_template
+from domainjepa.data.where import choose
 from domainjepa.errors import DataError
+from domainjepa.registry import LOADERS
 
-PATHS = (
-    "path",
-    "file",
-    "filename",
-    "file_name",
-    "filepath",
-    "file_path",
-    "image",
-    "image_path",
-    "image_file",
-    "img",
-    "img_path",
-    "image_id",
-)
-"""Usual names of the column of paths, lower case, the most telling first."""
 PLACES = ("x", "y")
+_IDENTIFIER = re.compile(
+    r"[a-z](ID|Id)$|[ _-]?id$|^id[ _-]|(^|[ _-])(uid|study|session|exam|series|mrn)"
+)
+"""Columns that may tell what belongs together."""
 MOST_LOOKED_AT = 64
 """Files whose format is checked as the table is opened."""
 
 
 @dataclass(kw_only=True)
 class TableSource(Source):
-    """The samples of another source, one a row, and the columns of the table."""
+    """The samples of another source, one a row, and the columns of the table.
+
+    Attributes:
+        chosen: rows of the table that are samples; None for all.
+    """
 
     path: Path = field(repr=False)
     samples: Source = field(repr=False)
+    chosen: NDArray[np.int64] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -79,36 +79,59 @@ class TableSource(Source):
         """Where D, H, W of a volume lead in the patient, where the format tells."""
         return getattr(self.samples, "directions", None)
 
-    def column(self, name: str) -> NDArray[Any]:
-        return read_table(self.path).column(name)
+    def file_names(self) -> Sequence[str] | None:
+        return self.samples.file_names()
+
+    def read_column(self, name: str) -> NDArray[Any]:
+        values = read_table(self.path, self.blank).column(name)
+        return values if self.chosen is None else values[self.chosen]
 
     def content_key(self) -> str:
         """The table's content, and the files'."""
-        return f"{content_digest(self.path)} {self.samples.content_key()}"
+        chosen = " and ".join(self.conditions)
+        return f"{content_digest(self.path)} {chosen} {self.samples.content_key()}"
 
 
 class TableLoader(Loader):
-    """Opens CSV and Parquet tables of paths."""
+    """Opens tables of paths."""
 
     name = "table"
     title = "a CSV or Parquet table of paths"
-    suffixes = (".csv", ".tsv", ".parquet", ".pq")
+    suffixes = (*TEXT, ".ecsv", ".vot", ".parquet", ".pq")
 
     def sniff(self, path: Path, head: bytes) -> bool:
-        # Text has no magic bytes, but for UTF-16, which is told to be saved anew.
-        is_text = b"\0" not in head or head.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
-        return head.startswith(PARQUET) or (is_text and path.suffix.lower() in (".csv", ".tsv"))
+        return is_table(path, head)
 
     def open(self, path: Path, options: OpenOptions) -> Source:
-        where, root = path.name, path.resolve().parent
-        table = read_table(path)
+        where, root = path.name, _root(path, options.root)
+        table = read_table(path, options.blank)
         if not table.rows:
             raise DataError(f"{where} has no rows.")
-        name = _paths(table, root, options.images)
-        what = f"{where}, column {name!r}"
-        files = files_inside(root, table.text(name), options.follow_links, what)
+        choice = None
+        if options.where:
+            choice = choose(options.where, table.names, table.column, table.rows)
+            table = RowsOf(table, choice.rows)
+        endings = _endings()
+        images = options.images
+        if images is not None and is_template(images):
+            name, paths, what = "", filled(table, images), f"{where}, {images}"
+        else:
+            name = _paths(table, root, images, endings)
+            paths, what = table.texts(name), f"{where}, column {name!r}"
+        told: list[str] = []
+        files = files_inside(root, paths, options.follow_links, what, endings, told.append)
+        del paths
         loader = _format(root, files, where)
-        inner = replace(options, images=None, labels=None, groups=None, split=None)
+        inner = replace(
+            options,
+            root=None,
+            images=None,
+            labels=None,
+            groups=None,
+            ids=None,
+            split=None,
+            where=(),
+        )
         catalogue = Catalogue.of(table, files) if loader.name == "fits" else None
         if catalogue:
             samples = catalogue.cutouts(root, files, inner)
@@ -119,44 +142,16 @@ class TableLoader(Loader):
                 f"{where} has {table.rows:,} rows, and their files hold {len(samples):,} samples: "
                 "each file of a table is one sample."
             )
-        # y beside x is no label; an id or a name beside a scan may be the patient's.
-        places = {one for one in table.names if one.lower() in PLACES}
-        unread = places if len(places) > 1 else set()
-        if samples.modality is not None or loader.name in ("dicom", "nifti"):
-            unread |= {one for one in table.names if is_usual(one, USUAL_NAMES["ids"])}
-        unread -= {options.labels, options.groups, options.split}
-        columns = find_columns(
-            {
-                one: Array((table.rows,), np.dtype(object))
-                for one in table.names
-                if one not in unread
-            },
-            lambda one: _short(table, one),
-            name,
-            options,
-            where,
-        )
-        columns.decisions[0] = (
-            f"paths: column {name!r}, {len(set(files)):,} files, {table.rows:,} rows"
-        )
-        if options.groups is None and _parts(columns.groups, samples.groups):
-            # Such as arms of a study in a column "group", where the files tell the patients.
-            columns.groups = None
-            for said in (columns.decisions, columns.warnings):
-                said[:] = [one for one in said if not one.startswith("groups:")]
-            columns.warnings.append(
-                "groups are those that the files tell, which the table's column would part; if the "
-                "column is right, name it: --set data.groups=NAME"
-            )
-        found = vars(columns)
-        for role in ("groups", "ids", "split"):
-            found[role] = getattr(samples, role) if found[role] is None else found[role]
-        if columns.labels is None:
-            found |= {"labels": samples.labels, "classes": samples.classes}
-        found["decisions"] = [*columns.decisions, *samples.decisions]
-        if catalogue:
-            found["decisions"].insert(1, str(catalogue))
-        found["warnings"] = [*columns.warnings, *samples.warnings]
+        medical = samples.modality is not None or loader.name in MEDICAL
+        columns = _roles(table, name, options, medical)
+        of = f"column {name!r}" if name else f"of {images}"
+        columns.decisions[:1] = [
+            f"paths: {of}, {len(set(files)):,} files, {table.rows:,} rows",
+            *table.decisions,
+            *told,
+        ]
+        if choice:
+            columns.decisions.append(choice.hidden if medical else choice.decision)
         return TableSource(
             name=path.stem,
             loader=self.name,
@@ -168,43 +163,137 @@ class TableLoader(Loader):
             keys=table.names,
             path=path,
             samples=samples,
-            **found,
+            chosen=choice.rows if choice else None,
+            conditions=options.where,
+            **_joined(columns, samples, options, catalogue),
         )
 
 
-def _paths(table: Table, root: Path, chosen: str | None) -> str:
+def _roles(table: Table, name: str, options: OpenOptions, medical: bool) -> Columns:
+    """Labels, groups, ids and split out of the columns beside the paths."""
+    # y beside x is no label; an id or a name beside a scan may be the patient's.
+    places = {one for one in table.names if one.lower() in PLACES}
+    unread = places if len(places) > 1 else set()
+    if medical:
+        unread |= {one for one in table.names if is_usual(one, USUAL_NAMES["ids"])}
+    unread -= {options.labels, options.groups, options.ids, options.split}
+    one_a_row = Array((table.rows,), np.dtype(object))
+    arrays = {one: one_a_row for one in table.names if one not in unread}
+    columns = find_columns(
+        arrays | {name: one_a_row}, lambda one: _short(table, one), name, options, table.where
+    )
+    if columns.groups is None and options.groups is None:
+        columns.warnings += _hints(table, name)
+    return columns
+
+
+def _hints(table: Table, paths: str) -> list[str]:
+    """Columns of identifiers that rows share, and that may tell what belongs together."""
+    shared = {}
+    for one in table.names:
+        if one != paths and _IDENTIFIER.search(one) and not is_usual(one, USUAL_NAMES["ids"]):
+            distinct = len(table.texts(one).unique())
+            if 1 < distinct < table.rows:
+                shared[one] = distinct
+    if not shared:
+        return []
+    listed = ", ".join(f"{one} ({count:,})" for one, count in shared.items())
+    return [
+        f"groups: none. Rows share values of {listed}; where these belong to one patient or "
+        f"object, say so: --set data.groups={next(iter(shared))}"
+    ]
+
+
+def _joined(
+    columns: Columns, samples: Source, options: OpenOptions, catalogue: Catalogue | None
+) -> dict[str, Any]:
+    """What the table tells, and where it does not, what the files tell."""
+    if options.groups is None and _parts(columns.groups, samples.groups):
+        # Such as arms of a study in a column "group", where the files tell the patients.
+        columns.groups = None
+        for said in (columns.decisions, columns.warnings):
+            said[:] = [one for one in said if not one.startswith("groups:")]
+        columns.warnings.append(
+            "groups are those that the files tell, which the table's column would part; if the "
+            "column is right, name it: --set data.groups=NAME"
+        )
+    elif columns.groups is None and samples.groups is not None:
+        columns.warnings[:] = [one for one in columns.warnings if not one.startswith("groups:")]
+    found = vars(columns)
+    for role in ("groups", "ids", "split"):
+        found[role] = getattr(samples, role) if found[role] is None else found[role]
+    if columns.labels is None:
+        found |= {"labels": samples.labels, "classes": samples.classes}
+    found["decisions"] = [*columns.decisions, *samples.decisions]
+    if catalogue:
+        found["decisions"].insert(1, str(catalogue))
+    found["warnings"] = [*columns.warnings, *samples.warnings]
+    return found
+
+
+def _root(path: Path, told: str | None) -> Path:
+    """The folder that no path leads out of."""
+    if told is None:
+        return path.resolve().parent
+    root = Path(told).expanduser().resolve()
+    if not root.is_dir():
+        raise DataError(f"data.root={told} is no folder: name the one that the images lie in.")
+    return root
+
+
+def _endings() -> tuple[str, ...]:
+    """Of files that a name without an ending may mean."""
+    loaders = (thing for name, thing in LOADERS.load_all().items() if name != TableLoader.name)
+    every = {ending for thing in loaders for ending in getattr(thing, "suffixes", ())}
+    return tuple(sorted(filter(None, every)))
+
+
+def _paths(table: Table, root: Path, chosen: str | None, endings: Sequence[str]) -> str:
     """The column of paths: the one that the user names, else that of a usual name.
 
     Among several of them, the one whose first row is a file is taken.
     """
     if chosen is not None:
         return full_name(dict.fromkeys(table.names), chosen, "images", table.where)
-    usual = [name for name in table.names if name.lower() in PATHS]
+    usual = [name for name in table.names if name.lower().replace(" ", "_") in PATHS]
     if len(usual) > 1:
-        firsts = [name for name in usual if _is_file(root, table.text(name)[0])]
-        usual = firsts or usual
+        first = {name: table.texts(name)[0].as_py() for name in usual}
+        usual = (
+            [name for name in usual if _is_file(root, first[name])]
+            or [name for name in usual if _may_be_file(root, first[name], endings)]
+            or usual
+        )
     if len(usual) == 1:
         return usual[0]
     listed = ", ".join((usual or list(table.names))[:20])
     problem = "several columns of paths" if usual else "no column of paths"
     raise DataError(
         f"{table.where} has {problem}; {'they are' if usual else 'its columns are'} {listed}. The "
-        f"first line names the columns; pick one: --set data.images={(usual or ['NAME'])[0]}"
+        f"first line names the columns; pick one: --set data.images={(usual or ['NAME'])[0]}; or "
+        "make paths of columns: --set 'data.images=FOLDER/{NAME}.png'"
     )
 
 
 def _is_file(root: Path, name: str) -> bool:
+    """Whether there is a file of this very name."""
+    return "\0" not in name and ".." not in name and (root / name).is_file()
+
+
+def _may_be_file(root: Path, name: str, endings: Sequence[str]) -> bool:
     try:
-        return bool(files_inside(root, [name], True, ""))
+        return bool(files_inside(root, [name], True, "", endings))
     except DataError:
         return False
 
 
 def _short(table: Table, name: str) -> NDArray[Any]:
     """A column for labels, groups, ids or split, which become strings of one length."""
-    values = table.column(name)
+    try:
+        values = table.column(name)
+    except AmbiguousNumbers:  # as names they are what they are
+        values = table.texts(name).to_numpy(zero_copy_only=False)
     if values.dtype.kind == "O":
-        longest = max(map(len, map(str, values.tolist())))
+        longest = max(map(len, values.tolist()))
         if 4 * longest * len(values) > MOST_BYTES:
             raise DataError(
                 f"column {name!r} of {table.where} has a field of {longest:,} characters: too long "

@@ -17,7 +17,7 @@ import numpy as np
 
 from domainjepa.data.folder import read_folders, warn_of_links
 from domainjepa.data.index import facts
-from domainjepa.data.listing import Listing
+from domainjepa.data.listing import Links, Listing
 from domainjepa.data.source import Loader, OpenOptions, Source
 from domainjepa.data.zarr.source import Part, ZarrSource
 from domainjepa.errors import DataError, MissingExtra
@@ -150,7 +150,7 @@ def _list_stores(folder: Path, options: OpenOptions) -> Listing:
             files.append(found.relative_to(folder).as_posix())
     if not files:
         raise DataError(f"{folder.name} holds no Zarr store that fits.")
-    return Listing(folder, files, links)
+    return Listing(folder, files, Links(links))
 
 
 def _source(

@@ -105,6 +105,11 @@ class ZarrSource(Source):
             read = [image for run in runs for image in self._run(run)]
         return [read[place] for place in position.tolist()]
 
+    def file_names(self) -> Sequence[str] | None:
+        if len({part.store for part in self.parts}) < 2:
+            return None
+        return [part.store for part in self.parts for _ in range(part.side("t"))]
+
     def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
         letters = "zyx" if self.volumetric else "yx"
         sides = {letter: slice(*ends) for letter, *ends in zip(letters, start, stop, strict=True)}
@@ -112,9 +117,9 @@ class ZarrSource(Source):
         image: Image = self._read(*run, sides)[0]
         return image
 
-    def column(self, name: str) -> NDArray[Any]:
+    def read_column(self, name: str) -> NDArray[Any]:
         if name not in self.keys:
-            return super().column(name)
+            return super().read_column(name)
         from domainjepa.data.zarr import store as zarr_store
 
         store = zarr_store.connect(self.root, self.follow_links)

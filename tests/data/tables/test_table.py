@@ -118,7 +118,7 @@ def test_y_beside_x_is_no_label(tmp_path: Path, pictures: list[str]) -> None:
     ("name", "says"),
     [
         ("gone.png", r"t\.csv, column 'path': 1 of 4 paths lead to no file.*row 2 'gone\.png'"),
-        ("../secret.png", r"lead out of the table's folder.*row 2"),
+        ("../secret.png", r"lead out of the folder of the images.*row 2"),
         ("link.png", r"are links.*row 2 'link\.png'"),
     ],
 )
@@ -188,9 +188,8 @@ def test_something_else_of_that_name_is_an_error(tmp_path: Path) -> None:
         open_source(tmp_path / "t.csv")
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
-def test_another_encoding_asks_for_utf_8(tmp_path: Path, encoding: str) -> None:
-    (tmp_path / "t.csv").write_bytes("path,label\na.png,é\n".encode(encoding))
+def test_another_encoding_asks_for_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("path,label\na.png,é\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"t\.csv is not in UTF-8.*: save it as UTF-8\.$"):
         open_source(tmp_path / "t.csv")
 
