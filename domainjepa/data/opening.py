@@ -18,7 +18,11 @@ from typing import Any
 
 from domainjepa.config import DataConfig
 from domainjepa.data import cards
+<<<<<<< HEAD
 from domainjepa.data.chosen import chosen
+=======
+from domainjepa.data.inner import inner
+>>>>>>> d4632d9 (A folder that holds one container opens it, and the folder above a known set opens the set)
 from domainjepa.data.listing import ends_in, walk
 from domainjepa.data.source import Loader, OpenOptions, Source
 from domainjepa.data.user_rules import ROLES, hide_ids, is_rule, obey
@@ -134,6 +138,7 @@ def _opened(data: str | os.PathLike[str], loader: str | None, options: OpenOptio
     if loader:
         opener = _named_loader(loader)
     else:
+        outer, path = path, _within(path)
         found, left_out = _found(path)
         opener = found.open
     opened: Any = opener(path, options)
@@ -149,7 +154,12 @@ def _opened(data: str | os.PathLike[str], loader: str | None, options: OpenOptio
     if card is not None:
         source = cards.apply(card, source, file_name, options)
     source.warnings += left_out
+<<<<<<< HEAD
     source.blank = options.blank
+=======
+    if not loader and path != outer:
+        source.decisions.insert(0, f"opened: what the folder {outer.resolve().name} holds alone")
+>>>>>>> d4632d9 (A folder that holds one container opens it, and the folder above a known set opens the set)
     return source
 
 
@@ -182,6 +192,15 @@ def sniff(path: Path) -> Loader:
     return _found(path)[0]
 
 
+def _within(path: Path) -> Path:
+    """The one container, or the known set, in a folder; else the path itself."""
+    return inner(path, _loaders()) if path.is_dir() else path
+
+
+def _loaders() -> list[Loader]:
+    return [thing() for thing in LOADERS.load_all().values()]
+
+
 def _found(path: Path) -> tuple[Loader, list[str]]:
     """The loader that knows the content, and what it will leave out, as warnings."""
     name, head = path.resolve().name, b""
@@ -193,7 +212,7 @@ def _found(path: Path) -> tuple[Loader, list[str]]:
             raise DataError(f"{name} cannot be read: {error.strerror}.") from error
         if not head:
             raise DataError(f"{name} is empty (0 bytes). Copy or download it again.")
-    loaders: list[Loader] = [thing() for thing in LOADERS.load_all().values()]
+    loaders = _loaders()
     known = ", ".join(loader.title for loader in loaders)
     if path.is_dir():
         return _of_folder(path, loaders, known)

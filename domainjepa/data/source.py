@@ -248,12 +248,14 @@ class Loader(ABC):
         suffixes: of its files, lower case, with the dot; a hint only, the content decides.
         whole_folder: its folders are known by how they are made, so they go before formats that
             know the files in them.
+        container: one of its files holds many samples.
     """
 
     name: str
     title: str
     suffixes: tuple[str, ...] = ()
     whole_folder: bool = False
+    container: bool = False
 
     @abstractmethod
     def sniff(self, path: Path, head: bytes) -> bool:

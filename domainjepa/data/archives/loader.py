@@ -125,6 +125,7 @@ class ArchiveLoader(Loader):
     name = "archive"
     title = "a tar or ZIP of pictures"
     suffixes = (".tar", ".zip")
+    container = True
 
     def sniff(self, path: Path, head: bytes) -> bool:
         packed = head.startswith(tuple(PACKED)) and _PACKED_NAME.search(path.name)

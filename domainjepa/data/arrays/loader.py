@@ -101,6 +101,7 @@ class ArraysLoader(Loader):
     name = "arrays"
     title = "NumPy"
     suffixes = (".npy", ".npz")
+    container = True
 
     def sniff(self, path: Path, head: bytes) -> bool:
         if head.startswith(MAGIC):

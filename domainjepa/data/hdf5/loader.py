@@ -54,6 +54,7 @@ class HDF5Loader(Loader):
     name = "hdf5"
     title = "HDF5"
     suffixes = (".h5", ".hdf5", ".hdf", ".he5", ".nc", ".nc4", ".mat")
+    container = True
 
     def sniff(self, path: Path, head: bytes) -> bool:
         # A user block of 512, 1024, … bytes may come before the signature.

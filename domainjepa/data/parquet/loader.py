@@ -114,6 +114,7 @@ class ParquetLoader(Loader):
     name = "parquet"
     title = "Parquet or Arrow with the pictures inside"
     suffixes = (".parquet", ".pq", ".arrow", ".feather")
+    container = True
 
     def sniff(self, path: Path, head: bytes) -> bool:
         """A Parquet file without pictures is a table of paths."""

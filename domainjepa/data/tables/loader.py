@@ -98,6 +98,7 @@ class TableLoader(Loader):
     name = "table"
     title = "a CSV or Parquet table of paths"
     suffixes = (*TEXT, ".ecsv", ".vot", ".parquet", ".pq")
+    container = True
 
     def sniff(self, path: Path, head: bytes) -> bool:
         return is_table(path, head)
