@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.precision import LEAST, MOST
 from domainjepa.errors import DataError
 
 NAMES = (
@@ -96,9 +97,12 @@ def declared(
     missing = [*numbers.get("_FillValue", ()), *numbers.get("missing_value", ())]
     span = numbers.get("valid_range", ())
     low, high = (span[0], span[1]) if len(span) == 2 else (-np.inf, np.inf)
+    scales = [abs(one) for name in NAMES[:2] for one in numbers.get(name, ()) if one]
+    reach = [size * 2.0 ** (8 * stored.itemsize) for size in scales]
+    far = max(reach, default=1.0) > MOST or min(scales, default=1.0) < LEAST
     found = Declared(
         stored,
-        _values_dtype(stored, told),
+        np.dtype("float64") if far else _values_dtype(stored, told),
         scale=float(numbers.get("scale_factor", [1.0])[0]),
         offset=float(numbers.get("add_offset", [0.0])[0]),
         missing=tuple(dict.fromkeys(_as_stored(one, stored) for one in missing if one == one)),

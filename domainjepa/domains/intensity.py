@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from domainjepa.errors import DataError
 
+_FAR = 1e30
 Image = NDArray[Any]
 Bands = tuple[float, ...]
 
@@ -67,12 +68,18 @@ class Linear(Intensity):
     high: Bands
 
     def __call__(self, image: Image) -> Image:
-        low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
-        scaled = (image.astype(np.float32) - low) / (high - low)
-        return _cut(scaled)
+        dtype = self._computed_in()
+        low, high = np.asarray(self.low, dtype), np.asarray(self.high, dtype)
+        scaled = (image.astype(dtype) - low) / (high - low)
+        return _cut(scaled.astype(np.float32, copy=False))
 
     def describe(self) -> str:
-        return f"linear, from {_numbers(self.low)} to {_numbers(self.high)}"
+        told = f"linear, from {_numbers(self.low)} to {_numbers(self.high)}"
+        return told + _precision(self._computed_in())
+
+    def _computed_in(self) -> np.dtype[Any]:
+        spans = np.subtract(self.high, self.low)
+        return _wide_enough(*self.low, *self.high, *spans.tolist())
 
 
 class Asinh(Intensity):
@@ -92,8 +99,9 @@ class Asinh(Intensity):
     softening: float = Field(gt=0)
 
     def __call__(self, image: Image) -> Image:
-        sky, scale = np.asarray(self.sky, np.float32), np.asarray(self.scale, np.float32)
-        flux: Image = (image.astype(np.float32) - sky) / scale
+        dtype = self._computed_in()
+        sky, scale = np.asarray(self.sky, dtype), np.asarray(self.scale, dtype)
+        flux: Image = ((image.astype(dtype) - sky) / scale).astype(np.float32, copy=False)
         known = np.isfinite(flux)
         if known.all():
             mean = flux.mean(axis=-1, keepdims=True)
@@ -111,8 +119,11 @@ class Asinh(Intensity):
     def describe(self) -> str:
         return (
             f"asinh, sky {_numbers(self.sky)}, scale {_numbers(self.scale)}, "
-            f"softening {self.softening:.3g}"
+            f"softening {self.softening:.3g}{_precision(self._computed_in())}"
         )
+
+    def _computed_in(self) -> np.dtype[Any]:
+        return _wide_enough(*self.sky, *self.scale)
 
 
 class Windows(Intensity):
@@ -172,7 +183,8 @@ class OwnScale(Intensity):
 
     def of(self, sample: Callable[[], Image]) -> Linear:
         """The line from low to high of this sample."""
-        bands = thinned(sample(), 30_000).astype(np.float32).T
+        pixels = thinned(sample(), 30_000)
+        bands = pixels.astype(np.float64 if pixels.dtype.itemsize > 4 else np.float32).T
         known = [band[np.isfinite(band)] for band in bands]
         limits = [np.percentile(band, self.percentiles) if len(band) else (0, 0) for band in known]
         low, high = np.array(limits, np.float64).T
@@ -249,6 +261,21 @@ def _cut(scaled: Image) -> Image:
     """One range away from 0..1 at the most; 0 where there is no number."""
     scaled[np.isnan(scaled)] = 0.0
     return scaled.clip(-1.0, 2.0, out=scaled)
+
+
+def _wide_enough(*numbers: float) -> np.dtype[Any]:
+    """float32, or float64 where one of these numbers is near the ends of float32 or beyond them.
+
+    Luminosities in erg/s are 1e42: the scale takes them into range, but not after a cast to 0 or
+    infinity.
+    """
+    sizes = [abs(number) for number in numbers if number]
+    wide = sizes and (max(sizes) > _FAR or min(sizes) < 1 / _FAR)
+    return np.dtype(np.float64 if wide else np.float32)
+
+
+def _precision(dtype: np.dtype[Any]) -> str:
+    return ", in double precision: float32 does not reach so far" if dtype == np.float64 else ""
 
 
 def _numbers(values: Bands) -> str:

@@ -73,7 +73,12 @@ def fit_zscale(images: Sequence[Image]) -> Linear:
     from astropy.visualization import ZScaleInterval
 
     pixels = _pooled(images)
-    limits = [ZScaleInterval().get_limits(band[np.isfinite(band)]) for band in pixels.T]
+    limits = []
+    for band in pixels.T:
+        known = band[np.isfinite(band)]
+        # A line's squares would leave float64; a power of two changes no digit.
+        unit = 2.0 ** np.frexp(np.abs(known).max())[1]
+        limits.append(np.multiply(ZScaleInterval().get_limits(known / unit), unit))
     return _linear(np.array(limits, np.float64).T)
 
 
@@ -128,7 +133,8 @@ def fit_own_scale(images: Sequence[Image]) -> Intensity:
 def _linear(limits: NDArray[np.float64]) -> Linear:
     """From (2, C) limits; a constant band gets a range of one."""
     low, high = limits
-    return Linear(low=tuple(low.tolist()), high=tuple(np.where(high > low, high, low + 1).tolist()))
+    above = low + np.maximum(1.0, np.spacing(np.abs(low)))
+    return Linear(low=tuple(low.tolist()), high=tuple(np.where(high > low, high, above).tolist()))
 
 
 def _border(image: Image) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from domainjepa.data.precision import as_float32
 from domainjepa.errors import DataError
 
 
@@ -74,7 +75,7 @@ def as_stored(image: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         DataError: other values than that dtype can hold: they were scaled or standardised before.
     """
     if image.dtype == dtype or (image.dtype.kind == dtype.kind == "f"):
-        return image.astype(dtype, copy=False)
+        return image.astype(dtype) if dtype == np.float64 else as_float32(image).astype(dtype)
     with np.errstate(invalid="ignore"):
         cast_image = image.astype(dtype)
     known = np.isfinite(image)

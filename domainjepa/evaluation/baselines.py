@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.precision import as_float32
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.encoder.frozen import FrozenEncoder, framed
@@ -57,7 +58,7 @@ class Pixels:
 
     @staticmethod
     def _features(image: Image, size: int) -> NDArray[np.float32]:
-        pixels = image.astype(np.float32) / np.float32(_top(image.dtype))
+        pixels = as_float32(image) / np.float32(_top(image.dtype))
         pixels = np.where(np.isfinite(pixels), pixels, np.float32(0))
         return framed(pixels.reshape(*pixels.shape[:2], -1), size).ravel()
 

@@ -23,6 +23,7 @@ from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 
 from domainjepa.backbones import Backbone
+from domainjepa.data.precision import as_float32
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.domains.intensity import Intensity
@@ -74,7 +75,7 @@ def as_three_bands(image: NDArray[Any]) -> NDArray[Any]:
         return image
     if channels == 1:
         return np.repeat(image, 3, axis=2)
-    values = image.astype(np.float32)
+    values = as_float32(image)
     if channels == 2:
         return np.stack([values[..., 0], values.mean(axis=2), values[..., 1]], axis=2)
     thirds = np.array_split(values, 3, axis=2)

@@ -18,7 +18,7 @@ from domainjepa.data.fits.source import Object, Part
 from domainjepa.data.source import OpenOptions
 from domainjepa.errors import DataError
 
-ENDING = re.compile(r"(\.(fits?|fts|fz|gz))+$", re.IGNORECASE)
+ENDING = re.compile(r"(\.(fits?|fts|fz|gz|bz2))+$", re.IGNORECASE)
 
 Opened = Contents | DataError
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from domainjepa.data import precision
 from domainjepa.data.fits.headers import HDU, bitpix_of, count_of, headers, sides_of
 from domainjepa.errors import DataError
 
@@ -84,11 +85,13 @@ def value_dtype(bitpix: int, scale: float, zero: float, blank: int | None) -> np
 
     Unsigned integers are stored as signed ones with BZERO = 2^(BITPIX-1), signed bytes with -128
     (FITS standard 4.0, table 11); other scaled integers, and those with a BLANK, become float32 up
-    to 16 bits and float64 beyond.
+    to 16 bits and float64 beyond, or where float32 does not reach so far.
     """
     if bitpix < 0:
         return np.dtype(f"f{-bitpix // 8}")
-    floats = np.dtype("float32" if bitpix <= 16 else "float64")
+    reach = max(abs(scale) * 2.0 ** abs(bitpix), abs(zero))
+    fits = bitpix <= 16 and reach < precision.MOST and abs(scale) > precision.LEAST
+    floats = np.dtype("float32" if fits else "float64")
     if blank is not None or scale != 1:
         return floats
     if zero == 0:
@@ -127,7 +130,7 @@ def contents(path: Path, most: int, keywords: Sequence[str] = ()) -> Contents:
     """The HDUs of a file that hold an image of two or more axes.
 
     Args:
-        most: bytes up to which a `.fits.gz` is unpacked.
+        most: bytes up to which a `.fits.gz` or `.fits.bz2` is unpacked.
         keywords: to look up beside them.
 
     Raises:

@@ -1,4 +1,4 @@
-"""FITS: images of telescopes, by HDU, cube, file and band, compressed (`.fz`, `.gz`) or not."""
+"""FITS: images of telescopes, by HDU, cube, file and band; `.fz`, `.gz` and `.bz2`, too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from domainjepa.data.damage import unreadable
 from domainjepa.data.fits.band_files import one_a_band
 from domainjepa.data.fits.bands import choose
 from domainjepa.data.fits.folder import Objects, look, one_a_file, stem
-from domainjepa.data.fits.headers import GZIP
+from domainjepa.data.fits.headers import BZIP2, GZIP, unpacked
 from domainjepa.data.fits.images import Contents, contents, value_dtype
 from domainjepa.data.fits.sky import check_grids
 from domainjepa.data.fits.source import FITSSource, as_column
@@ -40,13 +40,17 @@ class FITSLoader(Loader):
 
     name = "fits"
     title = "FITS"
-    suffixes = (".fits", ".fit", ".fts", ".fz", ".fits.gz", ".fit.gz", ".fts.gz")
+    suffixes = (
+        *(".fits", ".fit", ".fts", ".fz"),
+        *(f"{plain}.{packed}" for plain in (".fits", ".fit", ".fts") for packed in ("gz", "bz2")),
+    )
 
     def sniff(self, path: Path, head: bytes) -> bool:
-        if head.startswith(GZIP):
+        if head.startswith((GZIP, BZIP2)):
             try:
-                head = zlib.decompressobj(wbits=31).decompress(head, 80)
-            except zlib.error:
+                with unpacked(path) as file:
+                    head = file.read(80)
+            except (OSError, EOFError, zlib.error):
                 return False
         return head.startswith(b"SIMPLE  =")
 

@@ -29,8 +29,8 @@ def pixels(
     """A part of an image as values, in native byte order and `hdu.dtype`.
 
     Uncompressed data are read in place, so a cut-out of a mosaic touches only its own rows;
-    tile-compressed ones by astropy, only the tiles that are needed; a gzip is unpacked up to the
-    end of the image.
+    tile-compressed ones by astropy, only the tiles that are needed; a gzip or bzip2 is
+    unpacked up to the end of the image.
 
     Args:
         axes: a letter for each axis of `hdu.shape`: N sample, C band, D, H, W.

@@ -165,7 +165,7 @@ def table_columns(path: Path, most: int) -> dict[str, Column]:
         if kind_of(header) != "BINTABLE":
             continue
         if packed:
-            raise DataError("a table in a gzip cannot be read by rows: unpack it with gunzip")
+            raise DataError("a table in a packed file cannot be read by rows: gunzip or bunzip2 it")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             table = fits.BinTableHDU.fromstring(header.tostring().encode())

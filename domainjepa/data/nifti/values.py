@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.nifti.header import Header
+from domainjepa.data.precision import as_float32
 from domainjepa.data.source import Image
 from domainjepa.errors import DataError
 
@@ -38,6 +39,8 @@ def as_image(stored: NDArray[Any], header: Header, dtype: np.dtype[Any]) -> Imag
     with np.errstate(over="ignore", invalid="ignore"):
         if (header.slope, header.inter) != (1, 0):
             image = image * np.float64(header.slope) + np.float64(header.inter)
+        if dtype == np.float32:
+            image = as_float32(image)
         return np.array(image, dtype=dtype, order="C")
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 import time
 import tracemalloc
@@ -115,6 +116,24 @@ def test_what_cannot_be_is_refused_at_once(tmp_path: Path, name: str, suffix: st
     assert str(tmp_path) not in str(error.value)
     assert tracemalloc.get_traced_memory()[1] < 2**26
     tracemalloc.stop()
+
+
+def test_bzip2_is_read_as_gzip_is(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).normal(size=(12, 16)).astype(">f4")
+    fits.PrimaryHDU(image).writeto(tmp_path / "plain.fits")
+    content = (tmp_path / "plain.fits").read_bytes()
+    (tmp_path / "sdss").mkdir()
+    path = tmp_path / "sdss" / "frame-g.fits.bz2"
+    path.write_bytes(bz2.compress(content))
+    folder = open_source(tmp_path / "sdss")
+    for source in (folder, open_source(path)):
+        np.testing.assert_array_equal(source[0][..., 0], image)
+        np.testing.assert_array_equal(source.region(0, (2, 3), (5, 9))[..., 0], image[2:5, 3:9])
+    assert folder.ids is not None
+    assert folder.ids.tolist() == ["frame-g"]
+    path.write_bytes(bz2.compress(content)[:-30])
+    with pytest.raises(DataError, match="cannot be read"):
+        open_source(path)[0]
 
 
 def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path) -> None:
