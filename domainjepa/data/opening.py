@@ -18,11 +18,8 @@ from typing import Any
 
 from domainjepa.config import DataConfig
 from domainjepa.data import cards
-<<<<<<< HEAD
 from domainjepa.data.chosen import chosen
-=======
 from domainjepa.data.inner import inner
->>>>>>> d4632d9 (A folder that holds one container opens it, and the folder above a known set opens the set)
 from domainjepa.data.listing import ends_in, walk
 from domainjepa.data.source import Loader, OpenOptions, Source
 from domainjepa.data.user_rules import ROLES, hide_ids, is_rule, obey
@@ -154,12 +151,9 @@ def _opened(data: str | os.PathLike[str], loader: str | None, options: OpenOptio
     if card is not None:
         source = cards.apply(card, source, file_name, options)
     source.warnings += left_out
-<<<<<<< HEAD
     source.blank = options.blank
-=======
     if not loader and path != outer:
         source.decisions.insert(0, f"opened: what the folder {outer.resolve().name} holds alone")
->>>>>>> d4632d9 (A folder that holds one container opens it, and the folder above a known set opens the set)
     return source
 
 
