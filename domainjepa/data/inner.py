@@ -67,7 +67,7 @@ def _known_set(
         one.name
         for one in entries
         if one != sets[0]
-        and not ends_in(one.name, _PACKED)
+        and (_is_folder(one) or not ends_in(one.name, (*_PACKED, *_ALONGSIDE)))
         and (_is_folder(one) or ends_in(one.name, suffixes))
     ]
     if others:
