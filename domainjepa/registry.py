@@ -82,6 +82,8 @@ LOADERS = Registry(
         "arrays": "domainjepa.data.arrays.loader:ArraysLoader",
         "torchvision": "domainjepa.data.torchvision_sets:TorchvisionLoader",
         "cifar": "domainjepa.data.cifar:CifarLoader",
+        "netcdf": "domainjepa.data.netcdf:NetCDFLoader",
+        "matlab": "domainjepa.data.matlab:MatlabLoader",
         "fits": "domainjepa.data.fits.loader:FITSLoader",
         "images": "domainjepa.data.images.loader:ImagesLoader",
         "zarr": "domainjepa.data.zarr.loader:ZarrLoader",

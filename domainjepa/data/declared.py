@@ -31,13 +31,15 @@ class Declared:
     """How stored numbers become values.
 
     Attributes:
-        stored: the native dtype that the numbers have to be read as.
+        held: the native dtype of the file.
+        stored: what its bits stand for: `_Unsigned` makes signed numbers unsigned.
         dtype: of the values: floats where anything is scaled or may be missing.
         scale, offset: 1 and 0 where nothing is scaled.
         missing: stored numbers that stand for none.
         low, high: the first and the last that is valid.
     """
 
+    held: np.dtype[Any]
     stored: np.dtype[Any]
     dtype: np.dtype[Any]
     scale: float = 1.0
@@ -47,7 +49,7 @@ class Declared:
     high: float = np.inf
 
     def values(self, stored: NDArray[Any]) -> NDArray[Any]:
-        """Stored numbers in native byte order -> values, of the same shape."""
+        """Numbers as they are held, in native byte order -> values, of the same shape."""
         stored = stored.view(self.stored)
         if stored.dtype == self.dtype and not self._changes():
             return stored
@@ -90,7 +92,7 @@ def declared(
     if dtype.kind not in "iuf" or not names & set(NAMES):
         return None
     told = {name: read(name) for name in NAMES if name in names}
-    stored = dtype.newbyteorder("=")
+    held = stored = dtype.newbyteorder("=")
     if str(_text(told.pop("_Unsigned", ""))).lower() == "true" and stored.kind == "i":
         stored = np.dtype(f"u{stored.itemsize}")
     numbers = {name: _numbers(name, value, where) for name, value in told.items()}
@@ -101,6 +103,7 @@ def declared(
     reach = [size * 2.0 ** (8 * stored.itemsize) for size in scales]
     far = max(reach, default=1.0) > MOST or min(scales, default=1.0) < LEAST
     found = Declared(
+        held,
         stored,
         np.dtype("float64") if far else _values_dtype(stored, told),
         scale=float(numbers.get("scale_factor", [1.0])[0]),
@@ -110,7 +113,7 @@ def declared(
         high=float(numbers.get("valid_max", [high])[0]),
     )
     if not found._changes():
-        return None if stored.kind == dtype.kind else Declared(stored, stored)
+        return None if stored == held else Declared(held, stored, stored)
     return found
 
 

@@ -99,7 +99,7 @@ class DatasetsSource(Source):
 
     @property
     def _stored_dtype(self) -> np.dtype[Any]:
-        return self.declared.stored if self.declared else self.dtype
+        return self.declared.held if self.declared else self.dtype
 
     def _called(self, index: int) -> str:
         number, row = self._place(index)

@@ -50,7 +50,7 @@ class HDF5Source(Source):
 
     @property
     def _stored_dtype(self) -> np.dtype[Any]:
-        return self.declared.stored if self.declared else self.dtype
+        return self.declared.held if self.declared else self.dtype
 
     def _values(self, stored: NDArray[Any]) -> NDArray[Any]:
         return self.declared.values(stored) if self.declared else stored
