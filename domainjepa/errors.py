@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 
@@ -23,6 +24,17 @@ class MissingExtra(UserError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}: pip install 'domainjepa[{extra}]'")
+
+
+def brief(value: object) -> str:
+    """A value as a message shows it: its beginning where it is long or nested deep."""
+    shortest = reprlib.Repr()
+    shortest.maxlevel, shortest.maxstring, shortest.maxother = 4, 160, 160
+    shortest.maxlist = shortest.maxtuple = shortest.maxdict = 12
+    try:
+        return shortest.repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        return "a number of thousands of digits"
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

@@ -6,7 +6,6 @@ Every setting has one dotted name, such as `objective.lam`; `config.py` owns the
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from domainjepa import catalog
 from domainjepa.config import PretrainConfig
-from domainjepa.errors import ConfigError, did_you_mean
+from domainjepa.errors import ConfigError, brief, did_you_mean
+from domainjepa.reading import parse_toml, read_file
 
 _PERSONAL = re.compile(
     r"(?is)^([^=<>!]*(?:patient|subject|participant|person|name|birth|accession|mrn|eid|id|path|file)"
@@ -59,8 +59,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     _check_name(key)
     read: Any
     try:
-        read = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        read = parse_toml(f"value = {value}")["value"]
+    except ValueError:
         read = None if value == "none" else value
     kind = _type_of(key)
     if kind in (str, str | None) and not isinstance(read, str | None):
@@ -175,7 +175,7 @@ def validated(settings: Mapping[str, Any]) -> PretrainConfig:
             message = problem["msg"].removeprefix("Value error, ")
             if problem["type"] == "tuple_type":
                 message = "Input should be a list in square brackets"
-            lines.append(f"{where or 'settings'} = {problem['input']!r}: {message}")
+            lines.append(f"{where or 'settings'} = {brief(problem['input'])}: {message}")
         raise ConfigError("; ".join(dict.fromkeys(lines))) from None
 
 
@@ -219,8 +219,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing or is no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(read_file(path))
     except OSError as error:
         raise ConfigError(f"the recipe {path.name!r} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"the recipe {path.name!r} is no valid TOML: {error}") from error

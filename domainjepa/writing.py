@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from domainjepa.errors import UserError
+from domainjepa.reading import what_it_is
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -16,6 +17,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         UserError: the disk is full or the folder cannot be written; the old file is untouched.
     """
+    special = what_it_is(path)
+    if special:
+        raise UserError(f"{path.name} is {special}, which is not replaced. Choose another name.")
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as file:

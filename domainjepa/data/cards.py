@@ -7,7 +7,6 @@ make groups and a split. It is applied to every file that it matches, whatever t
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -28,6 +27,7 @@ from domainjepa.data.columns import counts
 from domainjepa.data.damage import reason
 from domainjepa.data.rules import grouped_stratified, sky_groups
 from domainjepa.errors import DataError, UserError, did_you_mean
+from domainjepa.reading import parse_toml, read_file
 from domainjepa.registry import DOMAINS
 
 if TYPE_CHECKING:
@@ -144,14 +144,16 @@ def load(path: Path) -> Card:
         UserError: no valid TOML, or not a card; names what is wrong.
     """
     try:
-        return Card.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"the dataset card {path.name} cannot be read: {error}") from error
+        return Card.model_validate(parse_toml(read_file(path)))
     except ValidationError as error:
         lines = [
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
         ]
         raise UserError(f"the dataset card {path.name}: {'; '.join(lines)}") from None
+    except OSError as error:
+        raise UserError(f"the dataset card {path.name} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"the dataset card {path.name} cannot be read: {error}") from error
 
 
 def named(name: str) -> Card:

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from domainjepa.data.columns import counts
+from domainjepa.data.damage import unreadable
 from domainjepa.data.folder import refuse_names
 from domainjepa.data.identity import content_digest
 from domainjepa.data.source import Image, Loader, OpenOptions, Source
 from domainjepa.data.stored import Stored
 from domainjepa.errors import DataError
+from domainjepa.reading import read_file
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
@@ -114,7 +116,7 @@ class CifarLoader(Loader):
         last = slice(known.label_bytes - 1, known.label_bytes)
         labels = [_records(file, known.label_bytes)[:, last].ravel() for file in files]
         of_part = [part for part, names in known.parts.items() for _ in names]
-        names = root.joinpath(known.classes).read_text(encoding="utf-8").split()
+        names = _class_names(root / known.classes)
         source = CifarSource(
             name=root.name,
             loader=self.name,
@@ -136,6 +138,16 @@ class CifarLoader(Loader):
         source.decisions.append(f"labels: {len(names)} classes")
         source.decisions.append(f"split: the official one, {counts(source.split)}")
         return source
+
+
+def _class_names(file: Path) -> list[str]:
+    """The names that a file lists.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    with unreadable((OSError, ValueError), file.name):
+        return read_file(file).decode().split()
 
 
 def _records(file: Path, label_bytes: int) -> Stored:

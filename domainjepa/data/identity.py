@@ -7,7 +7,7 @@ than 1 GiB only parts are hashed, so what must never be stale (cached features) 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -60,10 +60,19 @@ class Identity:
     @classmethod
     def of(cls, source: Source) -> Identity:
         """Look at a source: its files are those whose content its fingerprint asks for."""
+        return cls._of(source, source.fingerprint)
+
+    @classmethod
+    def of_files(cls, source: Source) -> Identity:
+        """The same without a look at any sample: the content key takes the fingerprint's place."""
+        return cls._of(source, source.content_key)
+
+    @classmethod
+    def _of(cls, source: Source, told: Callable[[], str]) -> Identity:
         with _noting() as files:
             source.content_key()
         statuses = tuple(map(Status.of, files))
-        return cls(source.fingerprint(), tuple(files), statuses)
+        return cls(told(), tuple(files), statuses)
 
     @property
     def whole(self) -> bool:

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from domainjepa.data.damage import reason
 from domainjepa.errors import DataError, UserError
+from domainjepa.reading import parse_json
 from domainjepa.writing import write_atomically
 
 Fact = Any
@@ -97,7 +98,7 @@ def _digest(text: str) -> str:
 
 def _load(place: Path) -> dict[str, Fact]:
     try:
-        found = json.loads(place.read_bytes())
+        found = parse_json(place.read_bytes())
     except (OSError, ValueError):
         return {}  # absent or damaged: read anew
     return found if isinstance(found, dict) else {}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from domainjepa.errors import DataError
+from domainjepa.reading import regular
 
 if TYPE_CHECKING:
     from domainjepa.data.source import OpenOptions
@@ -124,8 +125,11 @@ def _entries(root: Path) -> Iterator[tuple[str, bool]]:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(f"{prefix}{entry.name}/")
-                elif not (is_link := entry.is_symlink()) or not entry.is_dir():
-                    yield prefix + entry.name, is_link
+                elif entry.is_symlink():
+                    if not entry.is_dir():
+                        yield prefix + entry.name, True
+                elif entry.is_file():  # no fifo, no socket, no device: to read one may never end
+                    yield prefix + entry.name, False
         below += sorted(folders, reverse=True)
 
 
@@ -136,7 +140,7 @@ def _leads_inside(link: Path, root: Path) -> bool:
 def first_bytes(path: Path) -> bytes:
     """At most 4096 bytes of a file; none where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=regular) as file:
             return file.read(4096)
     except OSError:
         return b""

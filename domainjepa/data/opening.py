@@ -24,6 +24,7 @@ from domainjepa.data.listing import ends_in, walk
 from domainjepa.data.source import Loader, OpenOptions, Source
 from domainjepa.data.user_rules import ROLES, hide_ids, is_rule, obey
 from domainjepa.errors import DataError, UserError, did_you_mean
+from domainjepa.reading import what_it_is
 from domainjepa.registry import LOADERS
 
 _WITHOUT_PLANES = {"hdf5", "arrays", "zarr", "cifar", "torchvision"}
@@ -131,6 +132,9 @@ def _opened(data: str | os.PathLike[str], loader: str | None, options: OpenOptio
         card = cards.named(os.fspath(data))
         path = cards.locate(card, options.download)
         options = cards.reading(card, options)
+    special = what_it_is(path)
+    if special:
+        raise DataError(f"{path.resolve().name} is {special}; data are a file or a folder.")
     left_out: list[str] = []
     if loader:
         opener = _named_loader(loader)

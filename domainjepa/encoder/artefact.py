@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -19,17 +21,19 @@ import numpy as np
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from safetensors import SafetensorError
 from torch import Tensor
 
 from domainjepa.backbones import Backbone
 from domainjepa.config import BackboneConfig
 from domainjepa.domains.intensity import load_intensity
 from domainjepa.errors import UserError
+from domainjepa.reading import parse_json, regular
 from domainjepa.writing import write_atomically
 
 FILE_NAME = "encoder.safetensors"
 MAX_HEADER = 16 * 2**20
+LARGE = 2**30
+"""Bytes from which on a file is read only after its shapes were compared with its network's."""
 
 
 class EncoderCard(BaseModel):
@@ -135,17 +139,42 @@ def read_encoder(path: Path) -> bytes:
     """The bytes of the artefact in a run folder or a file.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or its header does not tell its size.
     """
     if path.is_dir():
         path = path / FILE_NAME
     try:
-        return path.read_bytes()
+        with open(path, "rb", opener=regular) as file:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(8)
+            if len(head) == 8:
+                head += file.read(min(_length(head), MAX_HEADER))
+            _refuse_other_size(head, size, path.name)
+            return head + file.read(size - len(head))
     except OSError as error:
         raise UserError(
             f"no encoder at {path.parent.name}/{path.name}: {error.strerror}. Give a run folder or "
             f"an {FILE_NAME}."
         ) from error
+
+
+def _refuse_other_size(head: bytes, size: int, name: str) -> None:
+    """Nothing is read that the network of the card has no place for.
+
+    Args:
+        head: of a file: the length of the header, and the header.
+        size: of the file, in bytes.
+        name: what to call it in a message.
+    """
+    with _readable(name):
+        header = _header(head)
+        card = _card(header)
+        shapes = {one: tensor["shape"] for one, tensor in header.items() if one != "__metadata__"}
+        ends = [int(tensor["data_offsets"][1]) for one, tensor in header.items() if one in shapes]
+        if size != 8 + _length(head) + max(ends, default=0):
+            raise ValueError(f"it is {size:,} bytes long, which is not what its header says")
+        if size > LARGE:
+            refuse_misfit(card, shapes)
 
 
 def parse_encoder(data: bytes, name: str) -> tuple[EncoderCard, dict[str, Tensor]]:
@@ -158,21 +187,9 @@ def parse_encoder(data: bytes, name: str) -> tuple[EncoderCard, dict[str, Tensor
     Raises:
         UserError: no encoder of this project, or bytes that are not those saved.
     """
-    try:
-        card = EncoderCard.model_validate_json(_metadata(data)["domainjepa"])
+    with _readable(name):
+        card = _card(_header(data))
         weights = safetensors.torch.load(data)
-    except (
-        SafetensorError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RecursionError,
-        struct.error,
-    ) as error:
-        reason = "its card is not valid" if isinstance(error, ValidationError) else str(error)
-        raise UserError(
-            f"{name} is no encoder of domainjepa, or a damaged one ({reason})."
-        ) from error
     if seal(card, weights) != card.sha256:
         raise UserError(
             f"{name} is damaged: its SHA-256 is not {card.sha256[:12]}…, with which it was "
@@ -181,8 +198,55 @@ def parse_encoder(data: bytes, name: str) -> tuple[EncoderCard, dict[str, Tensor
     return card, weights
 
 
-def _metadata(data: bytes) -> dict[str, str]:
-    (length,) = struct.unpack("<Q", data[:8])
+def refuse_misfit(card: EncoderCard, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Compares the shapes of weights with those of the card's network, of which none is made.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    try:
+        with torch.device("meta"):
+            skeleton = Backbone(card.backbone, len(card.mean), card.size).state_dict()
+    except UserError:
+        raise
+    except Exception:  # a network that cannot do without memory; it is compared once it is built
+        return
+    if {name: tuple(one.shape) for name, one in skeleton.items()} != {
+        name: tuple(shape) for name, shape in shapes.items()
+    }:
+        library = "timm" if card.dimensions == 2 else "monai"
+        raise UserError(
+            f"the weights do not fit {card.backbone.name}: made with {library} "
+            f"{card.versions.get(library)}. Install that version."
+        )
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Inside, whatever a file of somebody's makes its readers raise is one message."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = "its card is not valid" if isinstance(error, ValidationError) else str(error)
+        raise UserError(
+            f"{name} is no encoder of domainjepa, or a damaged one ({reason})."
+        ) from error
+
+
+def _length(head: bytes) -> int:
+    (length,) = struct.unpack("<Q", head[:8])
+    return int(length)
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    """The header of a safetensors file: name -> dtype, shape and place."""
+    length = _length(data)
     if length > MAX_HEADER:
         raise ValueError("the header is too long")
-    return cast(dict[str, str], json.loads(data[8 : 8 + length])["__metadata__"])
+    return cast(dict[str, Any], parse_json(data[8 : 8 + length]))
+
+
+def _card(header: Mapping[str, Any]) -> EncoderCard:
+    return EncoderCard.model_validate_json(header["__metadata__"]["domainjepa"])

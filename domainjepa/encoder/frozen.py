@@ -27,6 +27,7 @@ from domainjepa.encoder.artefact import (
     EncoderCard,
     parse_encoder,
     read_encoder,
+    refuse_misfit,
     weights_digest,
 )
 from domainjepa.encoder.samples import as_images, as_stored, framed
@@ -202,19 +203,13 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if self.weights not in ("trained", "untrained"):
             raise UserError(f"weights={self.weights!r}: choose trained or untrained")
         card, weights = parse_encoder(self._bytes(), Path(self.encoder).name)
+        refuse_misfit(card, {name: weight.shape for name, weight in weights.items()})
         with torch.random.fork_rng():
             torch.manual_seed(key(card.config.get("seed", 0), "weights"))
             backbone = Backbone(card.backbone, len(card.mean), card.size)
         digest = card.sha256
         if self.weights == "trained":
-            try:
-                backbone.load_state_dict(weights)
-            except RuntimeError as error:
-                library = "timm" if card.dimensions == 2 else "monai"
-                raise UserError(
-                    f"the weights do not fit {card.backbone.name}: made with {library} "
-                    f"{card.versions.get(library)}. Install that version."
-                ) from error
+            backbone.load_state_dict(weights)
         else:
             # Runs that differ in their training alone have one and the same twin.
             seen = card.model_dump_json(exclude={"config", "data", "domain", "sha256", "step"})

@@ -12,6 +12,7 @@ from domainjepa.data.source import Source
 from domainjepa.domains.proposal import propose_domain
 from domainjepa.errors import DataError
 from domainjepa.evaluation.splits import Split
+from domainjepa.reading import parse_json
 from domainjepa.writing import write_atomically
 
 Repeats = dict[str, Any]
@@ -35,7 +36,7 @@ def repeats_of(source: Source, cache: Path | None = None) -> Repeats:
     kept = cache / f"repeats-{Identity.of(source).exact[:32]}.json" if cache else None
     if kept is not None:
         try:
-            found: Repeats = json.loads(kept.read_text(encoding="utf-8"))
+            found: Repeats = parse_json(kept.read_bytes())
             if set(found) == {"identical", "alike", "skipped"}:
                 return found
         except (OSError, ValueError):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from domainjepa import catalog
-from domainjepa.errors import ConfigError, UserError, did_you_mean
+from domainjepa.errors import ConfigError, UserError, brief, did_you_mean
 from domainjepa.evaluation.pooling import OF_SCORES, Pool
 from domainjepa.evaluation.scores import METRICS
 from domainjepa.evaluation.splits import Shots
 from domainjepa.evaluation.targets import Kind
+from domainjepa.reading import parse_toml, read_file
 
 
 class FineTuning(BaseModel):
@@ -170,12 +170,14 @@ def read_protocol(name: str) -> Protocol:
     """
     path = catalog.find("eval", name)
     try:
-        return Protocol.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the protocol {path.name!r} is no valid TOML: {error}") from error
+        return Protocol.model_validate(parse_toml(read_file(path)))
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))} = {problem['input']!r}: {problem['msg']}"
+            f"{'.'.join(map(str, problem['loc']))} = {brief(problem['input'])}: {problem['msg']}"
             for problem in error.errors()
         )
         raise ConfigError(f"the protocol {path.name!r}: {problems}") from None
+    except OSError as error:
+        raise ConfigError(f"the protocol {path.name!r} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"the protocol {path.name!r} is no valid TOML: {error}") from error

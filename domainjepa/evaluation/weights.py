@@ -15,6 +15,7 @@ from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from domainjepa.errors import UserError
+from domainjepa.reading import regular
 
 _unreachable: list[str] = []
 """What the hub could not be asked for: asking again for the next would take half a minute more."""
@@ -40,7 +41,7 @@ def locate(model: str, path: Path | None) -> tuple[Path, str]:
     if path is None:
         return _from_hub(model)
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=regular) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise Unavailable(f"no weights at {path.name}: {error.strerror}") from error

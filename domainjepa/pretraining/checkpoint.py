@@ -15,10 +15,13 @@ from typing import Any
 
 import torch
 
-from domainjepa.errors import UserError
+from domainjepa.errors import UserError, brief
+from domainjepa.reading import parse_json, read_file
 from domainjepa.writing import write_atomically
 
 MANIFEST = "latest.json"
+MOST_UNTOLD = 2**36
+"""Bytes of a checkpoint whose manifest, of version 0.1, does not tell its size."""
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], step: int, keep: int) -> None:
@@ -33,7 +36,8 @@ def save_checkpoint(folder: Path, state: dict[str, Any], step: int, keep: int) -
     data = packed.getvalue()
     path = folder / f"step-{step:08d}.pt"
     write_atomically(path, lambda file: file.write(data))
-    manifest = {"file": path.name, "step": step, "sha256": hashlib.sha256(data).hexdigest()}
+    digest = hashlib.sha256(data).hexdigest()
+    manifest = {"file": path.name, "step": step, "size": len(data), "sha256": digest}
     write_atomically(folder / MANIFEST, lambda file: file.write(json.dumps(manifest).encode()))
     saved = sorted(folder.glob(f"step-{'[0-9]' * 8}.pt"))
     newer = saved.index(path) + 1
@@ -54,12 +58,13 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
             f"no checkpoint in {folder.parent.name!r}: nothing to resume. Start without --resume."
         )
     try:
-        manifest = json.loads(manifest_path.read_text())
+        manifest = parse_json(read_file(manifest_path))
         # The name is joined to the folder without its own folders: no way out of the run.
         path = folder / Path(manifest["file"]).name
-        data = path.read_bytes()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"the manifest {MANIFEST} cannot be used: {error!r}") from error
+        data = read_file(path, manifest.get("size", MOST_UNTOLD))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else repr(error)
+        raise UserError(f"the manifest {MANIFEST} cannot be used: {brief(reason)}") from error
     if hashlib.sha256(data).hexdigest() != manifest.get("sha256"):
         raise UserError(
             f"{path.name} is damaged: its SHA-256 is not the one that was saved. Restore it from a "

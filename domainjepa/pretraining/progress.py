@@ -16,8 +16,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from domainjepa.errors import UserError
+from domainjepa.reading import parse_json, read_file
 from domainjepa.waiting import clock_time
 from domainjepa.writing import write_atomically
+
+MOST_METRICS = 2**30
+"""Bytes of a `metrics.jsonl`: some millions of lines."""
 
 
 def show_plan(
@@ -113,16 +118,34 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `metrics.jsonl`; a last line that was cut off by a crash is left out."""
-    if not path.is_file():
+    """The lines of a `metrics.jsonl`; a last line that was cut off by a crash is left out.
+
+    Raises:
+        UserError: it is no file, or what it holds are no metrics.
+    """
+    if not path.exists():
         return []
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
+    try:
+        for number, text in enumerate(read_file(path, MOST_METRICS).decode().splitlines(), 1):
+            try:
+                line = parse_json(text)
+            except json.JSONDecodeError:
+                break
+            if not _is_metrics(line):
+                raise ValueError(f"line {number} holds no metrics")
+            lines.append(line)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path.parent.name}/{path.name} cannot be read: {reason}.") from error
     return lines
+
+
+def _is_metrics(line: object) -> bool:
+    """Whether a line has a step, and numbers or nothing beside it."""
+    if not isinstance(line, dict) or type(line.get("step")) is not int:
+        return False
+    return all(value is None or type(value) in (int, float) for value in line.values())
 
 
 class Display:

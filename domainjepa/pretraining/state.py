@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from domainjepa.config import PretrainConfig
 from domainjepa.data.quarantine import Quarantine
 from domainjepa.data.sampling import key
-from domainjepa.errors import ConfigError
+from domainjepa.errors import ConfigError, UserError
 from domainjepa.pretraining.gradient import Gradient
 from domainjepa.pretraining.network import Network, Outputs
 from domainjepa.pretraining.plan import Plan
@@ -21,6 +22,17 @@ from domainjepa.pretraining.progress import Meter
 from domainjepa.pretraining.schedule import learning_rate
 
 PROBE_LR = 1e-2
+_NOT_FIT = "Restore it from a backup, or begin a new run with another --out."
+
+
+class _Counted(BaseModel):
+    """The plain numbers of a checkpoint."""
+
+    model_config = ConfigDict(strict=True)
+
+    step: int = Field(ge=0)
+    unreadable: list[int]
+    meter: dict[str, float]
 
 
 @dataclass
@@ -141,15 +153,30 @@ class RunState:
         Raises:
             UserError: it is none of this run's network.
         """
-        self.step = packed["step"]
-        self.unreadable.rows = set(packed["unreadable"])
-        self.network.load_state_dict(packed["network"])
-        self.optimizer.load_state_dict(packed["optimizer"])
-        if self.averaged is not None:
-            self.averaged.load_state_dict(packed["averaged"])
-        self.meter.sums = dict(packed["meter"])
+        try:
+            counted = _Counted.model_validate(packed)
+            self.network.load_state_dict(packed["network"])
+            self.optimizer.load_state_dict(packed["optimizer"])
+            if self.averaged is not None:
+                self.averaged.load_state_dict(packed["averaged"])
+            self._refuse_other_moments()
+        except ValidationError as error:
+            wrong = ", ".join(str(problem["loc"][0]) for problem in error.errors())
+            raise UserError(f"the checkpoint does not fit this run: {wrong}. {_NOT_FIT}") from error
+        except Exception as error:  # plain data of anybody's make the loaders raise anything
+            reason = _first_line(error)
+            raise UserError(f"the checkpoint does not fit this run: {reason} {_NOT_FIT}") from error
+        self.step, self.meter.sums = counted.step, counted.meter
+        self.unreadable.rows = set(counted.unreadable)
         if self.meter.sums.get("steps"):  # version 0.1 summed no gradients
             self.meter.sums.setdefault("gradient_norm", math.nan)
+
+    def _refuse_other_moments(self) -> None:
+        """Raises ValueError where a moment is not of its weight's shape: nothing else asks."""
+        for weight, moments in self.optimizer.state.items():
+            for name, moment in moments.items():
+                if getattr(moment, "shape", None) not in (weight.shape, torch.Size([])):
+                    raise ValueError(f"the moment {name} has another shape than its weight")
 
 
 def build_optimizer(network: Network, config: PretrainConfig) -> torch.optim.Optimizer:

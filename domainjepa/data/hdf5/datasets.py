@@ -24,7 +24,7 @@ from domainjepa.data.damage import reason, unreadable
 from domainjepa.data.declared import Declared
 from domainjepa.data.hdf5.reading import UNREADABLE, declared_of, require_filters, storage_of
 from domainjepa.data.hdf5.tree import Place, plain_dataset
-from domainjepa.data.identity import content_digest
+from domainjepa.data.identity import content_digest, files_digest
 from domainjepa.data.layout import MOST_CHANNELS, Array, Layout, bare, layout_of
 from domainjepa.data.source import Image, OpenOptions, Source, spread
 from domainjepa.data.storage import Storage
@@ -190,10 +190,9 @@ class DatasetsSource(Source):
         digest = hashlib.sha256("\0".join(place.path for place in self.places).encode())
         if len(files) == 1:
             return f"{content_digest(files[0])} {digest.hexdigest()}"
-        for file in files:
-            status = file.stat()
-            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode())
-        return digest.hexdigest()
+        root = Path(os.path.commonpath([file.parent for file in files]))
+        names = [str(file.relative_to(root)) for file in files]
+        return f"{files_digest(root, names)} {digest.hexdigest()}"
 
 
 def look_at(

@@ -16,6 +16,7 @@ from domainjepa.data.nifti.header import Header
 from domainjepa.data.precision import as_float32
 from domainjepa.data.source import Image
 from domainjepa.errors import DataError
+from domainjepa.reading import regular
 
 
 def as_stored(
@@ -64,7 +65,7 @@ def read_planes(
     shape = (*header.shape[:2], len(planes), len(moments))
     values = np.empty(shape, header.stored, order="F")
     plane = math.prod(header.shape[:2]) * header.stored.itemsize
-    with gzip.open(path) if header.packed else path.open("rb", buffering=0) as file:
+    with gzip.open(path) if header.packed else _plain(path) as file:
         for number, moment in enumerate(moments):
             file.seek(header.offset + (moment * header.shape[2] + planes[0]) * plane)
             block = values[..., number].reshape(-1, order="F").view(np.uint8)
@@ -72,6 +73,10 @@ def read_planes(
         if header.packed:
             file.read(1)  # the end, where the checksum is
     return values
+
+
+def _plain(path: Path) -> io.RawIOBase:
+    return open(path, "rb", buffering=0, opener=regular)
 
 
 def _fill(block: memoryview, file: io.RawIOBase | gzip.GzipFile) -> None:

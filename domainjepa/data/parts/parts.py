@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from domainjepa.data.identity import Identity
 from domainjepa.data.index import cache_folder
 from domainjepa.data.parts.empty import RULE, background, holds_something
 from domainjepa.data.parts.recent import Recent
 from domainjepa.data.source import Image, Source, spread
 from domainjepa.errors import DataError, UserError
+from domainjepa.reading import parse_json
 from domainjepa.writing import write_atomically
 
 Region = tuple[tuple[int, ...], tuple[int, ...]]
@@ -264,14 +266,15 @@ def _holding(read: Callable[[Region], Image], parts: list[Region]) -> str:
 
 
 def _place(whole: Source, kind: str) -> Path:
-    told = f"{_VERSION} {kind} {whole.content_key()} {len(whole)} {whole.shape} {whole.dtype.str}"
+    exact = Identity.of_files(whole).exact
+    told = f"{_VERSION} {kind} {exact} {len(whole)} {whole.shape} {whole.dtype.str}"
     name = hashlib.blake2b(told.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
     return cache_folder() / "parts" / f"{name}.json"
 
 
 def _load(place: Path) -> Known:
     try:
-        return [(tuple(sides), kept) for sides, kept in json.loads(place.read_bytes())]
+        return [(tuple(sides), kept) for sides, kept in parse_json(place.read_bytes())]
     except (OSError, ValueError, TypeError):
         return []  # absent or damaged: look anew
 

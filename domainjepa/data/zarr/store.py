@@ -32,6 +32,7 @@ from domainjepa.data.layout import Array
 from domainjepa.data.storage import in_bytes
 from domainjepa.data.zarr.codecs import METADATA, guarded, unsafe
 from domainjepa.errors import DataError, UserError
+from domainjepa.reading import regular
 
 MOST_FILES = 100_000
 """Chunk files that are counted when a store is opened."""
@@ -65,7 +66,7 @@ class Folder(LocalStore):
         if real != path and not (self.follow_links and real.startswith(root + os.sep)):
             raise PermissionError(f"{key!r} leads out of its place by a link or '..'")
         try:
-            with open(path, "rb") as file:  # noqa: PTH123
+            with open(path, "rb", opener=regular) as file:
                 if isinstance(byte_range, RangeByteRequest):
                     file.seek(byte_range.start)
                     content = file.read(byte_range.end - byte_range.start)
