@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from domainjepa.data.beside import beside
 from domainjepa.data.source import Source
 from domainjepa.errors import UserError
 from domainjepa.evaluation.baselines import encoder as load
@@ -18,7 +19,11 @@ from domainjepa.writing import write_atomically
 
 
 def embed(encoder: str | Path, source: Source, out: Path) -> tuple[int, int]:
-    """Write `features` (N, D) float32, with `labels`, `split` and `ids` where the data has them.
+    """Write `features` (N, D) float32, and beside them what there is of each sample.
+
+    That is `labels` and their names, `class`; `groups`, `split`, `ids`; and the columns of the
+    data, so that a catalogue can be joined. Of patients ids are hashes and no column comes along,
+    see `domainjepa.data.beside`.
 
     Samples that the source knows to be unreadable are left out, and `rows` (N,) int64 then says
     which sample each of the others is; the order stays that of the source.
@@ -42,7 +47,14 @@ def embed(encoder: str | Path, source: Source, out: Path) -> tuple[int, int]:
     if hasattr(network, "adapt"):
         network.adapt(source, np.intersect1d(rows, source.rows("train", "val")))
     features = features_of(network, source, rows, console=Console())
-    columns = {name: column[rows] for name, column in _columns(source).items()}
+    console = Console(stderr=True)
+    found = beside(source, taken=("features", "rows", "class", "labels", "groups", "split", "ids"))
+    if found.left_out:
+        console.print(found.told(), highlight=False, markup=False)
+    columns = {**found.roles, **found.columns}
+    if source.labels is not None and source.classes:
+        columns["class"] = np.array(source.class_names(range(len(source))))
+    columns = {name: column[rows] for name, column in columns.items()}
     columns = {"features": features, **({"rows": rows} if lost else {}), **columns}
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".npz":
@@ -54,18 +66,6 @@ def embed(encoder: str | Path, source: Source, out: Path) -> tuple[int, int]:
     return features.shape[0], features.shape[1]
 
 
-def _columns(source: Source) -> dict[str, NDArray[Any]]:
-    """What goes beside the features: of patients no ids, unless they are hashes, as DICOM's are."""
-    hashed = source.loader == "dicom"
-    found = {
-        "labels": source.labels,
-        "groups": source.groups,
-        "split": source.split,
-        "ids": source.ids if hashed or not source.medical else None,
-    }
-    return {name: column for name, column in found.items() if column is not None}
-
-
 def _write_parquet(file: Any, columns: dict[str, NDArray[Any]]) -> None:
     import pyarrow
     from pyarrow import parquet
@@ -74,7 +74,11 @@ def _write_parquet(file: Any, columns: dict[str, NDArray[Any]]) -> None:
     lists = pyarrow.FixedSizeListArray.from_arrays(
         pyarrow.array(features.ravel()), features.shape[1]
     )
-    rest = {name: pyarrow.array(of) for name, of in columns.items() if name != "features"}
+    rest = {
+        name: pyarrow.array(of if of.ndim == 1 else list(of))
+        for name, of in columns.items()
+        if name != "features"
+    }
     parquet.write_table(pyarrow.table({**rest, "features": lists}), file)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from domainjepa.data.columns import set_role
 from domainjepa.data.fields import typed
 from domainjepa.data.names import NAMED, texts_of
+from domainjepa.data.pseudonym import pseudonyms
 from domainjepa.data.sky import SKY, group_by_position
 from domainjepa.data.source import Source
 from domainjepa.errors import DataError
@@ -96,16 +96,7 @@ def counted_classes(labels: NDArray[Any], classes: Sequence[str] | None) -> str:
 
 
 def hide_ids(source: Source) -> None:
-    """Hashes in the place of ids that the user named of medical data (BLAKE2b, RFC 7693).
-
-    They cannot be turned round, but who tries all short patient numbers finds the one.
-    """
+    """Hashes in the place of ids that the user named of medical data."""
     if source.ids is not None:
-        hashes = {one: _hidden(one) for one in set(source.ids.tolist())}
-        source.ids = np.array([hashes[one] for one in source.ids.tolist()])
+        source.ids = pseudonyms("id", source.ids)
         source.decisions.append("ids: hashes, for the data are medical")
-
-
-def _hidden(one: str) -> str:
-    text = one.encode("utf-8", "surrogateescape")
-    return hashlib.blake2b(text, digest_size=8, key=b"id").hexdigest()

@@ -7,7 +7,6 @@ get out, and that a patient leaves as a hash.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import io
 import logging
@@ -108,14 +107,3 @@ def pixel_tag(file: BoundedFile, found: Any) -> int:
         return 0
     group, element = struct.unpack("<HH" if found.original_encoding[1] else ">HH", four)
     return int(group << 16 | element)
-
-
-def hidden(what: str, value: str) -> str:
-    """A keyed hash (BLAKE2b, RFC 7693) in place of an identifier.
-
-    It cannot be turned round, but who tries all short patient numbers finds the one: hashes of
-    patients stay in the index, and only the order in which they come leaves it.
-    """
-    return hashlib.blake2b(
-        value.encode("utf-8", "surrogateescape"), digest_size=8, key=what.encode()
-    ).hexdigest()

@@ -17,11 +17,11 @@ from domainjepa.data.dicom.file import (
     BoundedFile,
     bare,
     begins_like_dicom,
-    hidden,
     parse,
     pixel_tag,
 )
 from domainjepa.data.dicom.frames import GREY, PADDING, padding_of, planes_of, scales_of, spacing_of
+from domainjepa.data.pseudonym import pseudonym
 from domainjepa.errors import DataError
 
 MODALITIES = frozenset({
@@ -191,9 +191,9 @@ def _header(found: Any, path: Path, length: int) -> Header:
         frames, rows, columns = tiles, rows // across, columns // across
         planes = mosaic.planes_of(found, tiles, planes[0]) if planes else []
     return Header(
-        patient=hidden("patient", patient or study or series or instance),
-        series=hidden("series", series or instance),
-        instance=hidden("instance", instance),
+        patient=pseudonym("patient", patient or study or series or instance),
+        series=pseudonym("series", series or instance),
+        instance=pseudonym("instance", instance),
         number=int(found.get("InstanceNumber") or 0),
         positions=tuple(number for plane in planes for number in plane[:3]),
         kind=Kind(

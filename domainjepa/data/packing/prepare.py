@@ -2,15 +2,14 @@
 
 Blocks of samples are read by several processes and written in order. What is written is noted
 beside the file, so that a run that is killed goes on where it was; the file gets its name when it
-is whole. It never holds file names, paths, or identifiers of patients: of data that may be medical
-no column comes along, of other data numbers and text that is a category. What is left out is told.
+is whole. It never holds paths or identifiers of patients; what comes along of columns and ids is
+what `domainjepa.data.beside` says, and what is left out is told.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -23,11 +22,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from domainjepa.data.columns import USUAL_NAMES, as_text
+from domainjepa.data.beside import beside
 from domainjepa.data.damage import unreadable
 from domainjepa.data.identity import Identity
-from domainjepa.data.layout import USUAL_NAMES as IMAGE_NAMES
-from domainjepa.data.layout import is_usual, leaf
 from domainjepa.data.packing import prepared
 from domainjepa.data.packing.blocks import Frame, Task, blocks, processes
 from domainjepa.data.packing.journal import Journal
@@ -38,18 +35,7 @@ from domainjepa.errors import DataError, UserError
 from domainjepa.signals import Stopped, StopSignal
 
 CONTAINERS = ("hdf5", "arrays", "zarr")
-"""Loaders whose ids are an array of the file; those of other formats may be names of files."""
-PERSONAL = re.compile("patient|subject|person|name|birth|accession|mrn", re.IGNORECASE)
-NO_CATEGORY = re.compile("path|file|folder|dir|image|img|ur[il]|id$|case|study", re.IGNORECASE)
-"""Names of columns of text that would lead to files or persons."""
-FILE = re.compile(r"[/~\\].*|[A-Za-z]:.*|.*\.[A-Za-z]\w{1,4}", re.DOTALL)
-"""Text that is a path or the name of a file."""
-MOST_IN_COLUMN = 2**28
-"""Bytes."""
-ROLE = re.compile(r"(images|labels|groups|ids|split|paths): (?:column )?'([^']*)'")
-"""A decision that names the column of a role, which is kept as that."""
-PLAIN = re.compile(r"\w[\w.+ -]*(/\w[\w.+ -]*)*")
-"""Names that a column may keep."""
+"""Loaders whose decisions name arrays; those of other formats may name files."""
 BLOCK_BYTES = 64 * 2**20
 MOST_IN_BLOCK = 256
 """Samples that are read, written and noted at once; in Zarr they make a shard."""
@@ -131,10 +117,7 @@ def prepare(
         part.rename(out)
         journal.remove()
     if left_out:
-        # The names of columns of medical data may themselves be private.
-        which = f"{len(left_out)} columns" if source.medical else ", ".join(left_out)
-        why = "of medical data" if source.medical else "neither numbers nor categories, or personal"
-        console.print(f"left out: {which} ({why})", highlight=False, markup=False)
+        console.print(left_out, highlight=False, markup=False)
 
 
 def _refuse_changes(source: Source, begun: Identity) -> None:
@@ -166,59 +149,18 @@ def _about(source: Source, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def _columns(source: Source, frame: Frame | None) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """What lies beside the images, N rows each; and the names of what is left out."""
-    found: dict[str, NDArray[Any] | None] = {
-        "labels": source.labels,
-        "groups": source.groups,
-        "spacings": None if frame else source.spacings,
-        "ids": source.ids if source.loader in CONTAINERS and not source.medical else None,
-    }
+def _columns(source: Source, frame: Frame | None) -> tuple[dict[str, NDArray[Any]], str]:
+    """What lies beside the images, N rows each; and what is left out, in a line."""
+    found = beside(source, taken=prepared.BESIDE)
+    columns = {**found.columns, **found.roles}
+    if source.spacings is not None and not frame:
+        columns["spacings"] = source.spacings
     if source.split is not None:
         number = {part: place for place, part in enumerate(prepared.SPLITS)}
-        found["split"] = np.array(
+        columns["split"] = np.array(
             [number.get(part, prepared.NO_PART) for part in source.split.tolist()], dtype="u1"
         )
-    columns = {name: values for name, values in found.items() if values is not None}
-    left_out = []
-    kept = {"images", "paths", *columns}
-    told = [match for match in map(ROLE.match, source.decisions) if match and match[1] in kept]
-    kept |= {match[2] for match in told} | ({"class_names", "classes"} if source.classes else set())
-    for name in source.keys:
-        if name in kept:
-            continue
-        values = None if source.medical else _column(source, name)
-        if values is None:
-            left_out.append(name)
-        else:
-            columns[name] = values
-    return columns, left_out
-
-
-def _column(source: Source, name: str) -> NDArray[Any] | None:
-    """A column that may come along: numbers, or text of few different values; else None."""
-    unfit = (*prepared.BESIDE, *IMAGE_NAMES)
-    personal = [*USUAL_NAMES["groups"], *USUAL_NAMES["ids"], *USUAL_NAMES["split"]]
-    if leaf(name) in unfit or is_usual(name, personal) or not PLAIN.fullmatch(name):
-        return None
-    if PERSONAL.search(name):
-        return None
-    try:
-        values = source.column(name)
-    except DataError:  # too large for a column, or damaged
-        return None
-    if values.shape[:1] != (len(source),) or values.ndim > 2 or 0 in values.shape:
-        return None
-    if values.dtype.kind in "SUOT" and values.ndim == 1 and not NO_CATEGORY.search(name):
-        longest = max(len(str(value)) for value in values.tolist())
-        if 4 * longest * len(values) > MOST_IN_COLUMN:
-            return None
-        values = as_text(values)
-        distinct = np.unique(values).tolist()
-        if len(distinct) > len(values) // 2 or any(map(FILE.fullmatch, distinct)):
-            return None
-        return values
-    return values if values.dtype.kind in "uifb" and values.nbytes <= MOST_IN_COLUMN else None
+    return columns, found.told()
 
 
 def _check_space(folder: Path, needed: int) -> None:
