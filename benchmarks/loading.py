@@ -2,7 +2,10 @@
 
 Random images, 256x256x3 uint8, in files that are written first and stay in the page cache; one
 process, random order, batches of 64. Loader and bare loop take turns, so that whatever else the
-machine does falls on both; the ratio is the median over the turns.
+machine does falls on both; the ratio is the median over the turns. Tar and Parquet hold the images
+as JPEG, and both sides decode them by Pillow; Parquet has 100 rows a group, and is held against
+two loops: one reads a sample's row group each time, the other has the whole column in memory.
+`peak_mb` is the memory of a process that opens the set and reads all of it once, at random.
 
     python benchmarks/loading.py --out benchmarks/results/loading-cpu.json
 """
@@ -10,8 +13,12 @@ machine does falls on both; the ratio is the median over the turns.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import statistics
+import subprocess
+import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,8 +27,11 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import zarr
 from astropy.io import fits
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -31,6 +41,70 @@ from domainjepa.data.packing.prepare import prepare
 SHAPE = (256, 256, 3)
 BATCH = 64
 Read = Callable[[list[int]], Any]
+
+
+GROUP = 100
+"""Rows of a row group, as Hugging Face's `datasets` writes pictures."""
+PEAK = """
+import resource, sys
+import numpy as np
+from domainjepa.data.opening import open_source
+source = open_source(sys.argv[1])
+order = np.random.default_rng(1).permutation(len(source)).tolist()
+for at in range(0, len(order), 64):
+    source.__getitems__(order[at : at + 64])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def decoded(content: bytes) -> Any:
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+def encoded(folder: Path, images: Any) -> dict[str, tuple[Path, Read]]:
+    """The same for JPEG in a tar and in a Parquet file."""
+    pictures = []
+    for image in images:
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "JPEG", quality=90)
+        pictures.append(file.getvalue())
+    tar, parquet = folder / "set.tar", folder / "set.parquet"
+    with tarfile.open(tar, "w") as archive:
+        for row, content in enumerate(pictures):
+            member = tarfile.TarInfo(f"{row:06}.jpg")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    rows = [{"bytes": content, "path": None} for content in pictures]
+    pq.write_table(pa.table({"image": rows}), parquet, row_group_size=GROUP)
+    archive = tarfile.open(tar)  # noqa: SIM115  (open for as long as its loop is used)
+    members = archive.getmembers()
+    file = pq.ParquetFile(parquet, memory_map=True)
+    column = file.read(columns=["image.bytes"]).column(0)
+
+    def of_tar(rows: list[int]) -> list[Any]:
+        return [decoded(archive.extractfile(members[row]).read()) for row in rows]
+
+    def of_group(rows: list[int]) -> list[Any]:
+        groups = (
+            file.read_row_group(row // GROUP, columns=["image.bytes"], use_threads=False).column(0)
+            for row in rows
+        )
+        return [decoded(one[row % GROUP]["bytes"].as_py()) for one, row in zip(groups, rows, strict=True)]
+
+    def of_memory(rows: list[int]) -> list[Any]:
+        return [decoded(column[row]["bytes"].as_py()) for row in rows]
+
+    return {
+        "tar of JPEG": (tar, of_tar),
+        "Parquet of JPEG, against its row groups": (parquet, of_group),
+        "Parquet of JPEG, against all in memory": (parquet, of_memory),
+    }
+
+
+def peak_mb(path: Path) -> int:
+    """Memory of a process that reads all samples once, at random."""
+    run = subprocess.run([sys.executable, "-c", PEAK, path], capture_output=True, check=True)
+    return int(run.stdout)
 
 
 def made(folder: Path, samples: int) -> dict[str, tuple[Path, Read]]:
@@ -75,7 +149,7 @@ def made(folder: Path, samples: int) -> dict[str, tuple[Path, Read]]:
             folder_of_fits,
             lambda rows: [fits.getdata(names[row]) for row in rows],
         ),
-    }
+    } | encoded(folder, images)
 
 
 def cpu_name() -> str:
@@ -126,11 +200,15 @@ def main() -> None:
                     "bare_loop_samples_per_s": theirs,
                     "ratio": ratio,
                 }
+                | ({"peak_mb": peak_mb(path)} if path.suffix in (".tar", ".parquet") else {})
             )
             table.add_row(title, f"{ours:,.0f}", f"{theirs:,.0f}", f"{ratio:.2f}")
     Console().print(table)
     if arguments.out:
-        versions = f"h5py {h5py.__version__}, zarr {zarr.__version__}, numpy {np.__version__}"
+        versions = (
+            f"h5py {h5py.__version__}, zarr {zarr.__version__}, numpy {np.__version__}, "
+            f"pyarrow {pa.__version__}"
+        )
         document = {
             "command": f"python benchmarks/loading.py --samples {arguments.samples} "
             f"--turns {arguments.turns}",

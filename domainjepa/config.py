@@ -40,8 +40,9 @@ class DataConfig(Settings):
     images: str | None = None
     """Which images of a container: an HDF5, Zarr or NumPy name, a FITS HDU (name or number), a
     series of a TIFF (number), a table's column of paths or a path made of its columns, such as
-    `p{patient}/{scan}.png`; of a folder a pattern of file names, for FITS with an HDU at will:
-    `*_g.fits[SCI]`."""
+    `p{patient}/{scan}.png`; of a folder a pattern of file names, for FITS and HDF5 with an HDU or a
+    data set at will: `*_g.fits[SCI]`. Of HDF5 also a pattern of data sets of one sample each, such
+    as `*/Img`; of Parquet the column of pictures; of an archive their suffix, such as `seg.png`."""
     labels: str | None = None
     """Name of the label data set; labels only monitor the run, they never train the encoder. Here,
     in groups, split and ids, `name:REGEX` takes the first group of an expression (RE2) on the path
