@@ -89,7 +89,10 @@ def encoded(folder: Path, images: Any) -> dict[str, tuple[Path, Read]]:
             file.read_row_group(row // GROUP, columns=["image.bytes"], use_threads=False).column(0)
             for row in rows
         )
-        return [decoded(one[row % GROUP]["bytes"].as_py()) for one, row in zip(groups, rows, strict=True)]
+        return [
+            decoded(one[row % GROUP]["bytes"].as_py())
+            for one, row in zip(groups, rows, strict=True)
+        ]
 
     def of_memory(rows: list[int]) -> list[Any]:
         return [decoded(column[row]["bytes"].as_py()) for row in rows]
@@ -170,12 +173,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--samples", type=int, default=2048)
     parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--only", default="", help="rows whose titles hold this")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     table = Table("", "samples/s", "bare loop", "ratio")
     results = []
     with tempfile.TemporaryDirectory() as name:
         for title, (path, bare) in made(Path(name), arguments.samples).items():
+            if arguments.only not in title:
+                continue
             source = open_source(path)
             order = np.random.default_rng(1).permutation(arguments.samples).tolist()
             if path.suffix != ".h5":
@@ -211,7 +217,7 @@ def main() -> None:
         )
         document = {
             "command": f"python benchmarks/loading.py --samples {arguments.samples} "
-            f"--turns {arguments.turns}",
+            f"--turns {arguments.turns}" + (f" --only {arguments.only}" if arguments.only else ""),
             "machine": f"{cpu_name()}, one process, page cache warm; {versions}",
             "shape": SHAPE,
             "results": results,
