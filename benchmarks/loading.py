@@ -85,14 +85,11 @@ def encoded(folder: Path, images: Any) -> dict[str, tuple[Path, Read]]:
         return [decoded(archive.extractfile(members[row]).read()) for row in rows]
 
     def of_group(rows: list[int]) -> list[Any]:
-        groups = (
-            file.read_row_group(row // GROUP, columns=["image.bytes"], use_threads=False).column(0)
-            for row in rows
-        )
-        return [
-            decoded(one[row % GROUP]["bytes"].as_py())
-            for one, row in zip(groups, rows, strict=True)
-        ]
+        found = []
+        for row in rows:
+            group = file.read_row_group(row // GROUP, columns=["image.bytes"], use_threads=False)
+            found.append(decoded(group.column(0)[row % GROUP]["bytes"].as_py()))
+        return found
 
     def of_memory(rows: list[int]) -> list[Any]:
         return [decoded(column[row]["bytes"].as_py()) for row in rows]
