@@ -128,3 +128,13 @@ def test_settings_are_frozen() -> None:
 def test_settings_are_finite(text: str) -> None:
     with pytest.raises(ConfigError, match="finite number"):
         settings.resolve(None, [text])
+
+
+def test_artefacts_hold_no_root_and_no_person_of_a_condition() -> None:
+    config = settings.resolve(
+        None,
+        ['data.where=["patient_id=Smith", "source=vindr", "StudyID>=7"]', "data.root=/mnt/smith"],
+    )
+    data = settings.without_paths(config)["data"]
+    assert data["where"] == ["patient_id=…", "source=vindr", "StudyID>=…"]
+    assert "smith" not in settings.to_toml(config).lower()

@@ -288,17 +288,18 @@ def _split(columns: Columns, name: str, array: Array, stored: NDArray[Any]) -> s
     elif kind in "uib" and "test" in leaf(name) and not set(np.unique(stored).tolist()) - {0, 1}:
         texts = np.where(stored.astype(bool), "test", "train")
     elif kind in "SUO":
-        texts = as_text(stored)
+        texts = stored
     else:
         return "its values are numbers without names; store train, val or test"
-    found = as_values(np.char.lower(texts), columns.blank)
+    found = as_values(texts, columns.blank)
     assert found is not None
-    unknown = [value for value in found.distinct.tolist() if value not in SPLITS]
+    named = [value.lower() for value in found.distinct.tolist()]
+    unknown = [value for value in named if value not in SPLITS]
     if unknown:
         return f"it has the values {', '.join(map(repr, unknown[:5]))}; store train, val or test"
     if not len(found.distinct):
         return "all samples are blank"
-    parts = np.array([SPLITS[value] for value in found.distinct.tolist()])
+    parts = np.array([SPLITS[value] for value in named])
     columns.split = np.where(found.known, parts[found.codes], "")
     columns.decisions.append(f"split: {name!r}, {counts(columns.split)}")
     if not found.known.all():

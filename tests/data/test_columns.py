@@ -13,7 +13,7 @@ from domainjepa.errors import DataError
 N = 6
 
 
-def found(stored: dict[str, Any], names: dict[str, Any] | None = None, **chosen: str) -> Columns:
+def found(stored: dict[str, Any], names: dict[str, Any] | None = None, **chosen: Any) -> Columns:
     """What is found in a file of images and these arrays; `names`: more fields of an Array."""
     values = {name: np.asarray(value) for name, value in stored.items()}
     arrays = {"images": Array((N, 8, 8, 3), np.dtype("uint8"))}
@@ -218,3 +218,51 @@ def test_a_split_without_meaning_warns(stored: list[Any]) -> None:
     assert any("store train, val or test" in warning for warning in columns.warnings)
     with pytest.raises(DataError, match=r"data\.split=split"):
         found({"split": stored}, split="split")
+
+
+def test_none_and_na_among_words_are_classes_unless_they_are_told_to_be_blank() -> None:
+    stored = ["none", "mild", "NA", "mild", "none", ""]
+    columns = found({"label": stored})
+    assert columns.classes == ("NA", "mild", "none")
+    assert any("'NA' in 'label' is a class" in text for text in columns.warnings)
+    told = found({"label": stored}, blank=("NA",))
+    assert told.classes == ("mild", "none")
+    assert told.labels is not None
+    assert told.labels.tolist() == [1, 0, -1, 0, 1, -1]
+
+
+def test_numbers_may_be_told_to_be_blank() -> None:
+    columns = found({"label": [0, 1, -9, 1, 0, -9]}, blank=("-9",))
+    assert columns.labels is not None
+    assert columns.labels.tolist() == [0, 1, -1, 1, 0, -1]
+    groups = found({"patient": [7.0, 7.0, -1.0, -1.0, 8.0, 8.0]}, blank=("-1",)).groups
+    assert groups is not None
+    assert len(set(groups.tolist())) == 4
+
+
+@pytest.mark.parametrize(
+    "name", ["participant_id", "subject", "lesion_id", "slide_id", "case_id", "eid", "Donor ID"]
+)
+def test_what_laboratories_call_their_groups(name: str) -> None:
+    groups = found({name: [1, 0, 1, 2, 0, 1]}).groups
+    assert groups is not None
+    assert groups.tolist() == [1, 0, 1, 2, 0, 1]
+
+
+def test_of_patients_and_their_lesions_the_patients_are_the_groups() -> None:
+    groups = found({"lesion_id": [0, 1, 2, 3, 4, 5], "patient_id": [0, 0, 1, 1, 2, 2]}).groups
+    assert groups is not None
+    assert groups.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_blank_split_is_in_no_part_and_drops_no_other() -> None:
+    columns = found({"split": ["train", "", "test", "val", "NaN", "train"]})
+    assert columns.split is not None
+    assert columns.split.tolist() == ["train", "", "test", "val", "", "train"]
+    assert any("blank for 2 of 6 samples" in text for text in columns.warnings)
+
+
+def test_ids_may_be_named() -> None:
+    ids = found({"accession": ["1E2", "10E1", "", "a", "b", "c"]}, ids="accession").ids
+    assert ids is not None
+    assert ids.tolist() == ["1E2", "10E1", "", "a", "b", "c"]

@@ -34,6 +34,10 @@ def test_labels_are_the_target_unless_one_is_named():
         (np.array([10, 9, -1, 10]), "classes", ("9", "10"), [1, 1, 0, 1]),
         (np.array([True, False, True, True]), "classes", ("False", "True"), [1, 1, 1, 1]),
         (np.array([[0.5], [1.5], [2.5], [2.5]]), "numbers", (), [1, 1, 1, 1]),
+        (np.array([0, 1, np.nan, 2]), "classes", ("0", "1", "2"), [1, 1, 0, 1]),
+        (np.array([1.0, 0.0, np.nan, -1.0]), "classes", ("0", "1"), [1, 1, 0, 0]),
+        (np.arange(60.0), "numbers", (), [1] * 60),
+        (np.array(["none", "NA", "", "b"]), "classes", ("NA", "b", "none"), [1, 1, 0, 1]),
         (np.array([[0, 1], [1, 1], [0, -1], [0, 0]]), "multi-label", ("0", "1"), [1, 1, 0, 1]),
     ],
 )  # fmt: skip
@@ -41,6 +45,12 @@ def test_what_a_column_holds_says_what_it_is(values, kind, classes, known):
     target = target_of(Columns(x=values).source(), "x")
     assert (target.kind, target.classes) == (kind, classes)
     assert target.known.astype(int).tolist() == known
+
+
+def test_words_that_may_mean_nothing_and_rows_that_take_no_part_are_told():
+    assert "none counts as one" in target_of(Columns(x=["none", "a"]).source(), "x").decision
+    several = Columns(a=[1, 0, np.nan, -1], b=[0, 1, 1, 1]).source()
+    assert "2 of 4 samples" in target_of(several, "a,b").decision
 
 
 def test_classes_of_a_column_are_its_values():

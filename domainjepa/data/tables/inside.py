@@ -8,7 +8,7 @@ changes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,12 +31,20 @@ if TYPE_CHECKING:
 
 _ODD = r"^/|^[A-Za-z]:|//|(^|/)\.\.?(/|$)|\x00|^$"
 """Anything but plain names with `/` between them."""
-_FOLDER = r"/?[^/]*$"
-"""What a name has behind its folder."""
 _OUTSIDE = (
     "lead out of the folder of the images, are empty or no paths; they are relative to the table's "
     "folder, or to the one that --set data.root=FOLDER names"
 )
+_MISSING = (
+    "lead to no file, or to none alone; they are relative to the folder of the images (data.root, "
+    "else the table's own)"
+)
+_LINKS = {
+    True: "are links that lead out of the folder of the images; --set data.root=FOLDER names a "
+    "folder that holds them and what they lead to",
+    False: "are links; --set data.follow_links=true follows those that stay in the folder",
+}
+"""By whether links are followed."""
 _SHOWN = 5
 Rows = NDArray[np.int64]
 
@@ -73,22 +81,48 @@ def files_inside(
     kept = Kept(root, told, follow_links, endings)
     if kept.rule is not None:
         names, outside = _straight(root, kept.rule.applied(told))
-        if not len(outside) and Folders(root, _folders(names)).stamp() == kept.stamp:
+        files: list[str] = names.to_pylist()
+        if not len(outside) and Folders(root, _folders(files)).stamp() == kept.stamp:
             kept.rule.say(tell, told)
-            return list(names.to_pylist())
-    rule = Rule()
-    names, outside = _straight(root, told)
+            return files
+    rule, names, place, missing = _by_rule(root, told, endings, what)
+    rule.say(tell, told)
+    files = names.to_pylist()
+    stamp = None if len(missing) else place.stamp
+    if len(missing):
+        _set_nearby(root, files, missing, place, what, endings)
+        tell(f"paths: {len(missing):,} are found by another case, ending, accent or folder")
+    if place.links:
+        stamp = None
+        linked = set(place.links).intersection(files)
+        out = {name for name in linked if not (follow_links and leads_inside(root, name))}
+        rows = [row for row, name in enumerate(files) if name in out] if out else []
+        _refuse(what, np.array(rows, dtype=np.int64), told, _LINKS[follow_links])
+    if stamp:
+        kept.save(rule, stamp)
+    return files
+
+
+def _by_rule(
+    root: Path, told: pyarrow.Array, endings: Sequence[str], what: str
+) -> tuple[Rule, pyarrow.Array, _Place, Rows]:
+    """The rule by which most names lead to files, those names, where they lie, and which do not.
+
+    Raises:
+        DataError: names lead out of the root.
+    """
+    rule, (names, outside) = Rule(), _straight(root, told)
     if len(outside):
         rule = Rule(foreign_folders(root, told, endings))
         names, still = _straight(root, rule.applied(told)) if rule.dropped else (names, outside)
-        if len(still):
-            _refuse(what, outside, told, _OUTSIDE)
+        _refuse(what, outside if len(still) else still, told, _OUTSIDE)
     place = _Place(root, names)
     missing = place.missing(names)
     if len(missing) and not rule.dropped:
         rule = Rule(foreign_folders(root, told, endings))
         if rule.dropped:
-            names = _straight(root, rule.applied(told))[0]
+            names, still = _straight(root, rule.applied(told))
+            _refuse(what, still, told, _OUTSIDE)
             place = _Place(root, names)
             missing = place.missing(names)
     if len(missing):
@@ -96,37 +130,15 @@ def files_inside(
         longer = Rule(rule.dropped, ending or "")
         candidates = _straight(root, longer.applied(told))[0]
         if ending and not len(place.missing(candidates)):
-            rule, names, missing = longer, candidates, missing[:0]
-    rule.say(tell, told)
-    stamp = place.stamp if not len(missing) else None
-    files = _with_nearby(root, names, missing, place, what, endings, tell)
-    if place.links:
-        stamp = None
-        links = set(place.links)
-        out = {
-            name
-            for name in links.intersection(files)
-            if not (follow_links and leads_inside(root, name))
-        }
-        _refuse(
-            what,
-            np.array([row for row, name in enumerate(files) if name in out], dtype=np.int64),
-            told,
-            "are links that lead out of the folder of the images; --set data.root=FOLDER names a "
-            "folder that holds them and what they lead to"
-            if follow_links
-            else "are links; --set data.follow_links=true follows those that stay in the folder",
-        )
-    if stamp:
-        kept.save(rule, stamp)
-    return files
+            return longer, candidates, place, missing[:0]
+    return rule, names, place, missing
 
 
 class _Place:
     """What lies in the folders of some names, and when it was so."""
 
     def __init__(self, root: Path, names: pyarrow.Array) -> None:
-        folders = Folders(root, _folders(names))
+        folders = Folders(root, _folders(names.to_pylist()))
         self.stamp = folders.stamp()
         self.plain, self.links = folders.files()
 
@@ -140,9 +152,9 @@ class _Place:
         import pyarrow.compute as compute
 
         try:
-            present = pa.array(self.present, pa.string())
+            present = pa.array([*self.present], pa.string())
         except UnicodeEncodeError:  # such a name cannot be one of a table
-            present = pa.array(filter(_is_text, self.present), pa.string())
+            present = pa.array([*filter(_is_text, self.present)], pa.string())
         return np.flatnonzero(~np.asarray(compute.is_in(names, present)))
 
 
@@ -158,7 +170,7 @@ def _straight(root: Path, told: pyarrow.Array) -> tuple[pyarrow.Array, Rows]:
     below = compute.starts_with(names, start)
     if compute.any(below).as_py():
         names = compute.if_else(below, compute.utf8_slice_codeunits(names, len(start)), names)
-    odd = np.flatnonzero(np.asarray(compute.match_substring_regex(names, _ODD)))
+    odd = _odd(names)
     if not len(odd):
         return names, odd
     plain = [_plain(root, name) for name in names.take(odd).to_pylist()]
@@ -167,6 +179,21 @@ def _straight(root: Path, told: pyarrow.Array) -> tuple[pyarrow.Array, Rows]:
     straight = pa.array([name or "" for name in plain], pa.string())
     outside = odd[[name is None for name in plain]]
     return compute.replace_with_mask(names, pa.array(mask), straight), outside
+
+
+def _odd(names: pyarrow.Array) -> Rows:
+    """Rows of names with detours. What they have in common is looked for first, which is fast."""
+    import pyarrow.compute as compute
+
+    doubtful = compute.or_(compute.equal(names, ""), compute.starts_with(names, "."))
+    for sign in ("/.", "//", ":", "\0"):
+        doubtful = compute.or_(doubtful, compute.match_substring(names, sign))
+    doubtful = compute.or_(doubtful, compute.starts_with(names, "/"))
+    rows = np.flatnonzero(np.asarray(doubtful))
+    if not len(rows):
+        return rows
+    odd: Rows = rows[np.asarray(compute.match_substring_regex(names.take(rows), _ODD))]
+    return odd
 
 
 def _plain(root: Path, name: str) -> str | None:
@@ -180,10 +207,8 @@ def _plain(root: Path, name: str) -> str | None:
     return None
 
 
-def _folders(names: pyarrow.Array) -> list[str]:
-    import pyarrow.compute as compute
-
-    return list(compute.unique(compute.replace_substring_regex(names, _FOLDER, "")).to_pylist())
+def _folders(files: Iterable[str]) -> set[str]:
+    return {name.rpartition("/")[0] for name in files}
 
 
 def _is_text(name: str) -> bool:
@@ -194,19 +219,14 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _with_nearby(
-    root: Path,
-    names: pyarrow.Array,
-    missing: Rows,
-    place: _Place,
-    what: str,
-    endings: Sequence[str],
-    tell: Callable[[str], None],
-) -> list[str]:
-    """The names, and in the place of missing ones the only files that they can mean."""
-    files: list[str] = names.to_pylist()
-    if not len(missing):
-        return files
+def _set_nearby(
+    root: Path, files: list[str], missing: Rows, place: _Place, what: str, endings: Sequence[str]
+) -> None:
+    """Puts the only files that they can mean into the places of missing names.
+
+    Raises:
+        DataError: a name means none, or several.
+    """
     present = list(place.present)
     wanted = [files[row] for row in missing.tolist()]
     found = found_one_by_one(root, wanted, present, endings)
@@ -214,33 +234,28 @@ def _with_nearby(
     if lost:
         index = Index(present, endings)
         near = [found[at] or index.like(wanted[at]) for at in lost[:_SHOWN]]
-        _refuse(
-            what,
-            missing[lost],
-            names,
-            "lead to no file, or to none alone; they are relative to the folder of the images "
-            "(data.root, else the table's own)",
-            near,
-        )
+        _refuse(what, missing[lost], files, _MISSING, near)
     for row, hits in zip(missing.tolist(), found, strict=True):
         files[row] = hits[0]
-    # What lies elsewhere may be a link, too: `walk` does not tell.
-    elsewhere = Folders(root, {file.rpartition("/")[0] for (file,) in found})
-    place.links = [*place.links, *elsewhere.files()[1]]
-    tell(f"paths: {len(found):,} are found by another case, ending, accent or folder")
-    return files
+    # What lies elsewhere may be a link, too: a walk does not tell.
+    place.links += Folders(root, _folders(file for (file,) in found)).files()[1]
 
 
 def _refuse(
-    what: str, rows: Rows, told: pyarrow.Array, why: str, near: Sequence[Sequence[str]] = ()
+    what: str,
+    rows: Rows,
+    told: pyarrow.Array | Sequence[str],
+    why: str,
+    near: Sequence[Sequence[str]] = (),
 ) -> None:
+    """Raises DataError where there are such rows."""
     if not len(rows):
         return
     shown = []
     for at, row in enumerate(rows[:_SHOWN].tolist()):
         files = near[at][:3] if at < len(near) else []
         hint = f" (there is {' or '.join(map(repr, files))})" if files else ""
-        shown.append(f"row {row} {told[row].as_py()!r}{hint}")
+        shown.append(f"row {row} {str(told[row])!r}{hint}")
     more = ", …" if len(rows) > _SHOWN else ""
     raise DataError(
         f"{what}: {len(rows):,} of {len(told):,} paths {why}: {', '.join(shown)}{more}."

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from domainjepa.data.source import spread
 
-MOST_STAMPED = 200_000
+MOST_STAMPED = 50_000
 """Folders whose time of change is looked at; of more, so many of them, evenly spread."""
 SETTLED = 0.1
 """Seconds: what changed within them may change again without another time."""
@@ -28,49 +28,46 @@ class Folders:
     def __init__(self, root: Path, names: Iterable[str]) -> None:
         self.root = root
         self.asked = set(names)
-        self._below: dict[str, set[str]] = {"": set()}
-        for name in self.asked:
-            while name:
-                above = name.rpartition("/")[0]
-                known = self._below.setdefault(above, set())
-                if name in known:
-                    break
-                known.add(name)
-                name = above
+        self._every = {""} | self.asked
+        level = self.asked
+        while level := {name.rpartition("/")[0] for name in level} - self._every:
+            self._every |= level
 
     def files(self) -> tuple[list[str], list[str]]:
         """Files in the folders: plain ones, and links or what lies behind a link."""
         plain: list[str] = []
         links: list[str] = []
+        above = {name.rpartition("/")[0] for name in self._every - {""}}
         waiting = [("", False)]
         while waiting:
             folder, behind = waiting.pop()
-            wanted, asked = self._below.get(folder, ()), folder in self.asked
+            asked = folder in self.asked
             prefix = f"{folder}/" if folder else ""
             try:
-                entries = os.scandir(self.root / folder)
+                entries = os.scandir(f"{self.root}/{folder}")
             except OSError:
                 continue  # what is named in it is told as missing
             with entries:
                 for entry in entries:
-                    name = prefix + entry.name
-                    if wanted and name in wanted:
-                        waiting.append((name, behind or entry.is_symlink()))
-                    elif not asked:
+                    if asked and not behind and entry.is_file(follow_symlinks=False):
+                        plain.append(prefix + entry.name)
                         continue
-                    elif not behind and entry.is_file(follow_symlinks=False):
-                        plain.append(name)
-                    elif entry.is_symlink() or (behind and entry.is_file()):
+                    name = prefix + entry.name
+                    if folder in above and name in self._every:
+                        waiting.append((name, behind or entry.is_symlink()))
+                    elif asked and (entry.is_symlink() or (behind and entry.is_file())):
                         links.append(name)
         return plain, links
 
     def stamp(self) -> str | None:
         """Changes when a file comes, goes or becomes a link; None where that is not certain."""
-        every = sorted({*self.asked, *self._below})
+        every = sorted(self._every)
+        if len(every) > MOST_STAMPED:
+            every = [every[place] for place in spread(len(every), MOST_STAMPED)]
         digest, latest = hashlib.blake2b(digest_size=16), 0
-        for place in spread(len(every), MOST_STAMPED):
+        for folder in every:
             try:
-                status = os.stat(f"{self.root}/{every[place]}")  # noqa: PTH116 (a fifth of the time)
+                status = os.stat(f"{self.root}/{folder}")  # noqa: PTH116 (a fifth of the time)
             except OSError:
                 return None
             latest = max(latest, status.st_mtime_ns)

@@ -74,7 +74,7 @@ def _cells(table: Table, name: str, spec: str, template: str) -> pyarrow.Array:
     cells = table.texts(name)
     problems = {
         "are blank": compute.equal(cells, ""),
-        "lead out of the folder": compute.match_substring_regex(cells, _UNSAFE),
+        "lead out of the folder": _unsafe(cells),
     }
     for why, wrong in problems.items():
         rows = np.flatnonzero(np.asarray(wrong))
@@ -84,10 +84,25 @@ def _cells(table: Table, name: str, spec: str, template: str) -> pyarrow.Array:
                 f"which makes no path: they {why}, the first in row {rows[0]}. data.where leaves "
                 f"rows out, such as blank ones by '{name}!='."
             )
-    if compute.all(compute.match_substring_regex(cells, r"^\d+\.0$")).as_py():
+    if (
+        compute.all(compute.ends_with(cells, ".0")).as_py()
+        and compute.all(compute.match_substring_regex(cells, r"^\d+\.0$")).as_py()
+    ):
         cells = compute.replace_substring(cells, ".0", "")  # a blank made floats of integers
     if match["first"]:
         cells = compute.utf8_slice_codeunits(cells, 0, int(match["first"]))
     if match["width"]:
         cells = compute.utf8_lpad(cells, int(match["width"]), "0")
     return cells
+
+
+def _unsafe(cells: pyarrow.Array) -> pyarrow.Array:
+    """(rows,) whether a cell leads out of its folder; most have nothing that could."""
+    import pyarrow.compute as compute
+
+    doubtful = compute.or_(compute.starts_with(cells, "/"), compute.starts_with(cells, "\\"))
+    for sign in ("..", "\0"):
+        doubtful = compute.or_(doubtful, compute.match_substring(cells, sign))
+    if not compute.any(doubtful).as_py():
+        return doubtful
+    return compute.match_substring_regex(cells, _UNSAFE)

@@ -263,7 +263,9 @@ def separator_of(sample: str) -> str:
 
 
 def _widths(lines: list[str], separator: str) -> list[int]:
-    text = [line.strip() for line in lines] if separator == BLANKS else lines
+    text = lines
+    if separator == BLANKS:
+        text = [line.strip() if '"' in line else " ".join(line.split()) for line in lines]
     try:
         read = csv.reader(text, delimiter=separator, skipinitialspace=separator == BLANKS)
         return [len(row) for row in read if row]

@@ -270,3 +270,41 @@ def test_flipped_bits_give_an_array_or_an_error(tmp_path: Path, pictures: list[s
         check=False,
     )
     assert run.returncode == 0, run.stderr[-2000:]
+
+
+def test_two_patients_whose_numbers_look_like_powers(tmp_path: Path, pictures: list[str]) -> None:
+    path = table(tmp_path / "t.csv", path=pictures, patient=["1E2", "10E1", "1E2", "100"])
+    groups = open_source(path).groups
+    assert groups is not None
+    assert groups.tolist() == [2, 1, 2, 0]
+
+
+def test_rows_that_share_an_identifier_are_hinted_at(tmp_path: Path, pictures: list[str]) -> None:
+    path = table(tmp_path / "t.csv", path=pictures, study_id=[1, 1, 2, 2])
+    source = open_source(path)
+    assert source.groups is None
+    (hint,) = [text for text in source.warnings if text.startswith("groups:")]
+    assert "study_id (2)" in hint
+    assert "--set data.groups=study_id" in hint
+    assert not open_source(path, groups="study_id").warnings
+
+
+def test_a_blank_is_kept_out_of_columns_by_its_name(tmp_path: Path, pictures: list[str]) -> None:
+    path = table(tmp_path / "t.csv", path=pictures, z=["1", "-9", "3", "unknown"])
+    source = open_source(path, blank=("-9", "unknown"))
+    np.testing.assert_array_equal(source.column("z"), [1, np.nan, 3, np.nan])
+
+
+def test_ids_of_medical_tables_become_hashes(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    for number in range(2):
+        image = nibabel.Nifti1Image(np.ones((6, 6, 6), np.int16), np.eye(4))
+        nibabel.save(image, tmp_path / f"{number}.nii")
+    path = table(tmp_path / "t.csv", path=["0.nii", "1.nii"], who=["smith", "jones"])
+    ids = open_source(path, ids="who", dimensions=3).ids
+    assert ids is not None
+    assert len(set(ids.tolist())) == 2
+    assert not {"smith", "jones"} & set(ids.tolist())
+    where = open_source(path, where=("who=smith",), dimensions=3)
+    assert len(where) == 1
+    assert "smith" not in " ".join(where.decisions)
