@@ -115,6 +115,7 @@ def to_onnx(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
     )
     assert program is not None
     model = program.model_proto
+    _forget_places(model)
     shape = ", ".join(map(str, ["N", channels, *sides]))
     model.doc_string = (
         f"{card.backbone.name} pretrained by domainjepa. Input: ({shape}) float32 after the "
@@ -133,6 +134,20 @@ def to_onnx(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
     onnx.checker.check_model(model)
     _write(out, lambda file: file.write(model.SerializeToString()))
     return model.doc_string
+
+
+def _forget_places(message: Any) -> None:
+    """Takes out what the exporter notes of each node: tracebacks with the paths of this machine.
+
+    Args:
+        message: of protobuf; changed in place, with all that is inside.
+    """
+    for described, value in message.ListFields():
+        if described.name in ("doc_string", "metadata_props"):
+            message.ClearField(described.name)
+        elif described.message_type is not None:
+            for inside in [value] if hasattr(value, "ListFields") else value:
+                _forget_places(inside)
 
 
 def to_timm(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:

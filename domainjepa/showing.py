@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from collections.abc import Iterable
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Controls, formats such as U+202E, halves of pairs (bytes that are no UTF-8), line breaks."""
@@ -21,6 +22,15 @@ def _escaped(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # a byte of a file's name that is no UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def is_text(names: Iterable[str]) -> bool:
+    """Whether all can be written as UTF-8, which not every file's name can."""
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def print_anything() -> None:

@@ -131,3 +131,16 @@ def test_what_cannot_be_exported_is_told(run: Path, blobs: Path, tmp_path: Path)
         export(encoder, "onnx", tmp_path / "there")
     with pytest.raises(UserError, match="--data trains a classifier"):
         export(encoder, "timm", tmp_path / "b", open_source(blobs))
+
+
+def test_no_path_of_this_machine_is_in_a_graph(run: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    out = tmp_path / "encoder.onnx"
+    export(FrozenEncoder(run), "onnx", out)
+    content = out.read_bytes()
+    for place in (b"site-packages", b".py", b"/home", b"File ", str(run.parent).encode(), b"/tmp"):
+        assert place not in content, place
+    model = onnx.load(out)
+    assert "pretrained by domainjepa" in model.doc_string
+    assert {one.key for one in model.metadata_props} >= {"intensity", "encoder_sha256"}

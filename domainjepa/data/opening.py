@@ -16,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from domainjepa.config import DataConfig
 from domainjepa.data import cards
 from domainjepa.data.chosen import chosen
@@ -26,6 +28,7 @@ from domainjepa.data.user_rules import ROLES, hide_ids, is_rule, obey
 from domainjepa.errors import DataError, UserError, did_you_mean
 from domainjepa.reading import what_it_is
 from domainjepa.registry import LOADERS
+from domainjepa.showing import is_text, shown
 
 _WITHOUT_PLANES = {"hdf5", "arrays", "zarr", "cifar", "torchvision"}
 """Loaders to which data.axis says nothing; to those of FITS and TIFF it says what planes are."""
@@ -75,6 +78,7 @@ def open_source(
     rules = {role: told for role in ROLES if is_rule(told := getattr(options, role))}
     unruled: dict[str, Any] = dict.fromkeys(rules)
     source = _opened(data, loader, replace(options, **unruled))
+    _escape_names(source)
     if options.root and source.loader != "table" and not Path(data).is_dir():
         raise DataError(
             "data.root is the folder of a table's images, or holds a folder of links; "
@@ -105,6 +109,15 @@ def open_source(
 
         source = tiled(source, options.tile)
     return source
+
+
+def _escape_names(source: Source) -> None:
+    """Names of classes, and ids that are no text, as all that follows may show and write them."""
+    source.name = shown(source.name)
+    if source.classes is not None:
+        source.classes = tuple(map(shown, source.classes))
+    if source.ids is not None and not is_text(source.ids):
+        source.ids = np.array([shown(one) for one in source.ids.tolist()])
 
 
 def _refuse_slicing(source: Source, options: OpenOptions) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -165,12 +166,23 @@ def as_json(results: Results) -> dict[str, Any]:
     return found
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
 def write_csv(results: Results, path: Path) -> None:
     """The summary as a table, one line an encoder, shots and metric."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(Summary.__annotations__))
         writer.writeheader()
-        writer.writerows(dict(row) for row in results.summary)
+        writer.writerows(map(_as_cells, results.summary))
+
+
+def _as_cells(row: Mapping[str, object]) -> dict[str, object]:
+    """Text that a spreadsheet would run as a formula is quoted; numbers stay numbers."""
+    return {
+        name: f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+        for name, cell in row.items()
+    }
 
 
 _LATEX = str.maketrans({

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from domainjepa.inspection.inspection import Inspection
+from domainjepa.showing import shown
 from domainjepa.views.shortcuts import render as table_of
 
 
@@ -20,7 +21,7 @@ def render(inspection: Inspection) -> RenderableType:
     facts.add_column()
 
     def fact(name: str, text: str) -> None:
-        facts.add_row(name, Text(text))
+        facts.add_row(name, Text(shown(text)))
 
     shape = "x".join(map(str, one.shape))
     sizes = "" if one.sizes <= 1 else f", the first of {one.sizes:,} sizes"
@@ -51,7 +52,7 @@ def render(inspection: Inspection) -> RenderableType:
     parts: list[RenderableType] = [facts, values, _bands_table(one)]
     if one.shortcuts:
         parts += [Text("shortcuts", style="bold cyan"), *map(Text, table_of(one.shortcuts))]
-    parts += [Text.assemble(("warning ", "yellow"), text) for text in one.warnings]
+    parts += [Text.assemble(("warning ", "yellow"), shown(text)) for text in one.warnings]
     return Group(*parts)
 
 

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from domainjepa.errors import UserError
 from domainjepa.reading import parse_json, read_file
+from domainjepa.showing import shown
 from domainjepa.waiting import clock_time
 from domainjepa.writing import write_atomically
 
@@ -33,7 +34,7 @@ def show_plan(
     table.add_column(style="bold cyan")
     table.add_column()
     for name, text in notes:
-        table.add_row(name, escape(text))
+        table.add_row(name, escape(shown(text)))
     console.print(f"[bold]{escape(title)}[/bold]")
     console.print(table)
     show_warnings(console, warnings)
@@ -42,13 +43,13 @@ def show_plan(
 def show_warnings(console: Console, warnings: list[str]) -> None:
     """A line each."""
     for warning in warnings:
-        console.print(f"[yellow]warning[/yellow] {escape(warning)}", highlight=False)
+        console.print(f"[yellow]warning[/yellow] {escape(shown(warning))}", highlight=False)
 
 
 def show_notes(console: Console, notes: list[tuple[str, str]]) -> None:
     """A line each, without a table: what is told after the steps."""
     for name, text in notes:
-        console.print(f"[bold cyan]{name}[/bold cyan]  {escape(text)}", highlight=False)
+        console.print(f"[bold cyan]{name}[/bold cyan]  {escape(shown(text))}", highlight=False)
 
 
 class Meter:
