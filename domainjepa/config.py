@@ -14,6 +14,29 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Scale = Annotated[tuple[Share, Share], Field(strict=False)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 
+CARRIED_OUT = (
+    "data.path",
+    "data.root",
+    "data.workers",
+    "data.download",
+    "data.max_sample_bytes",
+    "device",
+    "devices",
+    "attention",
+    "compile",
+    "log.every_steps",
+    "log.shortcuts",
+    "checkpoint.",
+)
+"""How a run is carried out. None of it changes what the model sees; another device, number of ranks
+or kind of attention rounds sums another way."""
+FREE_ON_RESUME = (*CARRIED_OUT, "data.where")
+"""What a resumed run may do otherwise. Other conditions on the rows change what the model sees, and
+the fingerprint of the data tells."""
+OF_THE_RUN_ALONE = (*CARRIED_OUT, "log.", "epochs")
+"""Settings that no encoder has to know of: the above, what only watches, and `epochs`, which
+`steps` says in steps. One training is one file, however it was carried out."""
+
 
 class Settings(BaseModel):
     """A frozen group of settings; unknown names and wrong types are refused."""

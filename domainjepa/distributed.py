@@ -21,6 +21,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from domainjepa.errors import RankLost
+
 
 def in_group() -> bool:
     """True if a process group exists now."""
@@ -55,6 +57,9 @@ def process_group(device: str = "auto") -> Iterator[None]:
     in the environment, or inside an existing group, the block runs as it is. A
     DistributedDataParallel that outlives the block aborts the process at exit (gloo), so let it
     live in a function that is called inside.
+
+    Raises:
+        RankLost: another rank is gone, and an operation of the block had to wait for it.
     """
     if in_group() or not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         yield
@@ -62,12 +67,22 @@ def process_group(device: str = "auto") -> Iterator[None]:
     cuda = torch.cuda.is_available() and device != "cpu"
     if cuda and local_rank() < torch.cuda.device_count():
         torch.cuda.set_device(local_rank())
-    dist.init_process_group("nccl" if cuda else "gloo")
     try:
+        dist.init_process_group("nccl" if cuda else "gloo")
         yield
+    except RuntimeError as error:
+        if not _of_the_connection(error):
+            raise
+        raise RankLost from error
     finally:
         gc.collect()  # what still holds the group in a cycle
-        dist.destroy_process_group()
+        if in_group():
+            dist.destroy_process_group()
+
+
+def _of_the_connection(error: RuntimeError) -> bool:
+    """Whether an operation failed for another rank: gloo raises a bare RuntimeError."""
+    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:

@@ -26,6 +26,16 @@ class MissingExtra(UserError):
         super().__init__(f"{purpose} needs {package}: pip install 'domainjepa[{extra}]'")
 
 
+class RankLost(UserError):
+    """Another rank of the run is gone, most often killed, and this one had to wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another rank of this run is gone: it was killed, perhaps for want of memory. What was "
+            "saved before is intact; go on with the same command and --resume."
+        )
+
+
 def brief(value: object) -> str:
     """A value as a message shows it: its beginning where it is long or nested deep."""
     shortest = reprlib.Repr()

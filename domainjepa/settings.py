@@ -15,7 +15,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from domainjepa import catalog
-from domainjepa.config import PretrainConfig
+from domainjepa.config import OF_THE_RUN_ALONE, PretrainConfig
 from domainjepa.errors import ConfigError, brief, did_you_mean
 from domainjepa.reading import parse_toml, read_file
 
@@ -194,6 +194,19 @@ def without_paths(config: PretrainConfig) -> dict[str, Any]:
     plain["data"].pop("root", None)
     plain["data"]["where"] = [_PERSONAL.sub(r"\1\2…", condition) for condition in config.data.where]
     return plain
+
+
+def learned_from(config: PretrainConfig) -> dict[str, Any]:
+    """The settings that decide what an encoder learns, as plain data; no path, nothing None."""
+    plain = without_paths(config)
+    for name in setting_names():
+        if name.startswith(OF_THE_RUN_ALONE):
+            *groups, last = name.split(".")
+            group = plain
+            for part in groups:
+                group = group[part]
+            group.pop(last, None)
+    return {name: value for name, value in plain.items() if value != {}}
 
 
 def flat(config: PretrainConfig) -> dict[str, Any]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from multiprocessing import forkserver, resource_tracker
+from threading import current_thread, main_thread
 from typing import Any
+
+from domainjepa.lifeline import STARTER, end_with_run
 
 STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
@@ -56,22 +61,34 @@ class StopSignal:
         self.number = number
 
 
-def start_servers_that_stay() -> None:
+def start_servers_that_stay(*preload: str) -> None:
     """Start the processes from which multiprocessing makes workers, deaf to the signals.
 
     Slurm and Ctrl-C signal the whole process group. Without these servers the workers count as dead
     before the run has saved. They inherit the mask, and so do the workers; the run itself gets what
     came meanwhile. A server that runs already stays as it is.
+
+    Args:
+        preload: modules that every worker needs.
     """
+    forkserver.set_forkserver_preload(["domainjepa.fork_server", *preload])
+    if current_thread() is main_thread():  # with another one, they would end with that thread
+        os.environ[STARTER] = str(os.getpid())
+    # They take over this process' options. What the tracker cleans up after a kill is no news.
+    sys.warnoptions.append("ignore:resource_tracker")
     for server in (resource_tracker, forkserver):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         try:
             server.ensure_running()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    sys.warnoptions.pop()
+    os.environ.pop(STARTER, None)
 
 
-def leave_signals_to_the_parent(worker: int) -> None:
-    """Ctrl-C and Slurm signal every process; only the run itself decides what to do about it."""
+def work_for_the_run(worker: int = 0) -> None:
+    """The first thing that a worker does. It ends with the run, and never before it for a signal:
+    Ctrl-C and Slurm signal every process; only the run itself decides what to do about it."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
+    end_with_run()

@@ -12,6 +12,8 @@ import pytest
 import typer
 
 from domainjepa import cli
+from domainjepa.cli.learn import _run_folder
+from tests.conftest import tiny
 
 ROOT = Path(__file__).parent.parent
 
@@ -107,6 +109,8 @@ def test_the_same_command_resumes(call, blobs: Path, tmp_path: Path, monkeypatch
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("hdf5-")
     assert folder.name.endswith("-test_resnet")
+    assert _run_folder(tiny(blobs)).name == folder.name  # of the seed 0
+    assert _run_folder(tiny(blobs, seed=3)).name == f"{folder.name}-seed3"
     before = (folder / "encoder.safetensors").read_bytes()
     status, _, errors = call(*command)
     assert status == 2

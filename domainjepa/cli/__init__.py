@@ -11,7 +11,8 @@ import typer
 
 from domainjepa.cli import learn, look, use
 from domainjepa.cli.app import app
-from domainjepa.errors import UserError
+from domainjepa.errors import RankLost, UserError
+from domainjepa.lifeline import end_with_starter
 from domainjepa.showing import print_anything, shown
 
 __all__ = ["app", "learn", "look", "main", "use"]
@@ -22,6 +23,7 @@ def main() -> None:
 
     Exit status: 2 for what the user can mend, 130 for Ctrl-C, 1 for what only we can.
     """
+    end_with_starter()
     debug = "--debug" in sys.argv
     print_anything()
     try:
@@ -31,6 +33,8 @@ def main() -> None:
             raise
         said, status = _told(error)
         typer.echo(said, err=True)
+        if isinstance(error, RankLost):
+            os._exit(status)  # a clean end would have its threads and its launcher wait
         sys.exit(status)
 
 

@@ -28,7 +28,7 @@ def pretrain(
     recipe: Recipe = None,
     domain: DomainName = None,
     out: Annotated[
-        Path | None, typer.Option(help="The run folder; default runs/DATA-BACKBONE.")
+        Path | None, typer.Option(help="The run folder; default runs/DATA-BACKBONE[-seedN].")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="In place of epochs.")] = None,
@@ -108,8 +108,10 @@ def _run_folder(config: PretrainConfig) -> Path:
     """The default folder is named by card or fingerprint: a file's name may name a patient."""
     from domainjepa.data.opening import open_configured
 
-    name = open_configured(config.opening()).public_name
-    return Path("runs") / re.sub("[/:]", "-", f"{name}-{config.backbone.name}")
+    name = f"{open_configured(config.opening()).public_name}-{config.backbone.name}"
+    if config.seed:
+        name += f"-seed{config.seed}"
+    return Path("runs") / re.sub("[/:]", "-", name)
 
 
 @app.command()

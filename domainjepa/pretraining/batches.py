@@ -13,7 +13,7 @@ from domainjepa.data.sampling import KeyedBatches
 from domainjepa.distributed import any_over_ranks, gather_over_ranks, rank, world_size
 from domainjepa.errors import DataError, UserError
 from domainjepa.pretraining.plan import Plan
-from domainjepa.signals import StopSignal, leave_signals_to_the_parent, start_servers_that_stay
+from domainjepa.signals import StopSignal, start_servers_that_stay, work_for_the_run
 from domainjepa.views.dataset import ViewDataset, whole
 from domainjepa.views.views import ViewMaker
 
@@ -86,8 +86,7 @@ def batch_loader(plan: Plan, start: int) -> DataLoader[Batch]:
     if workers:
         # Forked copies of a process with threads and open files are unsafe; these are clean.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["domainjepa.views.dataset"])
-        start_servers_that_stay()
+        start_servers_that_stay("domainjepa.views.dataset")
     return DataLoader(
         ViewDataset(plan.source, maker),
         batch_sampler=KeyedBatches(
@@ -101,7 +100,7 @@ def batch_loader(plan: Plan, start: int) -> DataLoader[Batch]:
         collate_fn=whole,  # type: ignore[arg-type]
         num_workers=workers,
         multiprocessing_context=context,
-        worker_init_fn=leave_signals_to_the_parent,
+        worker_init_fn=work_for_the_run,
         pin_memory=plan.device.type == "cuda",
         prefetch_factor=2 if workers else None,
     )

@@ -39,9 +39,16 @@ def save_checkpoint(folder: Path, state: dict[str, Any], step: int, keep: int) -
     digest = hashlib.sha256(data).hexdigest()
     manifest = {"file": path.name, "step": step, "size": len(data), "sha256": digest}
     write_atomically(folder / MANIFEST, lambda file: file.write(json.dumps(manifest).encode()))
+    drop_others(folder, step, keep)
+
+
+def drop_others(folder: Path, step: int, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints up to the one after `step` steps.
+
+    Files of later steps were left by a run that went on from an earlier one: nothing names them.
+    """
     saved = sorted(folder.glob(f"step-{'[0-9]' * 8}.pt"))
-    newer = saved.index(path) + 1
-    # Files of later steps were left by a run that went on from an earlier one: nothing names them.
+    newer = sum(path.name <= f"step-{step:08d}.pt" for path in saved)
     for old in [*saved[newer:], *saved[: max(newer - keep, 0)]]:
         old.unlink(missing_ok=True)
 

@@ -7,17 +7,25 @@ run's own: 0, 2, 130 or 143.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-SAID = (2, 130, 143)
+from domainjepa.lifeline import STARTER
+
+STOPPED = (130, 143)
+"""Statuses after a signal, which all ranks follow together."""
+SAID = (2, *STOPPED)
 """Statuses of a process that knows why it ended; another may have ended because this one did."""
+GRACE = 6.0
+"""Seconds in which the other ranks may say what the end of one means to them."""
 
 
 def launch(arguments: Sequence[str], ranks: int) -> int:
@@ -35,6 +43,7 @@ def launch(arguments: Sequence[str], ranks: int) -> int:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
         "WORLD_SIZE": str(ranks),
+        STARTER: str(os.getpid()),
     }
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
     command = [sys.executable, "-m", "domainjepa", *arguments]
@@ -61,6 +70,12 @@ def launch(arguments: Sequence[str], ranks: int) -> int:
             file = errors[processes.index(cause) - 1]
             file.seek(0)
             sys.stderr.write(file.read().decode(errors="replace"))
+        if cause.returncode < 0:
+            sys.stderr.write(
+                f"error: rank {processes.index(cause)} was killed by signal {-cause.returncode}, "
+                "perhaps for want of memory. What was saved before is intact; go on with the same "
+                "command and --resume.\n"
+            )
         status = cause.returncode
         return status if status >= 0 else 128 - status
 
@@ -85,15 +100,14 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> list[subprocess.Popen
     """
     running = list(processes)
     failed: list[subprocess.Popen[bytes]] = []
+    end = math.inf
     while running:
-        for process in list(running):
-            try:
-                status = process.wait(timeout=0.2 if not failed else 10)
-            except subprocess.TimeoutExpired:
-                if failed:
-                    process.kill()  # it waits for a rank that is gone
-                continue
-            running.remove(process)
-            if status:
-                failed.append(process)
+        ended = [process for process in running if process.poll() is not None]
+        running = [process for process in running if process not in ended]
+        failed += [process for process in ended if process.returncode]
+        if any(process.returncode not in (0, *STOPPED) for process in ended):
+            end = min(end, time.monotonic() + GRACE)
+        if time.monotonic() > end:
+            _signal_all(running, signal.SIGKILL)  # they wait for a rank that is gone
+        time.sleep(0.05)
     return failed

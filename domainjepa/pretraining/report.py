@@ -10,6 +10,8 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
+from domainjepa.writing import write_atomically
+
 _CURVES = [
     ("loss", "loss"),
     ("prediction", "prediction"),
@@ -61,4 +63,5 @@ def write_run_report(
         for name, value in (metrics[-1] if metrics else {}).items()
     }
     curves = base64.b64encode(draw_curves(metrics)).decode() if metrics else ""
-    path.write_text(_PAGE.render(notes=notes, last=last, curves=curves), encoding="utf-8")
+    page = _PAGE.render(notes=notes, last=last, curves=curves).encode()
+    write_atomically(path, lambda file: file.write(page))

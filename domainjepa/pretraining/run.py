@@ -58,7 +58,8 @@ def pretrain(
         UserError: data, settings or folder that cannot be used, or a loss that stays NaN.
         Stopped: SIGTERM, SIGUSR1 or Ctrl-C; a checkpoint is saved.
     """
-    with process_group(config.device):
+    folder = RunFolder(Path(out))
+    with process_group(config.device), folder.held(resume=resume):
         if config.devices > 1 and world_size() == 1:
             raise ConfigError(
                 f"devices = {config.devices}, and this is one process. Start `domainjepa pretrain "
@@ -67,9 +68,10 @@ def pretrain(
             )
         console = console if console and is_main() else Console(quiet=not is_main())
         plan = make_plan(config)
-        folder = RunFolder(Path(out))
-        folder.check(plan.config, resume=resume)
-        show_plan(console, f"pretrain into {folder.path.name}", plan.notes, plan.warnings)
+        if resume:
+            folder.check_same(plan.config)
+        warnings = [*plan.warnings, *folder.warnings]
+        show_plan(console, f"pretrain into {folder.path.name}", plan.notes, warnings)
         try:
             state = RunState.start(plan)
             begun = resume and folder.has_checkpoint()
@@ -77,7 +79,7 @@ def pretrain(
                 packed = load_checkpoint(folder.checkpoints)
                 show_warnings(console, same_as_before(packed, plan))
                 state.load(packed)
-            folder.open(plan.config)
+            folder.open(plan.config, state.step)
             if not begun and is_main() and plan.config.log.shortcuts:
                 show_warnings(console, warnings_of(nuisances(plan)))
             if resume:

@@ -2,88 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
 from domainjepa import settings
-from domainjepa.config import PretrainConfig
+from domainjepa.config import FREE_ON_RESUME, PretrainConfig
 from domainjepa.distributed import any_over_ranks, is_main
 from domainjepa.encoder.artefact import FILE_NAME, EncoderCard, package_versions, save_encoder
 from domainjepa.errors import ConfigError, UserError
-from domainjepa.pretraining.checkpoint import MANIFEST, save_checkpoint
+from domainjepa.locking import Busy, LockedFile
+from domainjepa.pretraining.checkpoint import MANIFEST, drop_others, save_checkpoint
 from domainjepa.pretraining.plan import Plan
 from domainjepa.pretraining.progress import read_metrics
 from domainjepa.pretraining.state import RunState
-from domainjepa.writing import write_atomically
+from domainjepa.writing import UNFINISHED, flush_to_disk, write_atomically
 
-# What a resumed run may do otherwise: none of it changes what the model sees. Other conditions on
-# the rows do, and the fingerprint of the data tells.
-FREE_ON_RESUME = (
-    "data.path",
-    "data.root",
-    "data.where",
-    "data.workers",
-    "device",
-    "devices",
-    "attention",
-    "compile",
-    "log.every_steps",
-    "log.shortcuts",
-    "checkpoint.",
-)
 INTACT = "What was saved before is intact."
 
 
 class RunFolder:
-    """Paths of one run, and the rule that a folder holds one run only."""
+    """Paths of one run, and the rule that a folder holds one run only and has one writer.
+
+    Whatever moment a run is killed at, its folder can be started or resumed: there is a run in it
+    from the moment on that `config.toml` is, which is written before anything else.
+
+    Attributes:
+        warnings: what the user should know of the place.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
         self.config = path / "config.toml"
+        self.warnings: list[str] = []
 
-    def check(self, config: PretrainConfig, *, resume: bool) -> None:
-        """Refuse a folder that is not this run's; nothing is written.
+    @contextmanager
+    def held(self, *, resume: bool) -> Iterator[None]:
+        """Within the block no other process writes into the folder.
 
-        Raises:
-            UserError: it holds another run, or there is nothing to resume.
-            ConfigError: the settings are not those the run began with.
-        """
-        _by_the_main_rank(lambda: self._check(config, resume=resume))
-
-    def open(self, config: PretrainConfig) -> None:
-        """Make the folder and write the settings, once it is certain that the run can begin.
+        It is made where it is missing, and gone again where nothing was written into it.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: another process writes into it, it holds another run, there is nothing to
+                resume, or it cannot be written.
         """
-        _by_the_main_rank(lambda: self._open(config))
+        with ExitStack() as stack:
+            _by_the_main_rank(lambda: self._hold(stack, resume=resume))
+            yield
 
-    def _check(self, config: PretrainConfig, *, resume: bool) -> None:
-        if resume:
-            if not self.config.is_file():
+    def _hold(self, stack: ExitStack, *, resume: bool) -> None:
+        made = [one for one in (self.path, *self.path.parents) if not one.exists()]
+        stack.callback(self._leave, self._locked(), made)
+        self._look(resume=resume)
+
+    @staticmethod
+    def _leave(lock: LockedFile, made: list[Path]) -> None:
+        lock.remove()
+        with suppress(OSError):  # the first that is not empty
+            for folder in made:
+                folder.rmdir()
+
+    def _locked(self) -> LockedFile:
+        while True:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                lock = LockedFile(self.path / ".lock")
+            except FileNotFoundError:  # a run that was refused has just taken its folder away
+                continue
+            except Busy:
                 raise UserError(
-                    f"nothing to resume: {self.path.name!r} holds no run. Start without --resume."
+                    f"another process is writing into {self.path.name!r}: let it finish, or choose "
+                    "another --out."
+                ) from None
+            except OSError as error:
+                raise self._unwritable(error) from error
+            if not lock.certain:
+                self.warnings.append(
+                    f"the file system of {self.path.name!r} has no locks: nothing keeps a second "
+                    "run from writing into it"
                 )
-            self._check_same(config)
-        elif self.config.exists() or self.checkpoints.exists():
+            return lock
+
+    def _look(self, *, resume: bool) -> None:
+        begun = self.config.is_file()
+        holds = f"{self.path.name!r} holds"
+        if not begun and (self.has_checkpoint() or (self.path / FILE_NAME).exists()):
+            raise UserError(f"{holds} a run without its config.toml: choose another --out.")
+        if resume and not begun:
+            raise UserError(f"nothing to resume: {holds} no run. Start without --resume.")
+        if begun and not resume:
             raise UserError(
-                f"{self.path.name!r} holds a run already. Go on with it by --resume, or choose "
-                "another --out."
+                f"{holds} a run already. Go on with it by --resume, or choose another --out."
             )
 
-    def _open(self, config: PretrainConfig) -> None:
+    def open(self, config: PretrainConfig, step: int = 0) -> None:
+        """Write the settings, once it is certain that the run can begin, or go on after a step.
+
+        What a run that was killed has left half done is removed.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        _by_the_main_rank(lambda: self._open(config, step))
+
+    def _open(self, config: PretrainConfig, step: int) -> None:
+        text = settings.to_toml(config).encode()
         try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            text = settings.to_toml(config).encode()
+            for unfinished in [*self.path.glob(UNFINISHED), *self.checkpoints.glob(UNFINISHED)]:
+                unfinished.unlink()
             write_atomically(self.config, lambda file: file.write(text))
+            self.checkpoints.mkdir(exist_ok=True)
+            drop_others(self.checkpoints, step, config.checkpoint.keep)
         except OSError as error:
-            raise UserError(
-                f"the run folder {self.path.name!r} cannot be written: {error.strerror}. Choose "
-                "another --out."
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(
+            f"the run folder {self.path.name!r} cannot be written: {error.strerror}. Choose "
+            "another --out."
+        )
+
+    def check_same(self, config: PretrainConfig) -> None:
+        """Refuse to go on with other settings than the run began with; nothing is written.
+
+        Raises:
+            ConfigError: they differ where it matters.
+        """
+        _by_the_main_rank(lambda: self._check_same(config))
 
     def _check_same(self, config: PretrainConfig) -> None:
         before = settings.flat(settings.resolve(settings.read_recipe(self.config)))
@@ -116,6 +164,7 @@ class RunFolder:
                 "optimizer.lr."
             )
         if is_main():
+            flush_to_disk(self.metrics)  # a checkpoint is never ahead of the lines before it
             self.save_encoder(plan, state)
             keep = plan.config.checkpoint.keep
             save_checkpoint(self.checkpoints, state.pack(plan), state.step, keep)
@@ -151,7 +200,7 @@ def encoder_card(plan: Plan, step: int) -> EncoderCard:
             "fingerprint": plan.identity.fingerprint,
         },
         step=step,
-        config=settings.without_paths(config),
+        config=settings.learned_from(config),
         versions=package_versions(plan.backbone.dimensions),
     )
 

@@ -99,7 +99,7 @@ def test_the_servers_of_the_workers_are_started_before_them(
 ) -> None:
     started: list[str] = []
     monkeypatch.setattr(
-        "domainjepa.pretraining.batches.start_servers_that_stay", lambda: started.append("now")
+        "domainjepa.pretraining.batches.start_servers_that_stay", lambda *_: started.append("now")
     )
     for workers in (0, 1):
         batch_loader(make_plan(tiny(blobs, data__workers=workers)), start=0)

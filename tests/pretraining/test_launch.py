@@ -27,7 +27,11 @@ def signals_as_before() -> Iterator[None]:
         (["sleep 1; echo torn >&2; exit 1", "echo a bug >&2; exit 1", "exit 0"], 1, "a bug"),
         (["exit 0", "exit 0", "echo alone >&2; exit 2"], 2, "alone"),
         (["exit 143", "echo stopped >&2; exit 143"], 143, ""),
-        (["kill -9 $$", "sleep 0.5; exit 1"], 137, ""),
+        (["kill -9 $$", "sleep 0.5; exit 1"], 137, "error: rank 0 was killed by signal 9"),
+        (["echo lost >&2; exit 2", "kill -9 $$"], 2, "lost\n"),
+        (["exec sleep 600", "kill -9 $$", "exec sleep 600"], 137, "go on with the same command"),
+        # All follow a signal together; the one that writes may take its time.
+        (["sleep 1; echo saved >&2; exit 143", "exit 143"], 143, "saved"),
         (["exit 0", "echo quiet >&2"], 0, ""),
     ],
 )
@@ -44,8 +48,10 @@ def test_the_rank_that_knows_why_is_heard(
     stub.write_text(f"#!/bin/sh\ncase $RANK in\n{cases}\nesac\n")
     stub.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(stub))
+    monkeypatch.setattr("domainjepa.pretraining.launch.GRACE", 0.7)
     assert launch(["pretrain"], len(ranks)) == status
     errors = capfd.readouterr().err
     assert shown in errors
     assert "again" not in errors
     assert "quiet" not in errors
+    assert errors.count("was killed by signal") == (status == 137)

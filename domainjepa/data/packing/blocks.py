@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from domainjepa.data.damage import reason
 from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError, UserError
-from domainjepa.signals import leave_signals_to_the_parent, start_servers_that_stay
+from domainjepa.signals import start_servers_that_stay, work_for_the_run
 
 SMALL = 2_000
 """Samples below which starting processes costs more than it saves."""
@@ -106,15 +105,7 @@ _TASK: Task | None = None  # of a reading process
 def _begin(task: Task) -> None:
     global _TASK
     _TASK = task
-    leave_signals_to_the_parent(0)
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    work_for_the_run()
 
 
 def _read(rows: range) -> NDArray[Any]:

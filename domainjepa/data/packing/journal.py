@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
 from domainjepa.errors import UserError
+from domainjepa.locking import Busy, LockedFile
 
 
 class Journal:
@@ -25,31 +25,28 @@ class Journal:
         Raises:
             UserError: another process has it open, or it cannot be written.
         """
-        self._path = path
         try:
-            self._file = path.open("a+", encoding="utf-8")
+            self._locked = LockedFile(path)
+        except Busy as error:
+            raise UserError("another process is writing this file: let it finish.") from error
         except OSError as error:
             raise UserError(f"nothing can be written beside --out: {error.strerror}.") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError("another process is writing this file: let it finish.") from error
-        self._file.seek(0)
-        text = self._file.read()
-        whole = text[: text.rfind("\n") + 1]  # a line that was cut off does not count
-        self._file.truncate(len(whole.encode()))
-        same, *numbers = whole.split("\n")[:-1] or [""]
-        last = numbers[-1] if numbers and same == identity else ""
-        self.done = int(last) if last.isdecimal() else 0
+        file = self._locked.file
+        text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]  # a line that was cut off does not count
+        same, *numbers = whole.split(b"\n")[:-1] or [b""]
+        last = numbers[-1] if numbers and same == identity.encode() else b""
+        self.done = int(last) if last.isdigit() and len(last) < 20 else 0
+        file.seek(len(whole) if self.done else 0)
+        file.truncate()
         if not self.done:
-            self._file.truncate(0)
             self._write(identity)
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._locked.close()
 
     def note(self, done: int) -> None:
         """So many samples are on the disk."""
@@ -57,9 +54,10 @@ class Journal:
 
     def remove(self) -> None:
         """The file is whole."""
-        self._path.unlink()
+        self._locked.remove()
 
     def _write(self, line: str) -> None:
-        self._file.write(f"{line}\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        file = self._locked.file
+        file.write(f"{line}\n".encode())
+        file.flush()
+        os.fsync(file.fileno())

@@ -76,8 +76,9 @@ def prepare(
         raise UserError(f"--out {out.name}: its name ends in .h5 or .zarr.")
     if compression not in COMPRESSIONS:
         raise UserError(f"--compression {compression}: choose {', '.join(COMPRESSIONS)}.")
-    if out.exists():
-        raise UserError(f"{out.name} exists. Remove it, or choose another --out.")
+    part = out.with_name(f".{out.name}.part")
+    notes = part.with_suffix(".journal")
+    _refuse_existing(out, notes)
     console = console or Console(stderr=True)
     task = Task(source, frame)
     first = task.read(range(1))
@@ -87,12 +88,12 @@ def prepare(
     begun = Identity.of(source)
     about = _about(source, begun.fingerprint)
     identity = [begun.exact, shape, first.dtype.str, block, compression, bool(frame)]
-    part = out.with_name(f".{out.name}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the folder of --out cannot be made: {error.strerror}.") from error
-    with Journal(part.with_suffix(".journal"), json.dumps(identity)) as journal:
+    with Journal(notes, json.dumps(identity)) as journal:
+        _refuse_existing(out, notes)  # another process may just have finished it
         writer = begin(part, shape, first.dtype, block, compression, journal.done)
         with contextlib.closing(writer):
             if compression == "none":
@@ -118,6 +119,12 @@ def prepare(
         journal.remove()
     if left_out:
         console.print(left_out, highlight=False, markup=False)
+
+
+def _refuse_existing(out: Path, notes: Path) -> None:
+    if out.exists():
+        notes.unlink(missing_ok=True)  # of a process that was killed when all was done
+        raise UserError(f"{out.name} exists. Remove it, or choose another --out.")
 
 
 def _refuse_changes(source: Source, begun: Identity) -> None:

@@ -466,6 +466,16 @@ def test_two_at_once_are_refused(tmp_path: Path, source: Source) -> None:
         prepare(source, tmp_path / "fast.h5")
 
 
+def test_killed_when_all_was_done_leaves_no_notes(tmp_path: Path, source: Source) -> None:
+    notes = tmp_path / ".a.h5.journal"
+    (tmp_path / "a.h5").write_bytes(b"whole")
+    notes.write_text("it\n48\n")
+    with pytest.raises(UserError, match="exists"):
+        prepare(source, tmp_path / "a.h5")
+    assert not notes.exists()
+    assert (tmp_path / "a.h5").read_bytes() == b"whole"
+
+
 def test_a_killed_reader_is_one_message(tmp_path: Path) -> None:
     task = blocks.Task(open_source(hdf5(tmp_path)), _die)
     with pytest.raises(UserError, match=r"reading process was killed.*--workers than 1"):
