@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from rich.console import Console
 from domainjepa import settings
 from domainjepa.config import PretrainConfig
 from domainjepa.pretraining.run import pretrain
+
+# Whichever test starts the server of the worker processes: every run's workers import this.
+multiprocessing.get_context("forkserver").set_forkserver_preload(["domainjepa.views.dataset"])
 
 TINY = {
     "batch_size": 16,

@@ -13,18 +13,14 @@ import typer
 
 from domainjepa import cli
 from domainjepa.cli.learn import _run_folder
+from tests import programs
 from tests.conftest import tiny
 
 ROOT = Path(__file__).parent.parent
 
 
 def domainjepa(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "domainjepa", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return programs.run("-m", "domainjepa", *arguments)
 
 
 def test_help_imports_nothing_heavy() -> None:

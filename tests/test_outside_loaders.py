@@ -6,11 +6,12 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests import programs
 
 PAGE = (Path(__file__).parent.parent / "docs" / "loaders.md").read_text()
 FILM = np.random.default_rng(0).integers(0, 4096, (24, 40, 48), dtype=np.uint16)
@@ -53,15 +54,8 @@ def run(
     site: Path, *arguments: str, folder: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
-    return subprocess.run(
-        [sys.executable, "-m", "domainjepa", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    environment = {**os.environ, "PYTHONPATH": paths}
+    return programs.run("-m", "domainjepa", *arguments, env=environment, cwd=folder)
 
 
 def test_inspect_finds_it_and_tells_of_a_broken_one(package: Path, data: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -253,10 +254,15 @@ def matches(card: Card, source: Source, file_name: str) -> bool:
     )
 
 
+@cache
+def _shipped() -> tuple[Card, ...]:
+    """Read once: twenty cards take longer than opening a file."""
+    return tuple(load(catalog.find("datasets", name)) for name in catalog.names("datasets"))
+
+
 def matching(source: Source, file_name: str) -> Card | None:
     """The shipped card whose data set this is, if any."""
-    every = (load(catalog.find("datasets", name)) for name in catalog.names("datasets"))
-    return next((card for card in every if matches(card, source, file_name)), None)
+    return next((card for card in _shipped() if matches(card, source, file_name)), None)
 
 
 def apply(card: Card, source: Source, file_name: str, options: OpenOptions) -> Source:

@@ -31,7 +31,10 @@ def draw_curves(metrics: list[dict[str, Any]]) -> bytes:
     """PNG of the curves of a run, one panel for each figure that was logged."""
     shown = [(key, title) for key, title in _CURVES if any(m.get(key) is not None for m in metrics)]
     rows = -(-len(shown) // 3)
-    figure = Figure(figsize=(12, 3.2 * rows), layout="constrained")
+    # Fixed margins: fitting them draws everything twice.
+    figure = Figure(figsize=(12, 3.2 * rows))
+    inch = 1 / (3.2 * rows)
+    figure.subplots_adjust(0.06, 0.5 * inch, 0.98, 1 - 0.35 * inch, wspace=0.2, hspace=0.38)
     for number, (key, title) in enumerate(shown, 1):
         axes = figure.add_subplot(rows, 3, number)
         points = [(m["step"], m[key]) for m in metrics if m.get(key) is not None]

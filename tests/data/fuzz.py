@@ -1,4 +1,10 @@
-"""A program that flips bits of a file and opens it: an array or a message, never anything else."""
+"""Flipped bits of a file give an array or a message, never anything else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests import programs
 
 FUZZ = """
 import sys
@@ -26,3 +32,19 @@ for seed in range(int(sys.argv[2])):
         outcomes["message"] += 1
 assert min(outcomes.values()) > 0, outcomes
 """
+
+
+def flip_bits(
+    good: Path, times: int, *words: str, program: str = FUZZ, warnings: str = "default"
+) -> None:
+    """Opens copies of a file with a few bits flipped, in a process that may die of them.
+
+    Args:
+        good: the file.
+        times: copies.
+        words: "folder" opens the folder of each copy.
+        program: what flips and opens.
+        warnings: what becomes of them: default, ignore or error.
+    """
+    run = programs.run("-W", warnings, "-c", program, good, str(times), *words, timeout=120)
+    assert run.returncode == 0, run.stderr[-2000:]

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import domainjepa
 from domainjepa.errors import DataError
 from domainjepa.pretraining.batches import Batch, batch_loader, next_batch, suspects
 from domainjepa.pretraining.plan import make_plan
 from domainjepa.signals import StopSignal
+from tests import programs
 from tests.conftest import tiny
 
 CPU = torch.device("cpu")
@@ -78,22 +75,6 @@ RANKS = textwrap.dedent(
 )
 
 
-def run_script(script: str, folder: Path, *command: str, data: Path) -> str:
-    path = folder / "script.py"
-    path.write_text(script)
-    root = str(Path(domainjepa.__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, *command, str(path), str(data)],
-        env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-6000:]
-    return done.stdout
-
-
 def test_the_servers_of_the_workers_are_started_before_them(
     blobs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,8 +88,9 @@ def test_the_servers_of_the_workers_are_started_before_them(
 
 
 def test_ranks_decide_alike_and_count_together(blobs: Path, tmp_path: Path) -> None:
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    assert run_script(RANKS, tmp_path, *launcher, data=blobs).count("done") == 2
+    script = tmp_path / "script.py"
+    script.write_text(RANKS)
+    assert programs.ranks(2, script, blobs) == ["done\n"] * 2
 
 
 def feed(failure: Exception | None = None) -> Iterator[Batch]:

@@ -5,8 +5,6 @@ import os
 import pickle
 import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import torch
 
 from domainjepa.errors import UserError
 from domainjepa.pretraining.checkpoint import load_checkpoint, save_checkpoint
+from tests import programs
 
 SAVE_FOREVER = """
 import sys, torch
@@ -25,7 +24,6 @@ step = 0
 while True:
     step += 1
     save_checkpoint(folder, {"step": step, "weight": torch.full((500_000,), float(step))}, step, 2)
-    print(step, flush=True)
 """
 
 
@@ -49,17 +47,15 @@ def test_files_of_later_steps_go_first_and_never_the_new_one(tmp_path: Path) -> 
 
 
 def test_killed_while_saving_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
-    for attempt in range(2):
-        process = subprocess.Popen(
-            [sys.executable, "-c", SAVE_FOREVER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
-        for number in range(4 if attempt else 2):
-            time.sleep(0.013 * (number + attempt))
+    for attempt in range(6):
+        folder = tmp_path / str(attempt)
+        process = programs.start("-c", SAVE_FOREVER, folder)
+        while process.poll() is None and not (folder / "latest.json").exists():
+            time.sleep(0.002)
+        time.sleep(0.023 * attempt)
         process.send_signal(signal.SIGKILL)
-        process.wait()
-        state = load_checkpoint(tmp_path)
+        assert process.wait() == -signal.SIGKILL
+        state = load_checkpoint(folder)
         assert torch.all(state["weight"] == state["step"])
 
 

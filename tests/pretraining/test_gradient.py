@@ -6,10 +6,6 @@ import copy
 import io
 import json
 import math
-import os
-import socket
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +23,7 @@ from domainjepa.pretraining.plan import Plan, make_plan
 from domainjepa.pretraining.progress import read_metrics
 from domainjepa.pretraining.run import pretrain
 from domainjepa.pretraining.state import RunState
+from tests import programs
 from tests.conftest import tiny
 
 QUIET = Console(quiet=True)
@@ -170,23 +167,8 @@ RANK = textwrap.dedent(
 def test_one_rank_with_a_bad_gradient_stops_the_step_of_all(blobs: Path, tmp_path: Path) -> None:
     script = tmp_path / "rank.py"
     script.write_text(RANK)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    root = str(Path(__file__).parents[2])
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(blobs)],
-            env={**os.environ, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2",
-                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": root,
-                 "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in "01"
-    ]  # fmt: skip
-    for process in ranks:
-        out, errors = process.communicate(timeout=120)
-        assert out.endswith("done\n"), errors
+    for said in programs.ranks(2, script, blobs):
+        assert said.endswith("done\n")
 
 
 def test_metrics_and_report_tell_the_length_of_the_gradient(run: Path) -> None:

@@ -5,8 +5,6 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -39,6 +37,7 @@ from domainjepa.pretraining.run_folder import RunFolder
 from domainjepa.pretraining.schedule import learning_rate
 from domainjepa.pretraining.state import RunState
 from domainjepa.signals import Stopped
+from tests import programs
 from tests.conftest import TINY, tiny, write_blobs
 
 QUIET = Console(quiet=True)
@@ -59,7 +58,7 @@ def command(data: Path, out: Path, *more: str) -> list[str]:
     }
     words |= dict(word.rsplit("=", 1) for word in more)
     named = [f"{name}={value}" for name, value in words.items()]
-    return [sys.executable, "-m", "domainjepa", "pretrain", *named]
+    return ["-m", "domainjepa", "pretrain", *named]
 
 
 def test_the_run_folder_holds_what_is_promised(run: Path) -> None:
@@ -105,19 +104,15 @@ def test_killed_before_the_first_checkpoint_begins_anew(blobs: Path, tmp_path: P
 
 def test_sigterm_saves_and_exits_143(blobs: Path, tmp_path: Path) -> None:
     out = tmp_path / "stopped"
-    process = subprocess.Popen(
-        command(blobs, out, "--set=checkpoint.every_steps=100000", "--steps=100000"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    long = ("--set=checkpoint.every_steps=100000", "--steps=100000")
+    process = programs.start(*command(blobs, out, *long))
     while process.poll() is None and not read_metrics(out / "metrics.jsonl"):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 143, errors
-    assert "--resume" in errors
-    assert "Traceback" not in errors
+    ended = process.finish()
+    assert ended.returncode == 143, ended.stderr
+    assert "--resume" in ended.stderr
+    assert "Traceback" not in ended.stderr
     step = json.loads((out / "checkpoints/latest.json").read_text())["step"]
     assert load_encoder(out)[0].step == step > 0
 
@@ -148,13 +143,8 @@ def test_two_ranks_learn_what_one_does(blobs: Path, tmp_path: Path) -> None:
     # Without BatchNorm, whose statistics are of each rank's share on the CPU.
     changes = ["--set=projector.layers=1", "--set=backbone.name=test_vit"]
     for devices in (1, 2):
-        done = subprocess.run(
-            command(blobs, tmp_path / str(devices), *changes, f"--devices={devices}"),
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+        words = command(blobs, tmp_path / str(devices), *changes, f"--devices={devices}")
+        done = programs.run(*words)
         assert done.returncode == 0, done.stderr
     (card, one), (other, two) = (load_encoder(tmp_path / str(devices)) for devices in (1, 2))
     assert card.model_copy(update={"sha256": other.sha256}) == other

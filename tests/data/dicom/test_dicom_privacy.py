@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from PIL import Image
 from domainjepa import cli
 from domainjepa.data import index
 from domainjepa.data.opening import open_source
+from tests import programs
 from tests.data.dicom.dicom_files import dataset, save
 
 CANARY = "KANARIENVOGEL"
@@ -163,9 +163,8 @@ def test_messages_of_libraries_do_not_repeat_a_header(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes().replace(b"77777777", short.encode()))
     names = [str(path) for path in sorted(tmp_path.iterdir())]
     # In a process of its own: warnings are printed there, as a user would see them.
-    done = subprocess.run(
-        [sys.executable, "-c", OPEN_ALL, *names], capture_output=True, text=True, check=True
-    )
+    done = programs.run("-c", OPEN_ALL, *names)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.count("refused: ") == 2, done.stdout  # no numbers; odd UIDs do not matter
     assert short not in done.stdout + done.stderr
     assert str(tmp_path) not in done.stdout + done.stderr

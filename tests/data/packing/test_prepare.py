@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -26,6 +24,7 @@ from domainjepa.data.packing.journal import Journal
 from domainjepa.data.packing.prepare import prepare
 from domainjepa.data.source import Source
 from domainjepa.errors import DataError, UserError
+from tests import programs
 
 pytest.importorskip("zarr")
 DRAW = np.random.default_rng(0)
@@ -444,17 +443,16 @@ except preparing.Stopped as stopped:
 def test_killed_at_any_moment(tmp_path: Path, suffix: str, number: int) -> None:
     out = tmp_path / f"fast{suffix}"
     path = hdf5(tmp_path)
-    command = [sys.executable, "-c", KILLED, str(path), str(out)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as run:
-        journal = tmp_path / f".fast{suffix}.journal"
-        while run.poll() is None and not (journal.exists() and b"\n2\n" in journal.read_bytes()):
-            time.sleep(0.002)
-        run.send_signal(number)
-        _, said = run.communicate()
-    assert run.returncode == (143 if number == signal.SIGTERM else -9)
-    assert (b"the same command goes on" in said) == (number == signal.SIGTERM)
+    run = programs.start("-c", KILLED, path, out)
+    journal = tmp_path / f".fast{suffix}.journal"
+    while run.poll() is None and not (journal.exists() and b"\n2\n" in journal.read_bytes()):
+        time.sleep(0.002)
+    run.send_signal(number)
+    ended = run.finish()
+    assert ended.returncode == (143 if number == signal.SIGTERM else -9)
+    assert ("the same command goes on" in ended.stderr) == (number == signal.SIGTERM)
     assert not out.exists()
-    subprocess.run(command, check=True, capture_output=True)
+    assert programs.run("-c", KILLED, path, out).returncode == 0
     same(open_source(path), open_source(out))
 
 
