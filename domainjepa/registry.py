@@ -18,9 +18,9 @@ from domainjepa.errors import UserError, did_you_mean
 
 
 @cache
-def _installed() -> EntryPoints:
-    """What all packages register. Looking through them takes longer than opening a file: once."""
-    return entry_points()
+def _installed(group: str) -> EntryPoints:
+    """What other packages register. Looking through all takes longer than opening a file: once."""
+    return entry_points(group=group)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Registry:
     builtin: dict[str, str]
 
     def _plugins(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in _installed().select(group=self.group)}
+        return {point.name: point for point in _installed(self.group)}
 
     def names(self) -> list[str]:
         """Every name that `load` knows, built-ins first."""

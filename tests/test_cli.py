@@ -13,6 +13,7 @@ import typer
 
 from domainjepa import cli
 from domainjepa.cli.learn import _run_folder
+from domainjepa.evaluation.protocol import Protocol
 from tests import programs
 from tests.conftest import tiny
 
@@ -266,7 +267,9 @@ def test_unknown_list(call) -> None:  # type: ignore[no-untyped-def]
     assert "backbones" in errors
 
 
-def test_inspect_views_embed_and_evaluate(call, run: Path, blobs: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_inspect_views_embed_and_evaluate(  # type: ignore[no-untyped-def]
+    call, run: Path, blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     status, out, _ = call("inspect", "--data", blobs, "--json", "--out", tmp_path / "look.png")
     assert status == 0
     found = json.loads(out)
@@ -284,6 +287,7 @@ def test_inspect_views_embed_and_evaluate(call, run: Path, blobs: Path, tmp_path
     with np.load(tmp_path / "features.npz") as packed, h5py.File(tmp_path / "features.h5") as file:
         np.testing.assert_array_equal(packed["features"], file["features"][:])
         assert packed["labels"].shape == (64,)
+    monkeypatch.setattr(Protocol, "draws_of", lambda protocol, shots: 1 if shots == "all" else 2)
     status, out, errors = call("evaluate", run, "--data", blobs, "--out", tmp_path / "report")
     assert status == 0, errors
     results = json.loads((tmp_path / "report/results.json").read_text())

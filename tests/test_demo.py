@@ -12,7 +12,7 @@ from domainjepa.encoder.artefact import load_encoder
 
 def test_the_whole_journey_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("domainjepa.demo.SHOTS", (1, "all"))  # each of them costs 20 draws
-    run_demo(tmp_path / "demo", steps=2, samples=800, console=Console(quiet=True))
+    run_demo(tmp_path / "demo", steps=2, samples=400, console=Console(quiet=True))
     out = tmp_path / "demo"
     assert load_encoder(out / "pretrained")[0].step == 2
     results = json.loads((out / "report/results.json").read_text())
@@ -26,7 +26,7 @@ def test_the_whole_journey_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "http://" not in html.replace("http://www.w3.org", "")
     # A second demo in the same folder goes on where the first one ended.
     before = (out / "pretrained/encoder.safetensors").read_bytes()
-    run_demo(out, steps=2, samples=800, console=Console(quiet=True))
+    run_demo(out, steps=2, samples=400, console=Console(quiet=True))
     assert (out / "pretrained/encoder.safetensors").read_bytes() == before
 
 

@@ -116,6 +116,31 @@ def test_evaluation_and_pretraining_know_nothing_of_each_other() -> None:
     assert not rooms() & {("evaluation", "pretraining"), ("pretraining", "evaluation")}
 
 
+LONG = {
+    "domainjepa.pretraining.plan.make_plan": "one list of decisions, each from those before",
+    "domainjepa.evaluation.report.draw": "one list of pictures, in the report's order",
+    "domainjepa.data.tables.loader.open": "one list of the parts of a table, in reading order",
+}
+"""Functions above a screen, and why none of their parts has a name of its own."""
+
+
+def lines(function: ast.FunctionDef) -> int:
+    """Of the body: a signature may be the options of a command, a docstring explains."""
+    first = function.body[ast.get_docstring(function) is not None :] or function.body
+    return (function.end_lineno or 0) - first[0].lineno + 1
+
+
+def test_functions_fit_a_screen() -> None:
+    every = {
+        f"{name}.{node.name}": lines(node)
+        for name, path in FILES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert {name for name, length in every.items() if length > 60} <= set(LONG)
+    assert set(LONG) <= set(every)
+
+
 def test_no_drawer_for_leftovers() -> None:
     names = {path.stem for path in ROOT.rglob("*.py")}
     assert not names & {"utils", "util", "helpers", "misc", "common"}

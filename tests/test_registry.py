@@ -48,7 +48,7 @@ def test_a_broken_plugin_warns_and_a_good_one_loads(monkeypatch: pytest.MonkeyPa
             EntryPoint("broken", "no_such_module:Thing", "domainjepa.domains"),
         ]
     )
-    monkeypatch.setattr(registry, "_installed", lambda: points)
+    monkeypatch.setattr(registry, "_installed", lambda group: points.select(group=group))
     assert "good" in registry.DOMAINS.names()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -63,7 +63,7 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
     points = EntryPoints(
         EntryPoint(*text.split("=", 1), f"domainjepa.{group}") for group, text in values.items()
     )
-    monkeypatch.setattr(registry, "_installed", lambda: points)
+    monkeypatch.setattr(registry, "_installed", lambda group: points.select(group=group))
 
 
 def shallow(channels: int, size: int) -> nn.Module:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -9,6 +11,8 @@ from domainjepa.evaluation.intervals import over_draws, over_resamples
 from domainjepa.evaluation.scores import Answer, resamples, score
 
 TRIALS = 600
+DRAWN = 20
+"""Lists of test sets that the trials share in turn: each trial has data of its own."""
 ALLOWED = (0.92, 0.98)
 
 
@@ -37,6 +41,13 @@ def test_equal_draws_on_equal_test_sets_leave_no_doubt():
     assert np.isnan(over_resamples(np.full(9, np.nan))).all()
 
 
+@cache
+def drawn(samples, number, seed, of_four=False):
+    """Test sets drawn again, of single samples or of groups of four."""
+    groups = np.arange(samples) // 4 if of_four else None
+    return list(resamples(samples, number, seed=seed, groups=groups))
+
+
 def experiment(rng, *, draws, samples, mean, of_draws, of_samples):
     """(draws, samples) right or wrong: probit of mean + luck of the draw + ease of the sample."""
     ease = of_samples * rng.normal(size=samples)
@@ -51,7 +62,7 @@ def interval_of(right, seed):
         score("classes", ["accuracy"], truth, Answer(1 - one.astype(np.int64)))["accuracy"][0]
         for one in right
     ])  # fmt: skip
-    for weights in resamples(right.shape[1], 100, seed=seed):
+    for weights in drawn(right.shape[1], 100, seed % DRAWN):
         parts.append(right @ weights / weights.sum(axis=0))
     return over_draws(values, np.concatenate(parts, axis=1))
 
@@ -93,7 +104,7 @@ def test_paired_differences_cover_the_truth(rng):
         ease = rng.normal(size=250)
         luck = 0.3 * rng.normal(size=(20, 1))  # the same labels for both
         both = [rng.random((20, 250)) < norm.cdf(mean + luck + ease) for mean in (0.8, 0.5)]
-        (weights,) = resamples(250, 100, seed=trial)
+        (weights,) = drawn(250, 100, trial % DRAWN)
         one, two = (right @ weights / 250 for right in both)
         low, high = over_draws(both[0].mean(1) - both[1].mean(1), one - two)
         hits.append(low <= truth <= high)
@@ -110,7 +121,7 @@ def test_the_bootstrap_covers_the_truth(grouped, rng):
         groups = np.repeat(np.arange(80), 4) if grouped else None
         ease = rng.normal(size=80)[groups] if grouped else rng.normal(size=320)
         right = rng.random(320) < norm.cdf(0.5 + ease)
-        parts = [right @ w / w.sum(0) for w in resamples(320, 400, seed=trial, groups=groups)]
+        parts = [right @ w / w.sum(0) for w in drawn(320, 400, trial % DRAWN, grouped)]
         low, high = over_resamples(np.concatenate(parts))
         hits.append(low <= norm.cdf(0.5 / np.sqrt(2)) <= high)
     assert ALLOWED[0] <= np.mean(hits) <= ALLOWED[1]
@@ -137,7 +148,7 @@ def test_the_bootstrap_of_another_metric_covers_it(rng):
         answer = Answer((value > 0.5).astype(np.int64), np.stack([1 - value, value], 1))
         parts = [
             score("classes", ["roc_auc"], labels, answer, weights)["roc_auc"]
-            for weights in resamples(180, 200, seed=trial)
+            for weights in drawn(180, 200, trial % DRAWN)
         ]
         low, high = over_resamples(np.concatenate(parts))
         hits.append(low <= truth <= high)

@@ -106,11 +106,18 @@ def make_slices(found: Found, where: NDArray[np.int32], options: OpenOptions) ->
     )
     if all(header.kind.spacing for header in kept):
         source.spacings = each(lambda header: header.kind.spacing)
+    _tell(source, kept)
+    return source
+
+
+def _tell(source: DicomSource, kept: Sequence[Header]) -> None:
+    """Adds what is in the slices of these files to the decisions, and what to doubt of it."""
+    modalities = Counter(header.kind.modality or "unknown" for header in kept)
     source.decisions += [
-        f"images: {len(where):,} in {_many(len(kept), 'file')}, "
+        f"images: {len(source):,} in {_many(len(kept), 'file')}, "
         f"{len({header.series for header in kept}):,} series of "
-        f"{_many(len(patients), 'patient')}, {_told(modalities)}",
-        f"values: {dtype}, {_rescaled(kept)}",
+        f"{_many(len({header.patient for header in kept}), 'patient')}, {_told(modalities)}",
+        f"values: {source.dtype}, {_rescaled(kept)}",
         f"photometric interpretation: {_told(Counter(header.kind.photometric for header in kept))}",
         f"pixels: {_steps(source.spacings, ('between rows', 'between columns'))}",
         "groups: patients, numbered; ids: hashes of the SOP instance UIDs",
@@ -123,7 +130,6 @@ def make_slices(found: Found, where: NDArray[np.int32], options: OpenOptions) ->
             f"modalities are mixed ({_told(modalities)}), whose values have no common scale; open "
             "them apart, by folders or by data.images, a pattern of file names"
         )
-    return source
 
 
 def make_volumes(found: Found, every: Sequence[Stack], options: OpenOptions) -> DicomVolumes:
