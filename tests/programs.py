@@ -199,7 +199,7 @@ def _end(words: list[str]) -> NoReturn:
     except SystemExit as end:
         status = end.code or 0
         if not isinstance(status, int):
-            print(status, file=sys.stderr)
+            sys.stderr.write(f"{status}\n")
             status = 1
     except BaseException:
         traceback.print_exc()
