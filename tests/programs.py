@@ -9,6 +9,7 @@ set when Python starts start Python.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -153,9 +154,11 @@ def _server() -> socket.socket:
 
 def _serve(requests: socket.socket) -> list[str]:
     """Copies this process for every request. Returns in a copy, with the words of its program."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the keepers below leave nothing behind
     while True:
         _, files, _, _ = socket.recv_fds(requests, 1, 3)
+        with contextlib.suppress(ChildProcessError):  # the keepers below that ended
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         if not files:
             os._exit(0)
         if os.fork() == 0:
@@ -167,7 +170,6 @@ def _serve(requests: socket.socket) -> list[str]:
 
 def _kept(control: socket.socket, out: int, errors: int) -> list[str]:
     """Becomes the keeper of one program, who tells its number and its exit status."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     lines = control.makefile("rw")
     asked = json.loads(lines.readline())
     pid = os.fork()
