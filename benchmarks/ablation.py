@@ -29,7 +29,7 @@ from domainjepa.domains.proposal import propose_domain
 from domainjepa.domains.view_spec import ViewSpec
 from domainjepa.encoder.artefact import FILE_NAME
 from domainjepa.encoder.frozen import FrozenEncoder
-from domainjepa.evaluation import tables
+from domainjepa.evaluation import terminal
 from domainjepa.evaluation.baselines import baselines
 from domainjepa.evaluation.protocol import read_protocol
 from domainjepa.evaluation.suite import evaluate
@@ -70,7 +70,7 @@ def main() -> None:
     protocol = read_protocol("few-shot").model_copy(update={"shots": (10, "all")})
     everyone = [*encoders, *baselines(["untrained", "pixels"], encoders[:1])]
     results = evaluate(everyone, source, [protocol], asked.runs / "evaluation", console=console)
-    tables.show(results, console)
+    terminal.show(results, console)
     if asked.out:
         names = {encoder.name: name for encoder, name in zip(encoders, variants, strict=True)}
         first = encoders[0].name

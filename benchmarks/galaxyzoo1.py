@@ -24,7 +24,7 @@ from domainjepa import settings
 from domainjepa.catalog import find
 from domainjepa.data.opening import open_source
 from domainjepa.encoder.frozen import FrozenEncoder
-from domainjepa.evaluation import tables
+from domainjepa.evaluation import terminal
 from domainjepa.evaluation.baselines import baselines
 from domainjepa.evaluation.suite import evaluate
 from domainjepa.pretraining.progress import read_metrics
@@ -62,7 +62,7 @@ def main() -> None:
         arguments.run / "evaluation",
         console=console,
     )
-    tables.show(results, console)
+    terminal.show(results, console)
     found = {
         "command": "python benchmarks/galaxyzoo1.py --data galaxyzoo1.h5 --run runs/galaxyzoo1",
         "machine": f"{cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}",

@@ -118,6 +118,24 @@ class DataConfig(Settings):
     """Processes that make views; by default as many as the machine has cores to spare, up to 8."""
 
 
+class TargetConfig(Settings):
+    """What a probe tells: that of `evaluate`, and the one that rides along in pretraining."""
+
+    column: str | None = None
+    """Column to tell in the place of the labels; several columns of yes and no with commas between
+    them are several labels. `evaluate --target` sets it."""
+    uncertain: float | str | None = None
+    """The value that stands for "uncertain"; a blank is never known. By default -1 in columns of 0
+    and 1, and none in others."""
+    uncertain_as: Literal["unknown", 0, 1] = "unknown"
+    """Leave uncertain labels out, or count them as 0 or as 1."""
+    ordered: bool = False
+    """Classes are grades, in the order of their numbers: quadratic kappa is measured."""
+    redshift: bool | None = None
+    """Numbers are redshifts: scatter, outliers and bias of dz / (1 + z) are measured. By default
+    where the column is named like one."""
+
+
 class ViewsConfig(Settings):
     """How many views of a sample, how large, and how much of it each shows."""
 
@@ -231,6 +249,7 @@ class PretrainConfig(Settings):
     """One pretraining run, complete: the same settings on the same data give the same weights."""
 
     data: DataConfig = DataConfig()
+    target: TargetConfig = TargetConfig()
     domain: str | None = None
     """What kind of images these are; proposed from the data by default."""
     intensity: IntensityConfig = IntensityConfig()

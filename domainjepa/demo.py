@@ -12,7 +12,7 @@ from domainjepa.config import PretrainConfig
 from domainjepa.data.opening import open_source
 from domainjepa.data.simulate import simulate_survey
 from domainjepa.encoder.frozen import FrozenEncoder
-from domainjepa.evaluation import tables
+from domainjepa.evaluation import terminal
 from domainjepa.evaluation.baselines import baselines
 from domainjepa.evaluation.protocol import read_protocol
 from domainjepa.evaluation.suite import evaluate
@@ -61,7 +61,7 @@ def run_demo(
         evidence,
         console=console,
     )
-    tables.show(results, console)
+    terminal.show(results, console)
     console.print(f"report with pictures: {evidence}/report.html", highlight=False)
     console.print(f"the encoder: {run}/encoder.safetensors", highlight=False)
 

@@ -104,6 +104,7 @@ def montage(
     *,
     row_titles: Sequence[str] | None = None,
     column_titles: Sequence[str] | None = None,
+    captions: Sequence[Sequence[str]] | None = None,
     title: str = "",
     cell: int = 96,
 ) -> None:
@@ -116,6 +117,7 @@ def montage(
         path: the PNG to write; its folder is made if need be.
         row_titles: one a row, or None.
         column_titles: one a column, or None.
+        captions: one a cell, written below it, cut to its width; or None.
         title: above everything.
         cell: pixels a side of a cell.
 
@@ -132,15 +134,15 @@ def montage(
         raise UserError(f"nothing to draw in {target.name!r}: there are no images")
 
     gap = max(2, cell // 32)
-    step = cell + gap
-    across, down = columns * step + gap, len(rows) * step + gap
+    across_step, step = cell + gap, cell + gap + (12 if captions else 0)
+    across, down = columns * across_step + gap, len(rows) * step + gap
     sheet = np.full((down, across, 3), 255, np.uint8)
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
             if image is not None:
                 tile = _fit(to_rgb(image), cell)
                 top = gap + i * step + (cell - tile.shape[0]) // 2
-                left = gap + j * step + (cell - tile.shape[1]) // 2
+                left = gap + j * across_step + (cell - tile.shape[1]) // 2
                 sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
 
     letters = max(8, int(cell / _LETTER))
@@ -163,11 +165,17 @@ def montage(
     if banner:
         write(6, 5, banner, va="top", ha="left", fontsize=10, weight="bold")
     for j, head in enumerate(heads):
-        x = margin_left + gap + j * step + cell / 2
+        x = margin_left + gap + j * across_step + cell / 2
         write(x, title_height + head_height - 3, head, va="bottom", ha="center", fontsize=8)
     for i, side in enumerate(sides):
         y = title_height + head_height + gap + i * step + cell / 2
         write(margin_left - 4, y, side, va="center", ha="right", fontsize=8)
+    for i, texts in enumerate(captions or ()):
+        for j, text in enumerate(texts):
+            x = margin_left + gap + j * across_step + cell / 2
+            y = title_height + head_height + gap + i * step + cell
+            cut = text if len(text) <= letters + 3 else f"…{text[-letters - 2 :]}"
+            write(x, y, cut, va="top", ha="center", fontsize=6)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -345,3 +346,38 @@ def test_options_of_many_values_and_flags_may_be_repeated(call, run: Path, blobs
     status, _, errors = call("evaluate", run, "--data", blobs, *more)
     assert status == 2
     assert "'nothing'" in errors
+
+
+def test_a_console_of_another_code_page_shows_what_it_can(
+    run: Path, blobs: Path, tmp_path: Path
+) -> None:
+    arguments = ["evaluate", run, "--data", blobs, "--protocol", "knn", "--out", tmp_path / "out"]
+    done = subprocess.run(
+        [sys.executable, "-m", "domainjepa", *map(str, arguments)],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252", "COLUMNS": "100"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"tiny ? untrained" in done.stdout  # cp1252 has no minus sign
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_encoders_are_called_as_the_user_says(call, run: Path, blobs: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate", run, "--data", blobs, "--protocol", "knn", "--baseline", "untrained"]
+    out = ["--out", tmp_path / "out", "--json"]
+    status, shown, errors = call(*arguments, "--name", "ours", *out)  # type: ignore[operator]
+    assert status == 0, errors
+    found = json.loads(shown)
+    assert {row["encoder"] for row in found["summary"]} == {"ours", "ours untrained"}
+    status, _, errors = call(*arguments, "--name", "a", "--name", "b", *out)  # type: ignore[operator]
+    assert status == 2
+    assert "give one for each of the 1 encoders" in errors
+
+
+def test_an_unknown_metric_is_told_before_anything_is_opened(call, run: Path) -> None:
+    status, _, errors = call(  # type: ignore[operator]
+        "evaluate", run, "--data", "nowhere.h5", "--metric", "auroc,aurok"
+    )
+    assert status == 2
+    assert "unknown metric 'aurok'. Did you mean auroc" in errors

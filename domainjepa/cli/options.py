@@ -13,7 +13,7 @@ import typer
 from domainjepa.errors import UserError
 
 if TYPE_CHECKING:
-    from domainjepa.config import DataConfig
+    from domainjepa.config import DataConfig, TargetConfig
     from domainjepa.data.source import Source
 
 Data = Annotated[
@@ -37,7 +37,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 
 
 def opened(
-    data: str, loader: str | None, assignments: list[str] | None, encoders: Sequence[str] = ()
+    data: str,
+    loader: str | None,
+    assignments: Sequence[str] | None,
+    encoders: Sequence[str] = (),
 ) -> Source:
     """The source of a command that takes `--set data.…` alone.
 
@@ -70,6 +73,17 @@ def opened(
         counted = f"{len(lost):,} of {len(source):,} samples cannot be read"
         typer.echo(f"warning: {counted} and are left out: {told(lost)}", err=True)
     return source
+
+
+def target_settings(
+    column: str | None, assignments: Sequence[str] | None
+) -> tuple[TargetConfig, list[str]]:
+    """What `--target` and `--set target.…` ask for, and the assignments that are left."""
+    from domainjepa import settings
+
+    own = [text for text in assignments or () if text.startswith("target.")]
+    rest = [text for text in assignments or () if not text.startswith("target.")]
+    return settings.resolve(None, own, {"target.column": column}).target, rest
 
 
 def repeated(data: DataConfig) -> str:

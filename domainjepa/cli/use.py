@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from domainjepa.cli.app import app
-from domainjepa.cli.options import Data, Json, Loader, Set, opened
+from domainjepa.cli.options import Data, Json, Loader, Set, opened, target_settings
 from domainjepa.errors import UserError
 
 
@@ -36,11 +36,19 @@ def evaluate(
         str | None,
         typer.Option(
             help="Column to tell instead of the labels: classes, numbers such as a redshift, or "
-            "several columns of 0 and 1 with commas between them."
+            "several columns of 1, 0 and blanks with commas between them."
         ),
     ] = None,
     metric: Annotated[
-        list[str] | None, typer.Option(help="What to measure; default all of the protocol.")
+        list[str] | None,
+        typer.Option(
+            help="What to measure, the first one shown first: auroc, auprc, f1, kappa, rmse, "
+            "sensitivity@0.9, …; by default what the kind of target usually asks for."
+        ),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="What to call the encoders in tables, once for each, in their order."),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder for features; default OUT/features.")
@@ -56,14 +64,19 @@ def evaluate(
     """Compare encoders by probes or fine-tuning; writes report.html, results.json, .csv, .tex."""
     from rich.console import Console
 
-    from domainjepa.evaluation import suite, tables
+    from domainjepa.evaluation import suite, terminal
     from domainjepa.evaluation.baselines import baselines, encoder
     from domainjepa.evaluation.protocol import measuring, read_protocol
 
     console = Console(stderr=json_)
-    source = opened(data, loader, set_, encoders)
-    protocols = [measuring(read_protocol(name), metric) for name in protocol or ["few-shot"]]
-    trained = [encoder(text) for text in encoders]
+    # What is misspelt is told before anything is opened.
+    protocols = [measuring(read_protocol(one), metric) for one in protocol or ["few-shot"]]
+    wanted, rest = target_settings(target, set_)
+    if len(name or ()) not in (0, len(encoders)):
+        raise UserError(f"--name: give one for each of the {len(encoders)} encoders, or none.")
+    source = opened(data, loader, rest, encoders)
+    called: list[str | None] = [*name] if name else [None] * len(encoders)
+    trained = [encoder(text, own) for text, own in zip(encoders, called, strict=True)]
     names = ["untrained", "pixels"] if baseline is None else baseline
     results = suite.evaluate(
         trained,
@@ -71,15 +84,15 @@ def evaluate(
         protocols,
         out,
         baselines=baselines(names, trained),
-        target=target,
+        target=wanted,
         cache=cache,
         maps=_rows(maps),
         console=console,
     )
     if json_:
-        typer.echo((out / "results.json").read_text())
+        typer.echo((out / "results.json").read_text(encoding="utf-8"))
     else:
-        tables.show(results, console)
+        terminal.show(results, console)
         typer.echo(f"report: {out}/report.html")
 
 

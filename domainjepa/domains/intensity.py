@@ -39,6 +39,11 @@ class Intensity(BaseModel, ABC):
     def describe(self) -> str:
         """A phrase for the printed plan."""
 
+    def beyond(self, image: Image) -> float:
+        """How many times the range that it was measured on most of an image lies outside of it; 0
+        where any range will do."""
+        return 0.0
+
     def of(self, sample: Callable[[], Image]) -> Intensity:
         """The intensity of one sample, for its parts: itself, unless each sample has its own scale.
 
@@ -72,6 +77,10 @@ class Linear(Intensity):
         low, high = np.asarray(self.low, dtype), np.asarray(self.high, dtype)
         scaled = (image.astype(dtype) - low) / (high - low)
         return _cut(scaled.astype(np.float32, copy=False))
+
+    def beyond(self, image: Image) -> float:
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        return _reach((thinned(image, 2_000) - low) / (high - low) - 0.5) - 0.5
 
     def describe(self) -> str:
         told = f"linear, from {_numbers(self.low)} to {_numbers(self.high)}"
@@ -115,6 +124,9 @@ class Asinh(Intensity):
         factor /= np.float32(self.softening * np.arcsinh(1 / self.softening))
         flux *= factor
         return flux
+
+    def beyond(self, image: Image) -> float:
+        return _reach((thinned(image, 2_000) - np.asarray(self.sky)) / np.asarray(self.scale)) - 1
 
     def describe(self) -> str:
         return (
@@ -255,6 +267,12 @@ def thinned(image: Image, most: int) -> Image:
     while math.gcd(step, math.prod(image.shape[-3:-1])) > 1:
         step -= 1
     return pixels[::step]
+
+
+def _reach(scaled: Image) -> float:
+    """How far from 0 the values of an image go, but for one in a hundred; 0 without any."""
+    known = np.abs(scaled[np.isfinite(scaled)])
+    return float(np.percentile(known, 99)) if known.size else 0.0
 
 
 def _cut(scaled: Image) -> Image:

@@ -30,7 +30,7 @@ from domainjepa.encoder.artefact import (
     refuse_misfit,
     weights_digest,
 )
-from domainjepa.encoder.samples import as_images, as_stored, framed
+from domainjepa.encoder.samples import as_images, as_stored, framed, refuse_far
 from domainjepa.encoder.standardise import Standardise
 from domainjepa.encoder.windows import window_batches, windows
 from domainjepa.errors import DataError, UserError
@@ -57,6 +57,7 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     __module__ = "domainjepa.encoder"  # what pickles and skops files say, wherever the file lies
 
     _carried: tuple[str, bytes] | None = None  # name and artefact of a copy without its file
+    _called: str | None = None
 
     def __init__(
         self,
@@ -95,7 +96,8 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             (N, D) float32.
 
         Raises:
-            DataError: no images, or another number of channels than the encoder's.
+            DataError: no images, another number of channels than the encoder's, or values far
+                outside of the range that it was pretrained on.
             UserError: a parameter of the encoder that cannot be used.
         """
         self._load()
@@ -141,8 +143,15 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def name(self) -> str:
-        """A short name for tables."""
-        return self._folder if self.weights == "trained" else f"{self._folder} untrained"
+        """A short name for tables: that of the folder, unless it is called otherwise."""
+        called = self._called or self._folder
+        return called if self.weights == "trained" else f"{called} untrained"
+
+    def called(self, name: str) -> FrozenEncoder:
+        """The same encoder by another name."""
+        copy = self.__sklearn_clone__()
+        copy._called = name
+        return copy
 
     @property
     def _folder(self) -> str:
@@ -188,7 +197,7 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_clone__(self) -> FrozenEncoder:
         copy = FrozenEncoder(**self.get_params())
-        copy._carried = self._carried
+        copy._carried, copy._called = self._carried, self._called
         return copy
 
     def _bytes(self) -> bytes:
@@ -231,12 +240,14 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             rows = range(first, last)
             batch = found.__getitems__(rows) if isinstance(found, Source) else found[first:last]
             stored = [as_stored(image, np.dtype(card.dtype)) for image in batch]
+            refuse_far(stored, intensity)
             yield np.stack([framed(intensity(image), card.size) for image in stored])
 
     def _volumes(self, volumes: Source | ArrayLike) -> Iterator[Volume]:
         intensity, dtype = load_intensity(self._card.intensity), np.dtype(self._card.dtype)
         found = self._found(volumes)
         if isinstance(found, Source):
+            refuse_far([as_stored(_middle(found), dtype)], intensity)
             for row in range(len(found)):
                 own = own_scale(found, row, intensity)
                 yield Volume.of_row(found, row, partial(_as_seen, own, dtype))
@@ -252,6 +263,7 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise UserError(f"spacing={self.spacing}: give three lengths in mm, along D, H and W")
         for array in found:
             stored = as_stored(array, dtype)
+            refuse_far([stored], intensity)
             own = own_scale_of_array(stored, intensity)
             yield Volume.of_array(stored, spacing, own)
 
@@ -276,6 +288,14 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 f"data.dimensions={card.dimensions}."
             )
         return images
+
+
+def _middle(volumes: Source) -> NDArray[Any]:
+    """What lies around the centre of the first volume."""
+    centre = [side // 2 for side in volumes.sides(0)]
+    start = [max(place - 16, 0) for place in centre]
+    stop = [min(place + 16, side) for place, side in zip(centre, volumes.sides(0), strict=True)]
+    return volumes.region(0, start, stop)
 
 
 def _as_seen(intensity: Intensity, dtype: np.dtype[Any], part: NDArray[Any]) -> NDArray[Any]:

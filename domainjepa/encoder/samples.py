@@ -10,7 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from domainjepa.data.precision import as_float32
+from domainjepa.domains.intensity import Intensity
 from domainjepa.errors import DataError
+
+FAR = 20.0
+"""Ranges outside of that of pretraining; the brightest percent of an image does not count."""
 
 
 def framed(image: NDArray[Any], size: int) -> NDArray[Any]:
@@ -66,6 +70,25 @@ def as_images(images: ArrayLike, channels: int, dimensions: int = 2) -> Sequence
                 )
             )
     return found
+
+
+def refuse_far(images: Sequence[NDArray[Any]], intensity: Intensity) -> None:
+    """Values of another unit than the encoder was pretrained on are told from bright images: more
+    than half of these images lie far outside of its range.
+
+    Raises:
+        DataError: they do.
+    """
+    beyond = [intensity.beyond(image) for image in images]
+    if np.median(beyond) <= FAR:
+        return
+    ends = [(np.nanmin(image), np.nanmax(image)) for image in images]
+    raise DataError(
+        f"these values run from {min(low for low, _ in ends):g} to "
+        f"{max(high for _, high in ends):g}, {np.median(beyond):.0f} times the range beyond that "
+        f"of the images that the encoder was pretrained on ({intensity.describe()}). Give the "
+        "images as those were stored, in the same unit."
+    )
 
 
 def as_stored(image: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

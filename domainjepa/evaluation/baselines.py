@@ -170,13 +170,19 @@ def baselines(wanted: Sequence[str], encoders: Sequence[Encoder]) -> list[Encode
     return made
 
 
-def encoder(text: str) -> Encoder:
+def encoder(text: str, called: str | None = None) -> Encoder:
     """The encoder behind a run folder, an `encoder.safetensors`, or `timm:NAME[=WEIGHTS]`.
+
+    Args:
+        text: what the user wrote.
+        called: its name in tables; by default that of the folder.
 
     Raises:
         UserError: there is none.
     """
     if not text.startswith(PREFIX):
-        return FrozenEncoder(text)
+        return FrozenEncoder(text).called(called) if called else FrozenEncoder(text)
     name, _, weights = text.partition("=")
-    return timm_encoder(name, weights or None)
+    found = timm_encoder(name, weights or None)
+    found.name = called or found.name
+    return found

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from domainjepa.config import TargetConfig
 from domainjepa.data.quarantine import told
 from domainjepa.data.source import Source
 from domainjepa.evaluation.features import Encoder, Features, features_of
@@ -83,7 +84,7 @@ class Cohort:
 def cohort_of(
     source: Source,
     protocols: Sequence[Protocol],
-    target: str | None = None,
+    target: str | TargetConfig | None = None,
     *,
     per: str | None = None,
     within: Within = "same",

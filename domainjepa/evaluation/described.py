@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
 from domainjepa.evaluation.cohort import Cohort
 from domainjepa.evaluation.features import Encoder
 from domainjepa.evaluation.protocol import Protocol
+from domainjepa.evaluation.targets import Target
 
 PACKAGES = ("domainjepa", "scikit-learn", "numpy", "torch", "timm")
 
@@ -27,11 +29,16 @@ def described(
     return {
         "data": _data(name, home),
         **({"test_data": elsewhere} if elsewhere else {}),
-        "target": {"name": target.name, "kind": target.kind, "found": target.decision},
+        "target": _target(target),
         "encoders": [_encoder(one) for one in encoders],
         "protocols": [_protocol(one, home) for one in protocols],
         "versions": {package: version(package) for package in PACKAGES},
     }
+
+
+def _target(target: Target) -> dict[str, Any]:
+    told = {"name": target.name, "kind": target.kind, "found": target.decision}
+    return {**told, "labels": [asdict(one) for one in target.counts]} if target.counts else told
 
 
 def _data(name: str, cohort: Cohort) -> dict[str, Any]:

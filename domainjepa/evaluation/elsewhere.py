@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.config import TargetConfig
 from domainjepa.data.source import Source
 from domainjepa.errors import DataError, UserError
 from domainjepa.evaluation.cohort import Cohort, cohort_of
@@ -25,7 +26,7 @@ def cohort_elsewhere(
     home: Cohort,
     source: Source,
     protocols: Sequence[Protocol],
-    target: str | None = None,
+    target: str | TargetConfig | None = None,
     *,
     per: str | None = None,
     within: Within = "same",
@@ -142,10 +143,8 @@ def _matched_labels(found: Target, home: Target, place: NDArray[np.int64], sourc
     if missing:
         raise DataError(f"{source} has no label {', '.join(missing)}, which home has")
     order = np.argsort(np.where(place < 0, len(home.classes), place))[: len(home.classes)]
-    changes = {"values": found.values[:, order], "classes": home.classes}
-    if getattr(found, "counts", ()):
-        changes["counts"] = tuple(found.counts[one] for one in order)  # type: ignore[attr-defined]
-    return replace(found, **changes)  # type: ignore[arg-type]
+    counts = tuple(found.counts[one] for one in order) if found.counts else ()
+    return replace(found, values=found.values[:, order], classes=home.classes, counts=counts)
 
 
 def shared_with_training(home: Source, train: Rows, there: Source, test: Rows) -> list[str]:

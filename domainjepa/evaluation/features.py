@@ -16,11 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from domainjepa.data.identity import Identity
 from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError
+from domainjepa.evaluation.progress import counting
 from domainjepa.evaluation.splits import Rows
 from domainjepa.writing import write_atomically
 
@@ -128,11 +128,7 @@ def features_of(
     if kept is not None and (found := _read(kept, len(rows))) is not None:
         return found
     parts = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=console is None
-    ) as progress:
-        task = progress.add_task(f"features: {encoder.name}", total=len(rows))
+    with counting(console, f"features: {encoder.name}", len(rows)) as counter:
         sample_bytes = int(np.prod(source.shape)) * source.dtype.itemsize
         size = int(np.clip(BATCH_BYTES // max(sample_bytes, 1), 1, BATCH))
         for first in range(0, len(rows), size):
@@ -143,7 +139,7 @@ def features_of(
                     f"{encoder.name} gave features of shape {parts[-1].shape} for {len(batch)} "
                     "images; one vector for each is expected"
                 )
-            progress.advance(task, len(batch))
+            counter.advance(len(batch))
     features = np.concatenate(parts)
     broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(broken):

@@ -269,7 +269,11 @@ def loss_of(kind: Kind, given: Tensor, wanted: Tensor) -> Tensor:
     if kind == "classes":
         return functional.cross_entropy(given, wanted)
     if kind == "multi-label":
-        return functional.binary_cross_entropy_with_logits(given, wanted)
+        known = wanted >= 0
+        each = functional.binary_cross_entropy_with_logits(
+            given, wanted.clamp(min=0), known.float()
+        )
+        return each * known.numel() / known.sum().clamp(min=1)
     return functional.mse_loss(given, wanted)
 
 

@@ -53,6 +53,7 @@ def neighbour_montage(
     images: Callable[[Rows], Sequence[Image]],
     path: Path,
     *,
+    ids: Callable[[Rows], Sequence[str] | None] = lambda positions: None,
     title: str = "",
     queries: int = 8,
     seed: int = 0,
@@ -63,6 +64,7 @@ def neighbour_montage(
         features: (N, D).
         labels: (N,).
         images: positions in `labels` -> images.
+        ids: positions in `labels` -> what to write below the images, or None.
         queries: rows at most.
     """
     rng = np.random.default_rng(key(seed, "queries"))
@@ -74,7 +76,9 @@ def neighbour_montage(
     ]
     found = nearest_by_cosine(features, asked)
     rows: list[list[Image | None]] = []
+    below: list[Sequence[str]] = []
     for query, neighbours in zip(asked, found, strict=True):
+        below.append(ids(np.concatenate([[query], neighbours])) or ())
         shown = [to_rgb(image) for image in images(np.concatenate([[query], neighbours]))]
         frames = [None if same else WRONG for same in labels[neighbours] == labels[query]]
         rows.append(
@@ -85,6 +89,7 @@ def neighbour_montage(
         path,
         row_titles=[classes[labels[query]] for query in asked],
         column_titles=["query", *(str(n + 1) for n in range(found.shape[1]))],
+        captions=below if any(below) else None,
         title=title,
         cell=72,
     )

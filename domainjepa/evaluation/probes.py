@@ -6,7 +6,6 @@ scikit-learn pipeline. It never sees a test sample; adding one is a function and
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,13 +14,13 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
-from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from domainjepa.evaluation.device_logistic import DeviceLogisticRegression, device_for
 from domainjepa.evaluation.features import Features
+from domainjepa.evaluation.label_probes import EachLabel, best_penalty
 from domainjepa.evaluation.scores import Answer
 from domainjepa.evaluation.splits import Fold
 from domainjepa.evaluation.targets import Kind
@@ -124,14 +123,18 @@ def ridge(features: Features, values: NDArray[Any], folds: Sequence[Fold] | None
 
 
 def one_vs_rest(features: Features, marks: NDArray[Any], folds: Sequence[Fold] | None) -> Pipeline:
-    """A logistic regression a label, one `C` for all, by the mean average precision over the folds.
+    """A logistic regression a label, its `C` the one of the best average precision over the folds.
 
-    (N, D) and (N, L) zeros and ones. A label that is always or never set is answered so.
+    (N, D) and (N, L) of 1, 0, and -1 where a label is unknown; see `label_probes`.
     """
-    pipeline = linear_pipeline(OneVsRestClassifier(logistic_regression()))
-    return _chosen(
-        pipeline, "estimator__C", REGULARISATION, "average_precision", features, marks, folds
-    )
+    prepared = linear_pipeline("passthrough").fit_transform(features)
+    penalties = [UNTUNED] * marks.shape[1]
+    for label in range(len(penalties)):
+        marked, model = marks[:, label], logistic_regression
+        best = best_penalty(prepared, marked, folds or (), model, REGULARISATION)
+        penalties[label] = UNTUNED if best is None else best
+    each = EachLabel([logistic_regression(penalty) for penalty in penalties])
+    return linear_pipeline(each).fit(features, marks)
 
 
 def _chosen(
@@ -144,15 +147,12 @@ def _chosen(
     folds: Sequence[Fold] | None,
 ) -> Pipeline:
     """The pipeline with the value that is best over the folds, fitted on all training labels."""
-    with warnings.catch_warnings():  # a rare label may be missing from a draw or a fold
-        for message in ("Label .* is present in all", "No positive class found"):
-            warnings.filterwarnings("ignore", message, UserWarning)
-        if folds is None:
-            return pipeline.fit(features, labels)
-        search = GridSearchCV(
-            pipeline, {f"predict__{parameter}": list(values)}, cv=list(folds), scoring=scoring
-        )
-        return search.fit(features, labels).best_estimator_
+    if folds is None:
+        return pipeline.fit(features, labels)
+    search = GridSearchCV(
+        pipeline, {f"predict__{parameter}": list(values)}, cv=list(folds), scoring=scoring
+    )
+    return search.fit(features, labels).best_estimator_
 
 
 def similarity_weights(distances: NDArray[Any]) -> NDArray[Any]:
@@ -168,8 +168,20 @@ def nearest(features: Features, labels: NDArray[Any], folds: Sequence[Fold] | No
 def nearest_mean(
     features: Features, values: NDArray[Any], folds: Sequence[Fold] | None
 ) -> Pipeline:
-    """The weighted mean of the 20 nearest: numbers, or the share that has each label."""
+    """The weighted mean of the 20 nearest."""
     return _neighbours(KNeighborsRegressor, features, values.astype(np.float64))
+
+
+def nearest_share(
+    features: Features, marks: NDArray[Any], folds: Sequence[Fold] | None
+) -> Pipeline:
+    """The weighted share of the 20 nearest that has each label, of those of which it is known."""
+    known = np.maximum((marks >= 0).sum(axis=0), 1)
+    models = [
+        KNeighborsRegressor(min(NEIGHBOURS, number), metric="cosine", weights=similarity_weights)
+        for number in known
+    ]
+    return Pipeline([("predict", EachLabel(models))]).fit(features, marks)
 
 
 def _neighbours(model: Any, features: Features, labels: NDArray[Any]) -> Pipeline:
@@ -182,7 +194,7 @@ Probe = Callable[[Features, NDArray[Any], Sequence[Fold] | None], Pipeline]
 
 PROBES: dict[str, dict[Kind, Probe]] = {
     "linear": {"classes": logistic, "numbers": ridge, "multi-label": one_vs_rest},
-    "knn": {"classes": nearest, "numbers": nearest_mean, "multi-label": nearest_mean},
+    "knn": {"classes": nearest, "numbers": nearest_mean, "multi-label": nearest_share},
 }
 
 
@@ -195,8 +207,7 @@ def answers(probe: Pipeline, kind: Kind, features: Features, classes: int) -> An
     if kind == "numbers":
         return Answer(np.asarray(probe.predict(features), np.float64))
     if kind == "multi-label":
-        given = probe.predict_proba if hasattr(probe, "predict_proba") else probe.predict
-        chance = np.asarray(given(features), np.float64)
+        chance = np.asarray(probe.predict_proba(features), np.float64)
         return Answer((chance > 0.5).astype(np.int64), chance)
     chance = np.zeros((len(features), classes))
     chance[:, probe.classes_] = probe.predict_proba(features)

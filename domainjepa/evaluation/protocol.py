@@ -9,10 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from domainjepa import catalog
 from domainjepa.errors import ConfigError, UserError, brief, did_you_mean
+from domainjepa.evaluation.metrics import (
+    ALIASES,
+    canonical,
+    known,
+    metrics_for,
+    named_metrics,
+    usual_metrics,
+)
 from domainjepa.evaluation.pooling import OF_SCORES, Pool
-from domainjepa.evaluation.scores import METRICS
 from domainjepa.evaluation.splits import Shots
-from domainjepa.evaluation.targets import Kind
+from domainjepa.evaluation.targets import Target
 from domainjepa.reading import parse_toml, read_file
 
 
@@ -52,6 +59,8 @@ class Protocol(BaseModel):
     (`pooling.py`). By default the mean of features; of fine-tuning, of scores."""
     shots: tuple[Shots, ...] = Field(strict=False, min_length=1)
     """Labels of each class to train on, or "all"."""
+    ladder: bool = False
+    """Shots are rungs for data of any size: those beyond all labels are left out without a word."""
     draws: int | tuple[tuple[int, int], ...] = 20
     """Times that each number of shots is drawn anew; a table of them holds up to so many shots."""
     metrics: tuple[str, ...] = Field(default=(), strict=False)
@@ -85,12 +94,7 @@ class Protocol(BaseModel):
     @field_validator("metrics")
     @classmethod
     def _known(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
-        known = list(dict.fromkeys(name for of in METRICS.values() for name in of))
-        for name in metrics:
-            if name not in known:
-                hint = did_you_mean(name, known)
-                raise ValueError(f"unknown metric {name!r}.{hint} Known: {', '.join(known)}")
-        return metrics
+        return tuple(dict.fromkeys(_metric_named(name) for name in metrics))
 
     @model_validator(mode="after")
     def _fits_the_probe(self) -> Protocol:
@@ -113,19 +117,30 @@ class Protocol(BaseModel):
             return self.draws
         return next((times for most, times in self.draws if shots <= most), self.draws[-1][1])
 
-    def metrics_of(self, kind: Kind) -> tuple[str, ...]:
-        """The metrics for a kind of target, the one shown first in front.
+    def metrics_of(self, target: Target) -> tuple[str, ...]:
+        """The metrics of a target, the one shown first in front: those named, else its usual ones.
 
         Raises:
-            UserError: metrics are named, and none is for this kind.
+            UserError: metrics are named, and none is for this target.
         """
-        found = tuple(name for name in self.metrics or METRICS[kind] if name in METRICS[kind])
+        if not self.metrics:
+            return usual_metrics(target)
+        found = named_metrics(target, self.metrics)
         if not found:
             raise UserError(
-                f"the protocol {self.name} has no metric for a target of {kind}: "
-                f"choose from {', '.join(METRICS[kind])}"
+                f"the protocol {self.name} has no metric for a target of {target.kind}: "
+                f"choose from {', '.join(metrics_for(target))}"
             )
         return found
+
+
+def _metric_named(text: str) -> str:
+    name = canonical(text)
+    if name is None:
+        names = [*known(), *ALIASES]
+        hint = did_you_mean(text, names)
+        raise ValueError(f"unknown metric {text!r}.{hint} Known: {', '.join(known())}")
+    return name
 
 
 def measuring(protocol: Protocol, metrics: Sequence[str] | None) -> Protocol:
@@ -137,9 +152,11 @@ def measuring(protocol: Protocol, metrics: Sequence[str] | None) -> Protocol:
     if not metrics:
         return protocol
     try:
-        return Protocol(**{**protocol.model_dump(), "metrics": tuple(metrics)})
+        names = [name for text in metrics for name in text.split(",")]
+        return Protocol(**{**protocol.model_dump(), "metrics": tuple(names)})
     except ValidationError as error:
-        raise UserError(f"--metric: {error.errors()[0]['msg']}") from None
+        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UserError(f"--metric: {message}") from None
 
 
 def pooling(protocols: Sequence[Protocol], pools: Sequence[str]) -> list[Protocol]:

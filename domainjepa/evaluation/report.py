@@ -5,31 +5,27 @@ The HTML file holds its pictures, asks nothing of the network, and reads on a ph
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 import jinja2
-import PIL.Image
 
-from domainjepa.data.source import Image, Source
-from domainjepa.evaluation import figures, montages
-from domainjepa.evaluation.maps import Maps
+from domainjepa.data.source import Source
+from domainjepa.evaluation.gallery import Gallery, Seen
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.results import Results
-from domainjepa.evaluation.splits import Rows
 from domainjepa.evaluation.tables import (
     as_json,
     difference_rows,
     heading,
     legend,
+    part_heads,
+    part_metrics,
+    part_rows,
+    side_by_side,
     table_rows,
     unit,
-    words,
     write_csv,
     write_latex,
 )
@@ -42,135 +38,6 @@ PUBLISHED = {
     "arXiv:2110.00476.",
 }
 """A part of a baseline's name -> what to cite."""
-SIDE_BY_SIDE = 3
-"""Encoders in an embedding map and with a montage: those given first."""
-
-
-class Picture(TypedDict):
-    """A picture of the HTML report."""
-
-    title: str
-    text: str
-    webp: str
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Images that are looked at closely, and what encoders see in them.
-
-    Attributes:
-        images: (H, W, C) each.
-        maps: encoder -> maps of these images; those whose networks show none are left out.
-    """
-
-    images: Sequence[Image]
-    maps: Mapping[str, Maps]
-
-
-def draw(results: Results, source: Source, folder: Path, seen: Seen | None = None) -> list[Picture]:
-    """Every picture of a report, as PNG files in a folder and ready for HTML."""
-    folder.mkdir(parents=True, exist_ok=True)
-    pictures: list[Picture] = []
-
-    def add(path: Path, title: str, text: str) -> None:
-        # A montage of galaxies is a tenth of its size as WebP.
-        buffer = io.BytesIO()
-        PIL.Image.open(path).convert("RGB").save(buffer, "WEBP", quality=88)
-        webp = base64.b64encode(buffer.getvalue()).decode()
-        pictures.append({"title": title, "text": text, "webp": webp})
-
-    def images(positions: Rows) -> Sequence[Image]:
-        return source.__getitems__(results.rows[positions].tolist())
-
-    for protocol in results.used:
-        if len(results.shots(protocol)) > 1:
-            path = folder / f"{protocol.name}-shots.png"
-            figures.accuracy_against_shots(results, protocol, path)
-            add(
-                path,
-                f"{protocol.name}: {words(results.metrics(protocol)[0])} against labels",
-                "Bars are 95 % intervals: over draws of the labels and over test samples; for all "
-                "labels over test samples alone.",
-            )
-    shown = dict(list(results.features.items())[:SIDE_BY_SIDE])
-    path = folder / "map.png"
-    figures.embedding_map(shown, results.labels, results.classes, path)
-    add(
-        path,
-        "Embedding map",
-        "t-SNE of frozen features of test samples. The labels only colour "
-        "the points; distances between groups mean little.",
-    )
-    for number, (encoder, features) in enumerate(shown.items()):
-        path = folder / f"neighbours-{number}.png"
-        purity = montages.neighbour_purity(features, results.labels)
-        montages.neighbour_montage(features, results.labels, results.classes, images, path)
-        add(
-            path,
-            f"Nearest neighbours: {encoder}",
-            f"By cosine among the test samples; a frame marks another class. Over all of them, "
-            f"{100 * purity:.1f} % of the 7 nearest are of the same class.",
-        )
-    for protocol in results.used if results.target.kind == "classes" else []:
-        path = folder / f"{protocol.name}-confusion.png"
-        first = results.encoders_of(protocol)[0]
-        figures.confusion_matrix(
-            results.truth[protocol.name],
-            results.answers[protocol.name, first].guess,
-            results.classes,
-            path,
-        )
-        add(
-            path,
-            f"{protocol.name}: confusion of {first}",
-            f"Percent of each true class, probe with {heading(results.shots(protocol)[-1])}.",
-        )
-    for protocol in results.used:
-        _draw_answers(results, protocol, source, folder, add)
-    if seen is not None and seen.maps:
-        path = folder / "maps.png"
-        montages.encoder_maps(seen.images, seen.maps, path)
-        add(
-            path,
-            "What the encoders see",
-            "Features: the first three principal components of dense features over these images, "
-            "as red, green and blue; one colour is one thing to the encoder. Attention: of the "
-            "class token to the patches in the last block; likeness: of each position to the "
-            "pooled feature. Dark is little.",
-        )
-    return pictures
-
-
-def _draw_answers(
-    results: Results,
-    protocol: Protocol,
-    source: Source,
-    folder: Path,
-    add: Callable[[Path, str, str], None],
-) -> None:
-    """Where the probe of the first encoder is wrong, and how numbers are told."""
-    first = results.encoders_of(protocol)[0]
-    answer, truth = results.answers[protocol.name, first], results.truth[protocol.name]
-    probe = f"Probe with {heading(results.shots(protocol)[-1], results.target.kind)}."
-    if results.target.kind == "numbers":
-        path = folder / f"{protocol.name}-numbers.png"
-        figures.predicted_against_true(truth, answer.guess, path)
-        add(path, f"{protocol.name}: told and true, {first}", probe)
-    # Only the first protocol's test samples are known by their rows.
-    if results.target.kind == "classes" and protocol is results.protocols[0]:
-        path = folder / f"{protocol.name}-errors.png"
-
-        def images(positions: Rows) -> Sequence[Image]:
-            return source.__getitems__(results.rows[positions].tolist())
-
-        count = montages.worst_errors(truth, answer.chance, results.classes, images, path)
-        if count:
-            add(
-                path,
-                f"{protocol.name}: errors of {first}",
-                f"{count:,} of {len(truth):,} test samples; a row for each pair of classes, the "
-                f"surest errors first. {probe}",
-            )
 
 
 def citations(results: Results, source: Source) -> list[str]:
@@ -192,26 +59,60 @@ def write_report(results: Results, source: Source, out: Path, seen: Seen | None 
     (out / "results.json").write_text(text + "\n", encoding="utf-8")
     write_csv(results, out / "results.csv")
     write_latex(results, out / "table.tex")
-    pictures = draw(results, source, out / "pictures", seen)
+    pictures = Gallery(results, source, out / "pictures").draw(seen)
     loader = jinja2.PackageLoader("domainjepa.evaluation", ".")
     page = jinja2.Environment(loader=loader, autoescape=True).get_template("report.html")
     html = page.render(
         results=results,
         pictures=pictures,
         tables=[
-            {
-                "protocol": protocol,
-                "metric": unit(metric),
-                "first": metric == results.metrics(protocol)[0],
-                "shots": [heading(shots, results.target.kind) for shots in results.shots(protocol)],
-                "rows": table_rows(results, protocol, metric),
-                "differences": difference_rows(results, protocol, metric),
-                "legend": legend(protocol),
-            }
+            _table(results, protocol, metric)
             for protocol in results.used
             for metric in results.metrics(protocol)
         ],
+        parts=[part for protocol in results.used for part in _parts(results, protocol)],
+        part_heads=part_heads(results),
+        one="class" if results.target.kind == "classes" else "label",
         citations=citations(results, source),
         settings=json.dumps(results.settings, indent=1),
     )
     (out / "report.html").write_text(html, encoding="utf-8")
+
+
+def _table(results: Results, protocol: Protocol, metric: str) -> dict[str, Any]:
+    """One metric of a protocol: encoders by shots, and their paired differences."""
+    return {
+        "protocol": protocol,
+        "metric": unit(metric),
+        "first": metric == results.metrics(protocol)[0],
+        "shots": [heading(shots, results.target.kind) for shots in results.shots(protocol)],
+        "rows": table_rows(results, protocol, metric),
+        "differences": difference_rows(results, protocol, metric),
+        "legend": legend(protocol),
+    }
+
+
+def _parts(results: Results, protocol: Protocol) -> list[dict[str, Any]]:
+    """Tables of classes or labels: all encoders by one metric, then each by all of them."""
+    encoders = results.encoders_of(protocol)
+    metrics = part_metrics(results, protocol, encoders[0])
+    if not metrics:
+        return []
+    names = [results.names[encoder] for encoder in encoders]
+    head = heading(results.shots(protocol)[-1], results.target.kind)
+    found = []
+    if len(encoders) > 1:
+        found.append({
+            "title": f"{protocol.name}, {head}: {unit(metrics[0])}",
+            "open": True,
+            "heads": names,
+            "rows": side_by_side(results, protocol),
+        })  # fmt: skip
+    for encoder, name in zip(encoders, names, strict=True):
+        found.append({
+            "title": f"{protocol.name}, {head}: {name}",
+            "open": len(encoders) == 1,
+            "heads": [unit(metric) for metric in metrics],
+            "rows": part_rows(results, protocol, encoder),
+        })  # fmt: skip
+    return found

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
-import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.evaluation.cells import Cell
 from domainjepa.evaluation.features import Features
-from domainjepa.evaluation.intervals import DRAWN, RESAMPLED, over_draws, over_resamples
+from domainjepa.evaluation.names import (
+    CLASS_LETTERS,
+    all_short,
+    encoder_names,
+)
 from domainjepa.evaluation.protocol import Protocol
-from domainjepa.evaluation.scores import Answer, Array
+from domainjepa.evaluation.scores import Answer
 from domainjepa.evaluation.splits import Rows, Shots
 from domainjepa.evaluation.targets import Target
 
@@ -34,7 +38,10 @@ class Where:
 
 
 class Record(TypedDict):
-    """One score of one probe; `fitted_on` and `part` where it is not of the data's own test."""
+    """One score of one probe; `fitted_on` and `part` where it is not of the data's own test.
+
+    `label` is the class or label that it is of alone.
+    """
 
     encoder: str
     data: str
@@ -44,6 +51,7 @@ class Record(TypedDict):
     shots: Shots
     draw: int
     metric: str
+    label: NotRequired[str]
     value: float
 
 
@@ -57,6 +65,7 @@ class Summary(TypedDict):
     protocol: str
     shots: Shots
     metric: str
+    label: NotRequired[str]
     draws: int
     mean: float
     std: float | None
@@ -81,40 +90,11 @@ class Difference(TypedDict):
     protocol: str
     shots: Shots
     metric: str
+    label: NotRequired[str]
     mean: float
     low: float
     high: float
     interval: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One encoder at one number of shots.
-
-    Attributes:
-        values: metric -> (D,) scores, one a draw of the labels; one alone with all labels.
-        resampled: metric -> (D, R) the same on resampled test sets.
-    """
-
-    values: Mapping[str, Array]
-    resampled: Mapping[str, Array]
-
-    @property
-    def draws(self) -> int:
-        return len(next(iter(self.values.values())))
-
-    def interval(self, metric: str) -> tuple[float, float, str]:
-        """Low, high, and what they cover."""
-        if self.draws == 1:
-            return *over_resamples(self.resampled[metric][0]), RESAMPLED
-        return *over_draws(self.values[metric], self.resampled[metric]), DRAWN
-
-    def __sub__(self, other: Cell) -> Cell:
-        """Paired: draw by draw, test set by test set."""
-        return Cell(
-            {name: one - other.values[name] for name, one in self.values.items()},
-            {name: one - other.resampled[name] for name, one in self.resampled.items()},
-        )
 
 
 Cells = dict[tuple[str, Shots, str], Cell]
@@ -190,7 +170,7 @@ class Results:
 
     def metrics(self, protocol: Protocol) -> tuple[str, ...]:
         """Those measured, the one shown first in front."""
-        return protocol.metrics_of(self.target.kind)
+        return protocol.metrics_of(self.target)
 
     @property
     def labels(self) -> Rows:
@@ -199,8 +179,19 @@ class Results:
 
     @property
     def classes(self) -> Sequence[str]:
-        """Names of what `labels` holds."""
-        return self.target.strata_names(self.truth[self.protocols[0].name])
+        """Names of what `labels` holds, for pictures."""
+        names = self.target.strata_names(self.truth[self.protocols[0].name])
+        return all_short(names, CLASS_LETTERS)
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """Names of the classes or labels, for pictures."""
+        return all_short(self.target.classes, CLASS_LETTERS)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Encoder -> its name in tables and pictures."""
+        return encoder_names(self.encoders)
 
     def shots(self, protocol: Protocol) -> list[Shots]:
         """Those that were run, ascending, "all" last."""
@@ -227,22 +218,21 @@ class Results:
             return {}
         return {"fitted_on": where.fitted_on, "part": where.part}
 
+    def _cells(self) -> Iterator[tuple[dict[str, Any], dict[str, Any], Cell]]:
+        """Every cell, and those of its classes or labels: who and where, which label, scores."""
+        for where, cells in self.everywhere.items():
+            for (protocol, shots, encoder), cell in cells.items():
+                head = {"encoder": encoder, "data": where.data, **self._apart(where)}
+                for label, part in cell.parts():
+                    of = {} if label is None else {"label": label}
+                    yield {**head, "protocol": protocol, "shots": shots}, of, part
+
     @property
     def records(self) -> list[Record]:
         """Every score."""
         return [
-            Record(
-                encoder=encoder,
-                data=where.data,
-                **self._apart(where),  # type: ignore[typeddict-item]
-                protocol=protocol,
-                shots=shots,
-                draw=draw,
-                metric=metric,
-                value=float(value),
-            )
-            for where, cells in self.everywhere.items()
-            for (protocol, shots, encoder), cell in cells.items()
+            cast(Record, {**head, "draw": draw, "metric": metric, **of, "value": float(value)})
+            for head, of, cell in self._cells()
             for metric, values in cell.values.items()
             for draw, value in enumerate(values)
         ]
@@ -251,27 +241,21 @@ class Results:
     def summary(self) -> list[Summary]:
         """Mean, standard deviation and interval of every cell."""
         rows: list[Summary] = []
-        for where, cells in self.everywhere.items():
-            for (protocol, shots, encoder), cell in cells.items():
-                for metric, values in cell.values.items():
-                    low, high, interval = cell.interval(metric)
-                    std = float(values.std(ddof=1)) if len(values) > 1 else None
-                    rows.append(
-                        Summary(
-                            encoder=encoder,
-                            data=where.data,
-                            **self._apart(where),  # type: ignore[typeddict-item]
-                            protocol=protocol,
-                            shots=shots,
-                            metric=metric,
-                            draws=len(values),
-                            mean=float(np.mean(values)),
-                            std=std,
-                            low=low,
-                            high=high,
-                            interval=interval,
-                        )
-                    )
+        for head, of, cell in self._cells():
+            for metric, values in cell.values.items():
+                low, high, interval = cell.interval(metric)
+                row = {
+                    **head,
+                    "metric": metric,
+                    **of,
+                    "draws": len(values),
+                    "mean": cell.mean(metric),
+                    "std": float(values.std(ddof=1)) if len(values) > 1 else None,
+                    "low": low,
+                    "high": high,
+                    "interval": interval,
+                }
+                rows.append(cast(Summary, row))
         return rows
 
     @property
@@ -310,21 +294,24 @@ def _differences(
 ) -> list[Difference]:
     """One row a metric; `apart` is what it says of where it is from."""
     rows = []
-    for metric, values in gap.values.items():
-        low, high, interval = gap.interval(metric)
-        rows.append(
-            Difference(
-                encoder=encoder,
-                versus=versus,
-                data=where.data,
-                **apart,  # type: ignore[typeddict-item]
-                protocol=protocol,
-                shots=shots,
-                metric=metric,
-                mean=float(np.mean(values)),
-                low=low,
-                high=high,
-                interval=interval,
+    for label, part in gap.parts():
+        of: dict[str, Any] = {} if label is None else {"label": label}
+        for metric in part.values:
+            low, high, interval = part.interval(metric)
+            rows.append(
+                Difference(
+                    encoder=encoder,
+                    versus=versus,
+                    data=where.data,
+                    **apart,  # type: ignore[typeddict-item]
+                    protocol=protocol,
+                    shots=shots,
+                    metric=metric,
+                    **of,
+                    mean=part.mean(metric),
+                    low=low,
+                    high=high,
+                    interval=interval,
+                )
             )
-        )
     return rows

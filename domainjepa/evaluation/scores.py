@@ -1,202 +1,29 @@
 """Scores of answers, on the test set and on resampled ones.
 
-A metric takes weights (n, R), how often each of R resampled test sets holds each of n samples, and
-gives R scores: one pass costs little more than one score. Weights of one give the score itself.
+The metrics are in `metrics/`; here they are applied, with the holes of each label left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
+from domainjepa.evaluation.metrics.metric import Answer, Array, mean
+from domainjepa.evaluation.metrics.names import metric_of
+from domainjepa.evaluation.metrics.of_classes import confusion
+from domainjepa.evaluation.metrics.thresholds import Ranked
 from domainjepa.evaluation.targets import Kind
 
-Array = NDArray[np.float64]
+__all__ = ["Answer", "confusion", "ranked", "resamples", "score", "score_each"]
 
-BINS = 15
-"""Of equal width, of the confidence, in the calibration error: as Guo et al. (2017)."""
 BLOCK = 200
-"""Resampled test sets at a time: memory stays within (n, 200) numbers."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a probe says of the test samples.
-
-    Attributes:
-        guess: (n,) classes; (n,) numbers; (n, L) zeros and ones for multi-label targets.
-        probability: (n, K) of the classes, or (n, L) of the labels; None for numbers.
-    """
-
-    guess: NDArray[Any]
-    probability: NDArray[Any] | None = None
-
-    def of(self, chosen: NDArray[np.int64]) -> Answer:
-        """The answers for some of the samples."""
-        chance = self.probability
-        return Answer(self.guess[chosen], None if chance is None else chance[chosen])
-
-    @property
-    def chance(self) -> NDArray[Any]:
-        """The probabilities, of a target that has them."""
-        if self.probability is None:
-            raise ValueError("numbers have no probability")
-        return self.probability
-
-
-Metric = Callable[[NDArray[Any], Answer, Array], Array]
-
-
-def confusion(truth: NDArray[Any], guess: NDArray[Any], classes: int) -> Array:
-    """(classes, classes) samples of each true class (row) and guessed class."""
-    counts = np.bincount(truth * classes + guess, minlength=classes * classes)
-    return counts.reshape(classes, classes).astype(np.float64)
-
-
-def _share(part: Array, whole: Array) -> Array:
-    """part / whole, NaN where there is nothing to share."""
-    share: Array = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
-    return share
-
-
-def _mean(rows: Array) -> Array:
-    """Mean over the first axis of what is a number; NaN where nothing is."""
-    known = np.isfinite(rows)
-    return _share(np.where(known, rows, 0.0).sum(axis=0), known.sum(axis=0).astype(np.float64))
-
-
-def _sums(labels: NDArray[Any], weights: Array, where: NDArray[Any] | None = None) -> Array:
-    """Weights of each class: (n,) classes, (n, R) -> (K, R)."""
-    values = np.ones(len(labels)) if where is None else where.astype(np.float64)
-    shape = (int(labels.max()) + 1, len(labels))
-    return np.asarray(csr_array((values, (labels, np.arange(len(labels)))), shape=shape) @ weights)
-
-
-def accuracy(truth: NDArray[Any], answer: Answer, weights: Array) -> Array:
-    """Share of samples that are right."""
-    right = (answer.guess == truth).astype(np.float64)
-    return np.asarray(right @ weights / weights.sum(axis=0))
-
-
-def balanced_accuracy(truth: NDArray[Any], answer: Answer, weights: Array) -> Array:
-    """Mean over the classes that occur of the share found."""
-    found = _sums(truth, weights, answer.guess == truth)
-    return _mean(_share(found, _sums(truth, weights)))
-
-
-def macro_f1(truth: NDArray[Any], answer: Answer, weights: Array) -> Array:
-    """Mean F1 over the classes that occur or are guessed."""
-    both = np.concatenate([truth, answer.guess])
-    right = np.concatenate([answer.guess == truth, np.zeros(len(truth), bool)])
-    twice = np.concatenate([weights, weights])
-    return _mean(_share(2 * _sums(both, twice, right), _sums(both, twice)))
-
-
-def _area_under_roc(positive: NDArray[Any], score: NDArray[Any], weights: Array) -> Array:
-    """Share of pairs (positive, negative) in the right order, ties half: (n,), (n,), (n, R)."""
-    yes, no = _by_threshold(positive, score, weights)
-    below = np.cumsum(no, axis=0) - no / 2
-    return _share((yes * below).sum(axis=0), yes.sum(axis=0) * no.sum(axis=0))
-
-
-def _precision(positive: NDArray[Any], score: NDArray[Any], weights: Array) -> Array:
-    """Average precision: the mean over recall of the precision, as scikit-learn defines it."""
-    yes, no = _by_threshold(positive, -score, weights)
-    found = np.cumsum(yes, axis=0)
-    precision = _share(found, found + np.cumsum(no, axis=0))
-    return _share(np.nansum(precision * yes, axis=0), yes.sum(axis=0))
-
-
-def _by_threshold(
-    positive: NDArray[Any], score: NDArray[Any], weights: Array
-) -> tuple[Array, Array]:
-    """Weights of positives and negatives at each different score, ascending: (T, R) each."""
-    order = np.argsort(score, kind="stable")
-    sorted_score = score[order]
-    starts = np.flatnonzero(np.r_[True, sorted_score[1:] != sorted_score[:-1]])
-    every = weights[order]
-    yes = every * positive[order, None]
-    if len(starts) < len(order):
-        every, yes = (np.add.reduceat(of, starts, axis=0) for of in (every, yes))
-    return yes, every - yes
-
-
-def roc_auc(truth: NDArray[Any], answer: Answer, weights: Array) -> Array:
-    """Area under the ROC curve; of more than two classes the mean of each against the rest."""
-    chance = answer.chance
-    if chance.shape[1] == 2:
-        return _area_under_roc(truth == 1, chance[:, 1], weights)
-    found = [_area_under_roc(truth == c, chance[:, c], weights) for c in np.unique(truth)]
-    return _mean(np.stack(found))
-
-
-def calibration_error(truth: NDArray[Any], answer: Answer, weights: Array) -> Array:
-    """Expected calibration error: |confidence - accuracy| over 15 equal bins of the confidence.
-
-    Guo et al. (2017), arXiv:1706.04599, eq. 3; lower is better.
-    """
-    confidence = answer.chance.max(axis=1).astype(np.float64)
-    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    gaps = _sums(bins, weights, confidence - (answer.guess == truth))
-    return np.asarray(np.abs(gaps).sum(axis=0) / weights.sum(axis=0))
-
-
-def _over_labels(
-    metric: Callable[[NDArray[Any], NDArray[Any], Array], Array], guessed: bool
-) -> Metric:
-    """The mean of a metric over the labels of a multi-label target that it is defined for."""
-
-    def macro(truth: NDArray[Any], answer: Answer, weights: Array) -> Array:
-        of = answer.guess if guessed else answer.chance
-        each = [metric(truth[:, one], of[:, one], weights) for one in range(truth.shape[1])]
-        return _mean(np.stack(each))
-
-    macro.__doc__ = metric.__doc__
-    return macro
-
-
-def _f1(positive: NDArray[Any], guess: NDArray[Any], weights: Array) -> Array:
-    """F1 of one label."""
-    right, named = (positive * guess) @ weights, (positive + guess) @ weights
-    return _share(np.asarray(2 * right, np.float64), np.asarray(named, np.float64))
-
-
-def r2(truth: NDArray[Any], answer: Answer, weights: Array) -> Array:
-    """Coefficient of determination: 1 - squared errors / squared deviations from the mean."""
-    centred = truth - truth.mean()
-    deviations = np.square(centred) @ weights - np.square(centred @ weights) / weights.sum(axis=0)
-    return 1 - _share(np.square(truth - answer.guess) @ weights, deviations)
-
-
-def mae(truth: NDArray[Any], answer: Answer, weights: Array) -> Array:
-    """Mean absolute error, in the target's unit; lower is better."""
-    return np.asarray(np.abs(truth - answer.guess) @ weights / weights.sum(axis=0))
-
-
-METRICS: dict[Kind, dict[str, Metric]] = {
-    "classes": {
-        "accuracy": accuracy,
-        "balanced_accuracy": balanced_accuracy,
-        "macro_f1": macro_f1,
-        "roc_auc": roc_auc,
-        "calibration_error": calibration_error,
-    },
-    "numbers": {"r2": r2, "mae": mae},
-    "multi-label": {
-        "average_precision": _over_labels(_precision, guessed=False),
-        "roc_auc": _over_labels(_area_under_roc, guessed=False),
-        "macro_f1": _over_labels(_f1, guessed=True),
-    },
-}
-"""Kind of target -> the metrics it has, the first one shown first."""
-
-LOWER_IS_BETTER = {"calibration_error", "mae"}
-IN_PERCENT = {name for of in METRICS.values() for name in of} - {"r2", "mae"}
+"""Resampled test sets at a time, at most."""
+BLOCK_NUMBERS = 2**16
+"""Numbers at a time: larger arrays are fresh memory each time, and half of the time goes into its
+page faults."""
 
 
 def score(
@@ -207,9 +34,80 @@ def score(
     weights: Array | None = None,
 ) -> dict[str, Array]:
     """Metric -> (R,) scores on resampled test sets; on the test set alone without weights."""
+    return score_each(kind, names, truth, answer, weights)[0]
+
+
+def score_each(
+    kind: Kind,
+    names: Sequence[str],
+    truth: NDArray[Any],
+    answer: Answer,
+    weights: Array | None = None,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Scores, and those of every class or label that the metrics have.
+
+    Args:
+        kind: of the target.
+        names: of metrics, as `metrics.canonical` gives them.
+        truth: (n, ...) of the test samples.
+        answer: of a probe.
+        weights: (n, R) how often each resampled test set holds a sample; by default once.
+
+    Returns:
+        metric -> (R,); metric -> (K, R), NaN where a class or label cannot be scored.
+    """
     if weights is None:
         weights = np.ones((len(truth), 1))
-    return {name: METRICS[kind][name](truth, answer, weights) for name in names}
+    metrics = {name: metric for name in names if (metric := metric_of(kind, name))}
+    whole: dict[str, Array] = {}
+    each: dict[str, Array] = {}
+    for name, metric in metrics.items():
+        if metric.whole:
+            whole[name] = metric.whole(truth, answer, weights)
+        elif metric.each:
+            each[name] = metric.each(truth, answer, weights)
+    by_threshold = {name: metric.ranked for name, metric in metrics.items() if metric.ranked}
+    if by_threshold:
+        rows = answer.chance.shape[1]
+        for name in by_threshold:
+            each[name] = np.full((rows, weights.shape[1]), np.nan)
+        often = np.ascontiguousarray(weights.T, np.int64)
+        # Ranking is what takes long: once for each class, whatever the number of metrics.
+        for one in range(rows):
+            found = ranked(kind, truth, answer, one, often)
+            for name, metric_by_threshold in by_threshold.items():
+                if found is not None:
+                    each[name][one] = metric_by_threshold(found)
+    if kind == "multi-label":
+        scored = (truth == 1).any(axis=0) & (truth == 0).any(axis=0)
+        each = {name: np.where(scored[:, None], rows, np.nan) for name, rows in each.items()}
+    whole |= {name: mean(rows) for name, rows in each.items()}
+    return {name: whole[name] for name in metrics}, each
+
+
+def ranked(
+    kind: Kind,
+    truth: NDArray[Any],
+    answer: Answer,
+    one: int,
+    often: NDArray[np.int64] | None = None,
+) -> Ranked | None:
+    """A class or label by its probability, where it is known; None where nothing is positive.
+
+    Of two classes the second one is the positive one, and the first has none. `often` are (R, n)
+    times that each test set holds a sample, by default one.
+    """
+    if often is None:
+        often = np.ones((1, len(truth)), np.int64)
+    chance = answer.chance
+    if kind == "classes":
+        if (chance.shape[1] == 2 and one == 0) or not (truth == one).any():
+            return None
+        return Ranked.of(truth == one, chance[:, one], often)
+    known = np.flatnonzero(truth[:, one] >= 0)
+    if not (truth[known, one] == 1).any():
+        return None
+    return Ranked.of(truth[known, one] == 1, chance[known, one], often[:, known])
 
 
 def resamples(
@@ -223,9 +121,10 @@ def resamples(
     _, unit = np.unique(np.arange(samples) if groups is None else groups, return_inverse=True)
     units = int(unit.max()) + 1
     random = np.random.default_rng(seed)
-    for first in range(0, number, BLOCK):
+    block = max(8, min(BLOCK, BLOCK_NUMBERS // samples))
+    for first in range(0, number, block):
         drawn = [
             np.bincount(random.integers(units, size=units), minlength=units)
-            for _ in range(min(BLOCK, number - first))
+            for _ in range(min(block, number - first))
         ]
         yield np.stack(drawn, axis=1).astype(np.float64)[unit]

@@ -9,19 +9,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
 from domainjepa.data.sampling import key
 from domainjepa.evaluation.apart import Column
+from domainjepa.evaluation.cells import Cell, cell_of_answers
 from domainjepa.evaluation.cohort import Cohort
 from domainjepa.evaluation.features import Encoder, Features
 from domainjepa.evaluation.fitting import Fit, fitting
-from domainjepa.evaluation.intervals import RESAMPLES, RESAMPLES_OF_DRAWS
+from domainjepa.evaluation.metrics import metrics_of_each
 from domainjepa.evaluation.pooling import Bags
+from domainjepa.evaluation.progress import counting
 from domainjepa.evaluation.protocol import Protocol
-from domainjepa.evaluation.results import Cell, Results, Where
-from domainjepa.evaluation.scores import Answer, resamples, score
+from domainjepa.evaluation.results import Results, Where
+from domainjepa.evaluation.scores import Answer
 from domainjepa.evaluation.splits import Rows, Shots, draw_shots
-from domainjepa.evaluation.targets import Kind, Target
+from domainjepa.evaluation.targets import Target
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ def answered(
     train: Rows,
     groups: Rows | None,
     asked: Sequence[Asked],
+    console: Console | None = None,
 ) -> Told:
     """Every draw of a protocol fitted once, and its answers for each set of test units.
 
@@ -111,22 +115,33 @@ def answered(
         train: positions of the training units.
         groups: of the training units, or None.
         asked: what to answer for.
+        console: where to show how far it is.
     """
     strata = target.strata(target.values[train])
     every: list[dict[Shots, list[Answer]]] = [{} for _ in asked]
-    fits = unconverged = 0
-    for shots in worth_running(protocol, strata):
-        for draw in range(protocol.draws_of(shots)):
+    unconverged = 0
+    draws = [
+        (shots, draw)
+        for shots in worth_running(protocol, strata)
+        for draw in range(protocol.draws_of(shots))
+    ]
+    with counting(console, f"probes of {protocol.name}", len(draws)) as counter:
+        for shots, draw in draws:
             chosen = draw_shots(strata, shots, seed=protocol.seed, draw=draw, groups=groups)
             answer, converged = fit(chosen)
-            fits, unconverged = fits + 1, unconverged + (not converged)
+            unconverged += not converged
             for one, answers in zip(asked, every, strict=True):
                 answers.setdefault(shots, []).append(answer(one.bags))
-    return Told(every, fits, unconverged)
+            counter.advance()
+    return Told(every, len(draws), unconverged)
 
 
 def score_everywhere(
-    encoder: Encoder, protocol: Protocol, sites: Sequence[Site], results: Results
+    encoder: Encoder,
+    protocol: Protocol,
+    sites: Sequence[Site],
+    results: Results,
+    console: Console | None = None,
 ) -> bool:
     """One encoder under one protocol, scored at home and elsewhere, whole and in parts.
 
@@ -136,6 +151,7 @@ def score_everywhere(
         Whether the protocol can use the encoder.
     """
     metrics = results.metrics(protocol)
+    of_each = metrics_of_each(results.target, metrics, bool(protocol.metrics))
     for fitted in sites:
         split = fitted.cohort.splits[protocol.name]
         if not len(split.train):
@@ -146,7 +162,7 @@ def score_everywhere(
         places = sites if fitted is sites[0] else [fitted]
         asked = [site.asked(protocol) for site in places]
         groups = fitted.cohort.groups(split.train)
-        told = answered(fit, protocol, fitted.cohort.target, split.train, groups, asked)
+        told = answered(fit, protocol, fitted.cohort.target, split.train, groups, asked, console)
         if told.unconverged:
             results.warn(
                 f"{protocol.name}, {encoder.name}: {told.unconverged} of {told.fits} probes stopped"
@@ -159,8 +175,16 @@ def score_everywhere(
                 results.numbers[protocol.name, where] = number
                 cells = results.cells_of(where)
                 for shots, of_draws in answers.items():
+                    most = shots == max(answers, key=_labels)
+                    every = most or fitted.cohort.target.kind == "multi-label"
                     cells[protocol.name, shots, encoder.name] = cell_of(
-                        fitted.cohort.target.kind, metrics, test, of_draws, protocol.seed, chosen
+                        fitted.cohort.target,
+                        metrics,
+                        test,
+                        of_draws,
+                        protocol.seed,
+                        chosen,
+                        of_each if every else (),
                     )
             if site is fitted is sites[0]:
                 results.answers[protocol.name, encoder.name] = answers[max(answers, key=_labels)][0]
@@ -172,12 +196,13 @@ def _labels(shots: Shots) -> float:
 
 
 def cell_of(
-    kind: Kind,
+    target: Target,
     metrics: Sequence[str],
     asked: Asked,
     answers: Sequence[Answer],
     seed: int,
     chosen: Rows | None = None,
+    of_each: Sequence[str] = (),
 ) -> Cell:
     """The scores of one number of shots.
 
@@ -185,21 +210,11 @@ def cell_of(
         answers: one a draw, for all of `asked`.
         seed: of the protocol: it keys the resampled test sets, the same for every encoder.
         chosen: score these units alone; all by default.
+        of_each: metrics of every class or label alone.
     """
     truth, groups = asked.truth, asked.groups
     if chosen is not None:
         truth, groups = truth[chosen], None if groups is None else groups[chosen]
         answers = [one.of(chosen) for one in answers]
-    values = [score(kind, metrics, truth, answer) for answer in answers]
-    resampled: list[list[dict[str, Any]]] = [[] for _ in answers]
-    number = RESAMPLES if len(answers) == 1 else RESAMPLES_OF_DRAWS
-    for weights in resamples(len(truth), number, seed=key(seed, "resample"), groups=groups):
-        for answer, parts in zip(answers, resampled, strict=True):
-            parts.append(score(kind, metrics, truth, answer, weights))
-    return Cell(
-        {name: np.concatenate([of[name] for of in values]) for name in metrics},
-        {
-            name: np.stack([np.concatenate([of[name] for of in parts]) for parts in resampled])
-            for name in metrics
-        },
-    )
+    seed = key(seed, "resample")
+    return cell_of_answers(target, metrics, truth, groups, answers, seed, of_each)

@@ -109,10 +109,7 @@ def train_test(source: Divisible, target: Target, seed: int) -> Split:
         if len(unseen):
             said.append(f"{len(unseen)} classes of the test set have no training label")
     if target.kind == "multi-label":
-        absent = ~target.values[test].any(axis=0)
-        if absent.any():
-            named = ", ".join(np.array(target.classes)[absent])
-            said.append(f"no test sample has {named}: left out of the means over labels")
+        said += _not_scored(target, target.values[test])
     return Split(np.sort(train), np.sort(test), [f"{decision} ({len(test)})"], said)
 
 
@@ -130,6 +127,17 @@ def all_test(source: Divisible, target: Target, why: str = "") -> Split:
     return Split(
         np.arange(0), known, [f"all of it is the test set ({len(known)})"], [why][: len(why)]
     )
+
+
+def _not_scored(target: Target, marks: NDArray[Any]) -> list[str]:
+    """Labels of which the test set does not hold both yes and no."""
+    absent = np.array(target.classes)[~((marks == 1).any(axis=0) & (marks == 0).any(axis=0))]
+    if not len(absent):
+        return []
+    return [
+        f"{', '.join(absent)}: of the test set not both yes and no are known, so there is no score "
+        "and no part in the means over labels"
+    ]
 
 
 def _check(source: Divisible, target: Target, train: Rows, test: Rows) -> None:

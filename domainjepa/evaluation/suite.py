@@ -7,7 +7,6 @@ what fits a probe is handed training rows and training labels, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,33 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from domainjepa.config import TargetConfig
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.errors import UserError
 from domainjepa.evaluation.apart import Column, column_of, has_column
 from domainjepa.evaluation.cohort import Cohort, cohort_of
+from domainjepa.evaluation.collapse import collapsed
 from domainjepa.evaluation.confounders import confounded, read_from_features, told_by_column
 from domainjepa.evaluation.described import described
 from domainjepa.evaluation.elsewhere import cohort_elsewhere, shared_with_training
 from domainjepa.evaluation.features import Encoder
 from domainjepa.evaluation.finetune import trainable
+from domainjepa.evaluation.gallery import Seen
 from domainjepa.evaluation.leaks import leaks
 from domainjepa.evaluation.maps import look
+from domainjepa.evaluation.names import CLASS_LETTERS, all_short
 from domainjepa.evaluation.pooling import pooled_features
 from domainjepa.evaluation.protocol import Protocol, read_protocol
-from domainjepa.evaluation.report import SIDE_BY_SIDE, Seen, write_report
+from domainjepa.evaluation.report import write_report
 from domainjepa.evaluation.results import Results
 from domainjepa.evaluation.scoring import Site, score_everywhere, worth_running
 from domainjepa.evaluation.targets import OF_EACH, Target
 from domainjepa.evaluation.units import Within
 from domainjepa.evaluation.weights import Unavailable
 
+FEW = 5
+"""Classes that a warning names."""
 MAPPED = 6
 """Test samples whose maps a report shows, unless rows are named."""
 
@@ -47,7 +52,7 @@ def evaluate(
     out: Path | None = None,
     *,
     baselines: Sequence[Encoder] = (),
-    target: str | None = None,
+    target: str | TargetConfig | None = None,
     per: str | None = None,
     within: Within = "same",
     test_source: Source | None = None,
@@ -69,7 +74,8 @@ def evaluate(
         protocols: with distinct names; a text is the name or path of one.
         out: a folder for the report; None writes nothing.
         baselines: what to compare with; they alone are no evaluation.
-        target: the column to tell; see `targets.target_of`. By default the source's labels.
+        target: the column to tell, or all of `target.*`; see `targets.target_of`. By default the
+            source's labels.
         per: `groups` or a column: one answer for all samples that share its value.
         within: what becomes of the label of a unit whose samples have several.
         test_source: data from elsewhere, on which probes of `source` are scored as well.
@@ -116,13 +122,14 @@ def evaluate(
         results.order.append(encoder.name)
         shown = sites[0].bags(home.splits[run[0].name].test)
         results.features[encoder.name] = pooled_features(shown, "mean")
-        with console.status(f"probes: {encoder.name}") if console else nullcontext():
-            for column in columns[:1]:
-                if column and (found := read_from_features(encoder.name, column, sites[0])):
-                    results.readable.append(found)
-            for protocol in run:
-                if not score_everywhere(encoder, protocol, sites, results):
-                    results.warn(f"{protocol.name}: {encoder.name} has no network to fine-tune")
+        if how := collapsed(results.features[encoder.name]):
+            results.warn(f"{encoder.name} is collapsed: {how}")
+        for column in columns[:1]:
+            if column and (found := read_from_features(encoder.name, column, sites[0])):
+                results.readable.append(found)
+        for protocol in run:
+            if not score_everywhere(encoder, protocol, sites, results, console):
+                results.warn(f"{protocol.name}: {encoder.name} has no network to fine-tune")
     for text in confounded(results.readable):
         results.warn(text)
     results.settings = described(ran, cohorts, run)
@@ -220,12 +227,13 @@ def _seen(
         found = look(*network, images) if network else None
         if found is not None:
             maps[encoder.name] = found
-    return Seen(images, dict(list(maps.items())[:SIDE_BY_SIDE]))
+    return Seen(images, maps)
 
 
 def _scarce(protocol: Protocol, target: Target, values: NDArray[Any]) -> list[str]:
     """What to know about shots that some classes do not have."""
-    strata, names = target.strata(values), target.strata_names(values)
+    strata = target.strata(values)
+    names = all_short(target.strata_names(values), CLASS_LETTERS)
     found, counts = np.unique(strata, return_counts=True)
     one = OF_EACH[target.kind]
     lines = []
@@ -233,10 +241,13 @@ def _scarce(protocol: Protocol, target: Target, values: NDArray[Any]) -> list[st
         if shots == "all" or shots <= counts.min():
             continue
         if shots not in worth_running(protocol, strata):
+            if protocol.ladder:
+                continue
             lines.append(f"{shots} labels a {one}: no {one} has more, so this is the same as all")
             continue
         few = [f"{names[c]} ({n})" for c, n in zip(found, counts, strict=True) if n < shots]
-        lines.append(f"{shots} labels a {one}: taken whole, with fewer: {', '.join(few)}")
+        told = ", ".join(few[:FEW]) + (f" and {len(few) - FEW} more" if len(few) > FEW else "")
+        lines.append(f"{shots} labels a {one}: taken whole, with fewer: {told}")
     return lines
 
 

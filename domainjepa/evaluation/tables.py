@@ -1,4 +1,4 @@
-"""The tables of an evaluation: for the terminal, as JSON, CSV and LaTeX."""
+"""The tables of an evaluation: their rows, and as JSON, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+import numpy as np
 
+from domainjepa.evaluation.cells import Cell
+from domainjepa.evaluation.metrics import shown
+from domainjepa.evaluation.names import CLASS_LETTERS, all_short
 from domainjepa.evaluation.protocol import Protocol
-from domainjepa.evaluation.results import Cell, Results, Summary
-from domainjepa.evaluation.scores import IN_PERCENT, LOWER_IS_BETTER
+from domainjepa.evaluation.results import Results, Summary
 from domainjepa.evaluation.splits import Shots
 from domainjepa.evaluation.targets import OF_EACH, Kind
 
@@ -27,6 +27,14 @@ class Row(TypedDict):
     best: list[bool]
 
 
+class Part(TypedDict):
+    """A line of a table of classes or labels."""
+
+    label: str
+    counts: list[str]
+    cells: list[str]
+
+
 def heading(shots: Shots, kind: Kind = "classes") -> str:
     """The head of a column."""
     return "all labels" if shots == "all" else f"{shots} a {OF_EACH[kind]}"
@@ -34,33 +42,50 @@ def heading(shots: Shots, kind: Kind = "classes") -> str:
 
 def number(value: float, metric: str, sign: str = "") -> str:
     """A score as tables show it: in percent, or as it is."""
-    if metric in IN_PERCENT:
+    if not math.isfinite(value):
+        return "–"
+    how = shown(metric)
+    if how.scale == "share":
         return f"{100 * value:{sign}.1f}"
-    return f"{value:{sign}.3f}" if metric == "r2" else f"{value:{sign}.3g}"
+    return f"{value:{sign}{how.digits}}"
 
 
 def unit(metric: str) -> str:
     """The metric with its unit."""
-    return f"{words(metric)}{', %' if metric in IN_PERCENT else ''}"
+    return f"{words(metric)}{', %' if shown(metric).scale == 'share' else ''}"
+
+
+def words(metric: str) -> str:
+    """The name of a metric as people write it."""
+    said = {"roc_auc": "AUROC", "average_precision": "AUPRC", "r2": "R2", "mae": "MAE"}
+    said |= {"rmse": "RMSE", "f1": "F1", "macro_f1": "macro F1"}
+    if metric.startswith("sensitivity_at_"):
+        return f"sensitivity at {metric.split('_')[2]} % specificity"
+    return said.get(metric, metric.replace("_", " "))
+
+
+def ends(cell: Cell, metric: str) -> str:
+    """A score with the ends of its interval."""
+    low, high, _ = cell.interval(metric)
+    mean = number(cell.mean(metric), metric)
+    return f"{mean} [{number(low, metric)}, {number(high, metric)}]"
 
 
 def _text(cell: Cell, metric: str, between: str) -> str:
-    values = cell.values[metric]
-    mean = number(values.mean(), metric)
+    if cell.draws == 1:
+        return ends(cell, metric)
     low, high, _ = cell.interval(metric)
-    if cell.draws > 1:
-        return f"{mean} {between} {number((high - low) / 2, metric)}"
-    return f"{mean} [{number(low, metric)}, {number(high, metric)}]"
+    return f"{number(cell.mean(metric), metric)} {between} {number((high - low) / 2, metric)}"
 
 
 def table_rows(results: Results, protocol: Protocol, metric: str, between: str = "±") -> list[Row]:
     """Encoders by shots: mean and half the 95 % interval, for all labels its ends."""
     encoders = results.encoders_of(protocol)
-    rows: list[Row] = [{"encoder": encoder, "cells": [], "best": []} for encoder in encoders]
-    best = min if metric in LOWER_IS_BETTER else max
+    rows: list[Row] = [{"encoder": results.names[one], "cells": [], "best": []} for one in encoders]
+    best = min if shown(metric).lower else max
     for shots in results.shots(protocol):
         cells = [results.cells[protocol.name, shots, encoder] for encoder in encoders]
-        means = [cell.values[metric].mean() for cell in cells]
+        means = [cell.mean(metric) for cell in cells]
         for row, cell, mean in zip(rows, cells, means, strict=True):
             row["cells"].append(_text(cell, metric, between))
             row["best"].append(len(means) > 1 and bool(mean == best(means)))
@@ -72,58 +97,84 @@ def difference_rows(results: Results, protocol: Protocol, metric: str) -> list[R
     first, *others = results.encoders_of(protocol)
     rows: list[Row] = []
     for other in others:
-        row: Row = {"encoder": f"{first} − {other}", "cells": [], "best": []}
+        names = results.names
+        row: Row = {"encoder": f"{names[first]} − {names[other]}", "cells": [], "best": []}
         for shots in results.shots(protocol):
             of = results.cells
             gap = of[protocol.name, shots, first] - of[protocol.name, shots, other]
             low, high, _ = gap.interval(metric)
-            mean, low_high = gap.values[metric].mean(), (low, high)
-            between = ", ".join(number(one, metric, "+") for one in low_high)
-            row["cells"].append(f"{number(mean, metric, '+')} [{between}]")
+            between = ", ".join(number(one, metric, "+") for one in (low, high))
+            row["cells"].append(f"{number(gap.mean(metric), metric, '+')} [{between}]")
             row["best"].append(low > 0 or high < 0)
         rows.append(row)
     return rows
 
 
-def show(results: Results, console: Console) -> None:
-    """Print the table of every protocol, paired differences and warnings."""
-    kind = results.target.kind
-    for protocol in results.used:
-        metric = results.metrics(protocol)[0]
-        run = results.shots(protocol)
-        for title, rows in (
-            (
-                _plain(f"{protocol.name} on {results.data}: {unit(metric)}"),
-                table_rows(results, protocol, metric),
-            ),
-            ("paired differences", difference_rows(results, protocol, metric)),
-        ):
-            if not rows:
-                continue
-            table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-            table.add_column("encoder")
-            for shots in run:
-                table.add_column(heading(shots, kind), justify="right")
-            for row in rows:
-                marked = zip(row["cells"], row["best"], strict=True)
-                cells = [f"[bold]{_plain(c)}[/bold]" if best else _plain(c) for c, best in marked]
-                table.add_row(_plain(row["encoder"]), *cells)
-            console.print(table)
-        console.print(f"[dim]{legend(protocol)}[/dim]", highlight=False)
-    for text in results.warnings:
-        console.print(f"[yellow]warning[/yellow] {_plain(text)}", highlight=False)
+def parts_of(results: Results, protocol: Protocol, encoder: str) -> dict[str, Cell]:
+    """Class or label -> its scores by the probe with the most labels."""
+    return dict(results.cells[protocol.name, results.shots(protocol)[-1], encoder].each)
 
 
-def _plain(text: str) -> str:
-    """Text whose square brackets rich does not take for markup."""
-    return text.replace("[", "\\[")
+def part_heads(results: Results) -> list[str]:
+    """What is counted of each class or label."""
+    if results.target.kind == "classes":
+        return ["test samples"]
+    return ["known", "positive", "uncertain", "known in test", "positive in test"]
 
 
-def words(metric: str) -> str:
-    return metric.replace("_", " ")
+def _counts(results: Results, protocol: Protocol) -> dict[str, list[str]]:
+    """Class or label -> what `part_heads` names."""
+    target, truth = results.target, results.truth[protocol.name]
+    if target.kind == "classes":
+        sizes = np.bincount(truth, minlength=len(target.classes))
+        return {name: [f"{n:,}"] for name, n in zip(target.classes, sizes, strict=True)}
+    counted = {}
+    for place, one in enumerate(target.counts):
+        here = truth[:, place]
+        numbers = (one.known, one.positive, one.uncertain, (here >= 0).sum(), (here == 1).sum())
+        counted[one.label] = [f"{n:,}" for n in numbers]
+    return counted
+
+
+def part_rows(results: Results, protocol: Protocol, encoder: str) -> list[Part]:
+    """Every class or label with its metrics; of one that could not be scored, dashes."""
+    found = parts_of(results, protocol, encoder)
+    metrics = part_metrics(results, protocol, encoder)
+    counts = _counts(results, protocol)
+    names = all_short(results.target.classes, CLASS_LETTERS)
+    return [
+        {
+            "label": shortened,
+            "counts": counts.get(label, []),
+            "cells": [ends(found[label], m) if label in found else "–" for m in metrics],
+        }
+        for label, shortened in zip(results.target.classes, names, strict=True)
+    ]
+
+
+def part_metrics(results: Results, protocol: Protocol, encoder: str) -> list[str]:
+    """What is measured of each class or label."""
+    found = parts_of(results, protocol, encoder)
+    return list(next(iter(found.values())).values) if found else []
+
+
+def side_by_side(results: Results, protocol: Protocol) -> list[Part]:
+    """Labels by encoders, by the metric that is shown first."""
+    encoders = results.encoders_of(protocol)
+    columns = [part_rows(results, protocol, encoder) for encoder in encoders]
+    return [
+        Part(
+            label=rows[0]["label"],
+            counts=rows[0]["counts"],
+            cells=[row["cells"][0] for row in rows],
+        )
+        for rows in zip(*columns, strict=True)
+        if rows[0]["cells"]
+    ]
 
 
 def legend(protocol: Protocol) -> str:
+    """What stands beside the means."""
     parts = []
     if any(shots != "all" for shots in protocol.shots):
         counts = sorted({protocol.draws_of(shots) for shots in protocol.shots if shots != "all"})
@@ -133,7 +184,7 @@ def legend(protocol: Protocol) -> str:
             "test samples"
         )
     if "all" in protocol.shots:
-        parts.append("[ ] of all labels: 95 % bootstrap over test samples")
+        parts.append("[ ] of all labels: 95 % over test samples")
     if "all" not in protocol.shots:
         parts.append("differences: paired, 95 % over draws and test samples")
     elif len(protocol.shots) > 1:
@@ -170,7 +221,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_csv(results: Results, path: Path) -> None:
-    """The summary as a table, one line an encoder, shots and metric."""
+    """The summary as a table, one line an encoder, shots and metric, and one a class or label."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(Summary.__annotations__))
         writer.writeheader()

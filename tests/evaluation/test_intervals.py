@@ -4,11 +4,18 @@ from functools import cache
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 from scipy.stats import t as student_t
 
-from domainjepa.evaluation.intervals import over_draws, over_resamples
+from domainjepa.evaluation.cells import cell_of_answers
+from domainjepa.evaluation.intervals import (
+    independent,
+    over_draws,
+    over_resamples,
+    over_test_sets,
+)
 from domainjepa.evaluation.scores import Answer, resamples, score
+from domainjepa.evaluation.targets import Target
 
 TRIALS = 600
 DRAWN = 20
@@ -153,3 +160,90 @@ def test_the_bootstrap_of_another_metric_covers_it(rng):
         low, high = over_resamples(np.concatenate(parts))
         hits.append(low <= truth <= high)
     assert ALLOWED[0] <= np.mean(hits) <= ALLOWED[1]
+
+
+def test_a_share_has_wilsons_interval():
+    # Of accuracy the bootstrap finds p (1 - p) / n, so that the effective size is n.
+    right = np.repeat([1.0, 0.0], [34, 6])
+    parts = np.concatenate([right @ w / 40 for w in resamples(40, 20000, seed=0)])
+    quantile = student_t.ppf(0.975, 39)
+    expected = binomtest(34, 40).proportion_ci(2 * norm.cdf(quantile) - 1, method="wilson")
+    found = over_test_sets(0.85, parts, 40, "share")
+    assert found == pytest.approx(expected, abs=0.01)
+    certain = over_test_sets(1.0, np.ones(100), 40, "share")
+    expected = binomtest(40, 40).proportion_ci(2 * norm.cdf(quantile) - 1, method="wilson")
+    assert certain == pytest.approx(expected)
+    assert over_draws(np.ones(5), np.ones((5, 30)), 40, "share") == pytest.approx(expected)
+
+
+def test_errors_have_an_interval_of_their_logarithm(rng):
+    drawn = rng.normal(2.0, 0.1, 500)
+    low, high = over_test_sets(2.0, drawn, 50, "size")
+    assert low * high == pytest.approx(4.0)
+    assert np.log(high / low) == pytest.approx(
+        2 * student_t.ppf(0.975, 49) * drawn.std(ddof=1) / 2 * np.sqrt(50 / 49)
+    )
+
+
+def test_large_groups_are_worth_less_than_their_count():
+    everything = np.ones(100, bool)
+    assert independent(None, everything) == 100
+    assert independent(np.arange(100) % 20, everything) == pytest.approx(20)
+    uneven = np.repeat(np.arange(11), [50, *[5] * 10])
+    assert independent(uneven, everything) == pytest.approx(100**2 / (50**2 + 10 * 25))
+    assert independent(None, np.zeros(100, bool)) == 2
+
+
+def of_labels(number):
+    names = tuple(map(str, range(number)))
+    known = np.ones(1, bool)
+    return Target("x", "multi-label", np.zeros((1, number)), known, names, "")
+
+
+def test_a_label_known_in_few_rows_has_a_wide_interval(rng):
+    """As wide as that of a data set that has no other rows."""
+    truth = rng.integers(0, 2, (900, 2))
+    chance = norm.cdf(truth - 0.5 + rng.normal(size=truth.shape))
+    truth[30:, 1] = -1
+    answer = Answer((chance > 0.5).astype(int), chance)
+    cell = cell_of_answers(of_labels(2), ["roc_auc"], truth, None, [answer], 0, ["roc_auc"])
+    few = Answer(answer.guess[:30, 1:], chance[:30, 1:])
+    alone = cell_of_answers(of_labels(1), ["roc_auc"], truth[:30, 1:], None, [few], 0, ["roc_auc"])
+    wide, narrow, own = (
+        np.diff(one.interval("roc_auc")[:2])[0]
+        for one in (cell.each["1"], cell.each["0"], alone.each["0"])
+    )
+    assert wide == pytest.approx(own, rel=0.15)
+    assert wide / narrow == pytest.approx(np.sqrt(900 / 30), rel=0.35)
+
+
+@pytest.mark.parametrize(
+    ("samples", "patients", "apart"),
+    [(30, None, 1.0), (30, None, 2.5), (240, 60, 1.0)],
+    ids=["30 rows", "30 rows, nearly perfect", "groups of unequal size"],
+)
+def test_the_interval_of_a_label_covers_its_area(samples, patients, apart, rng):
+    """`benchmarks/coverage.py` has every metric, and more trials."""
+    truth, hits, percentile = norm.cdf(apart / np.sqrt(2)), [], []
+    for trial in range(250):
+        groups = None
+        if patients:
+            groups = np.repeat(np.arange(patients), rng.integers(1, 8, patients))
+        n = samples if groups is None else len(groups)
+        marks = (rng.random((n, 1)) < 0.35).astype(np.int64)
+        noise = rng.normal(size=(n, 1))
+        if groups is not None:
+            noise = (noise + rng.normal(size=(patients, 1))[groups]) / np.sqrt(2)
+        if not 2 < marks.sum() < n - 2:
+            continue
+        chance = norm.cdf(noise + apart * (marks - 0.5))
+        answer = Answer((chance > 0.5).astype(int), chance)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("domainjepa.evaluation.cells.RESAMPLES", 200)
+            cell = cell_of_answers(of_labels(1), ["roc_auc"], marks, groups, [answer], trial)
+        low, high, _ = cell.interval("roc_auc")
+        hits.append(low <= truth <= high)
+        low, high = over_resamples(cell.resampled["roc_auc"][0])
+        percentile.append(low <= truth <= high)
+    assert 0.92 <= np.mean(hits) <= 0.995  # 250 trials: within 3.5 % of what they say
+    assert np.mean(percentile) < np.mean(hits)

@@ -14,12 +14,13 @@ import PIL.Image
 import pytest
 from rich.console import Console
 from scipy.ndimage import label
+from sklearn import metrics
 from toys import Table, make_source
 
 from domainjepa.data.opening import open_source
 from domainjepa.encoder.frozen import FrozenEncoder
 from domainjepa.errors import UserError
-from domainjepa.evaluation import montages, tables
+from domainjepa.evaluation import montages, tables, terminal
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.suite import evaluate
 
@@ -48,7 +49,7 @@ def test_json_keeps_the_contract(made):
         values = [
             one["value"]
             for one in found["records"]
-            if all(one[name] == row[name] for name in ("encoder", "shots", "metric"))
+            if all(one.get(n) == row.get(n) for n in ("encoder", "shots", "metric", "label"))
         ]
         assert len(values) == row["draws"]
         assert math.isclose(row["mean"], np.mean(values))
@@ -59,7 +60,8 @@ def test_json_keeps_the_contract(made):
 def test_csv_says_what_json_says(made):
     results, out = made
     rows = list(csv.DictReader((out / "results.csv").open()))
-    assert len(rows) == len(results.summary) == 2 * 3 * 5
+    assert len(rows) == len(results.summary) == 2 * 3 * 5 + 2 * 3 * 3
+    assert [row["label"] for row in rows] == [row.get("label", "") for row in results.summary]
     assert [float(row["mean"]) for row in rows] == [row["mean"] for row in results.summary]
 
 
@@ -105,11 +107,47 @@ def test_html_is_self_contained_and_well_formed(made):
 def test_the_terminal_shows_every_number(made):
     results, _ = made
     buffer = io.StringIO()
-    tables.show(results, Console(file=buffer, width=160))
+    terminal.show(results, Console(file=buffer, width=160))
     shown = buffer.getvalue()
     for row in tables.table_rows(results, results.protocols[0], "accuracy"):
         assert row["encoder"] in shown
         assert all(cell in shown for cell in row["cells"])
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_narrow_terminals_show_whole_names_and_numbers(width, made):
+    results, _ = made
+    buffer = io.StringIO()
+    terminal.show(results, Console(file=buffer, width=width))
+    lines = buffer.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    protocol = results.protocols[0]
+    for row in tables.table_rows(results, protocol, "accuracy"):
+        assert all(any(cell in line for line in lines) for cell in row["cells"])
+        assert any(line.startswith(f"  {row['encoder']}  ") for line in lines)
+    for row in tables.difference_rows(results, protocol, "accuracy"):
+        assert any(row["encoder"] in line and row["cells"][0] in line for line in lines)
+        assert all(any(cell in line for line in lines) for cell in row["cells"])
+
+
+def test_every_class_of_every_encoder_is_in_the_page_and_the_files(made):
+    results, out = made
+    reader = Reader()
+    reader.feed((out / "report.html").read_text())
+    text = reader.text.getvalue()
+    found = json.loads((out / "results.json").read_text())["summary"]
+    for encoder in results.encoders:
+        rows = tables.part_rows(results, results.protocols[0], encoder)
+        assert [row["label"] for row in rows] == list(results.target.classes)
+        assert all(cell in text for row in rows for cell in row["cells"])
+        of_classes = [r for r in found if r["encoder"] == encoder and "label" in r]
+        assert len(of_classes) == 3 * 3
+        truth, guess = results.truth["few"], results.answers["few", encoder].guess
+        for row in of_classes:
+            one = results.target.classes.index(row["label"])
+            measure = getattr(metrics, f"{row['metric']}_score")
+            assert row["mean"] == pytest.approx(measure(truth == one, guess == one))
+        assert f"confusion of {encoder}" in text
 
 
 def test_tables_mark_the_best(made):
@@ -125,7 +163,8 @@ def test_every_picture_is_drawn(made):
     folder = made[1] / "pictures"
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        "few-shots.png", "few-confusion.png", "few-errors.png", "map.png",
+        "few-shots.png", "few-curves.png", "few-roc-of-each.png", "few-reliability.png",
+        "few-confusion-0.png", "few-confusion-1.png", "few-errors.png", "map.png",
         "neighbours-0.png", "neighbours-1.png",
     }  # fmt: skip
     for path in folder.iterdir():

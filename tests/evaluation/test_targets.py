@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from toys import make_source
 
+from domainjepa.config import TargetConfig
 from domainjepa.errors import DataError
 from domainjepa.evaluation.splits import draw_shots, train_test, tuning_folds
 from domainjepa.evaluation.targets import target_of
+from domainjepa.evaluation.yes_no import Count
 
 
 class Columns(dict):
@@ -35,10 +37,13 @@ def test_labels_are_the_target_unless_one_is_named():
         (np.array([True, False, True, True]), "classes", ("False", "True"), [1, 1, 1, 1]),
         (np.array([[0.5], [1.5], [2.5], [2.5]]), "numbers", (), [1, 1, 1, 1]),
         (np.array([0, 1, np.nan, 2]), "classes", ("0", "1", "2"), [1, 1, 0, 1]),
-        (np.array([1.0, 0.0, np.nan, -1.0]), "classes", ("0", "1"), [1, 1, 0, 0]),
         (np.arange(60.0), "numbers", (), [1] * 60),
         (np.array(["none", "NA", "", "b"]), "classes", ("NA", "b", "none"), [1, 1, 0, 1]),
-        (np.array([[0, 1], [1, 1], [0, -1], [0, 0]]), "multi-label", ("0", "1"), [1, 1, 0, 1]),
+        (np.array([[0, 1], [1, 1], [-1, -1], [0, -1]]), "multi-label", ("0", "1"), [1, 1, 0, 1]),
+        (np.array([1.0, 0.0, np.nan, -1.0]), "classes", ("0", "1"), [1, 1, 0, 0]),
+        (np.array(["1.0", "0", "", "-1"]), "classes", ("0", "1"), [1, 1, 0, 0]),
+        (np.array([0.0, 1.0, 2.0, np.nan]), "classes", ("0", "1", "2"), [1, 1, 1, 0]),
+        (np.array(["0,25", "1,5", "", "-2,75"]), "numbers", (), [1, 1, 0, 1]),
     ],
 )  # fmt: skip
 def test_what_a_column_holds_says_what_it_is(values, kind, classes, known):
@@ -80,10 +85,11 @@ def test_a_number_among_its_like_is_no_gap():
 
 
 def test_several_columns_are_several_labels():
-    columns = Columns(bar=[0, 1, 1, 0], ring=[0, 0, 1, np.nan])
-    target = target_of(columns.source(), "bar,ring")
-    assert (target.kind, target.classes) == ("multi-label", ("bar", "ring"))
-    assert target.values[target.known].tolist() == [[0, 0], [1, 0], [1, 1]]
+    columns = Columns(bar=[0, 1, 1, np.nan], ring=[0, 0, 1, np.nan], odd=["yes", "", "no", ""])
+    target = target_of(columns.source(), "bar,ring, odd")
+    assert (target.kind, target.classes) == ("multi-label", ("bar", "ring", "odd"))
+    assert target.known.tolist() == [True, True, True, False]
+    assert target.values[target.known].tolist() == [[0, 0, 1], [1, 0, -1], [1, 1, 0]]
 
 
 @pytest.mark.parametrize(
@@ -91,8 +97,9 @@ def test_several_columns_are_several_labels():
     [
         ({"x": np.zeros((4, 2, 2))}, "x", "shape"),
         ({"x": np.zeros(3), "y": np.zeros(4)}, "x", "4 samples|3 samples|shape"),
-        ({"x": ["a", "b"], "y": [0, 1]}, "x,y", "text where zeros and ones"),
-        ({"x": [[3, 4], [5, 6]]}, "x", "no sample with zeros and ones"),
+        ({"x": ["a", "b"], "y": [0, 1]}, "x,y", "'x' is no column of zeros and ones.* 'a'"),
+        ({"x": [[3, 4], [5, 6]]}, "x", "it holds 3. If that means uncertain"),
+        ({"x": [np.nan, np.nan], "y": [0, 1]}, "x,y", "says neither 0 nor 1"),
         ({"x": [[0, 1], [1, 1]], "y": [0, 1]}, "x,y", "one value a sample"),
     ],
 )
@@ -132,6 +139,56 @@ def test_several_labels_are_stratified_by_the_rarest():
     assert tuning_folds(target.strata(values), seed=0, whole=False) is not None
 
 
+def test_holes_are_no_negatives_of_the_strata():
+    values = np.array([[1, -1], [1, -1], [1, 0], [-1, 1], [0, -1]])
+    target = target_of(Columns(x=np.where(values < 0, np.nan, values)).source(), "x")
+    assert target.strata(target.values).tolist() == [0, 0, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("counted_as", "known", "positive"), [("unknown", 3, 2), (0, 5, 2), (1, 5, 4)]
+)
+def test_uncertain_labels_are_left_out_or_counted(counted_as, known, positive):
+    columns = Columns(a=[1, 0, -1, 1, -1, np.nan], b=[1, 0, 1, 0, 1, 0])
+    settings = TargetConfig(column="a,b", uncertain_as=counted_as)
+    target = target_of(columns.source(), settings)
+    assert target.counts[0] == Count("a", 6, known, positive, 2, str(counted_as))
+    assert (target.values[:, 0] >= 0).sum() == known
+    assert (target.values[:, 0] == 1).sum() == positive
+    alone = target_of(columns.source(), settings.model_copy(update={"column": "a"}))
+    assert alone.yes_no
+    assert (alone.known.sum(), (alone.values == 1).sum()) == (known, positive)
+
+
+def test_another_value_may_stand_for_uncertain():
+    columns = Columns(a=[1, 0, 9, 1], b=["yes", "no", "maybe", "no"], grade=[0, 1, 2, 9])
+    with pytest.raises(DataError, match=r"it holds 9.*target.uncertain=9"):
+        target_of(columns.source(), "a,b")
+    nine = target_of(columns.source(), TargetConfig(column="a", uncertain=9))
+    assert nine.known.tolist() == [True, True, False, True]
+    graded = target_of(columns.source(), TargetConfig(column="grade", uncertain=9))
+    assert (graded.classes, graded.known.tolist()) == (("0", "1", "2"), [True, True, True, False])
+    words = target_of(columns.source(), TargetConfig(column="b", uncertain="maybe"))
+    assert (words.kind, words.known.tolist()) == ("classes", [True, True, False, True])
+
+
+def test_a_class_may_be_called_none():
+    target = target_of(Columns(x=np.array(["none", "mild", "severe", ""])).source(), "x")
+    assert target.classes == ("mild", "none", "severe")
+
+
+def test_grades_and_redshifts_are_known_by_name_or_told():
+    columns = Columns(z=[0.1, 0.2], mass=[0.5, 1.5], grade=[0, 1], word=["mild", "bad"])
+    source = columns.source()
+    assert target_of(source, "z").redshift
+    assert not target_of(source, "mass").redshift
+    assert target_of(source, TargetConfig(column="mass", redshift=True)).redshift
+    assert not target_of(source, TargetConfig(column="z", redshift=False)).redshift
+    assert target_of(source, TargetConfig(column="grade", ordered=True)).graded
+    with pytest.raises(DataError, match="whose order is not known"):
+        target_of(source, TargetConfig(column="word", ordered=True))
+
+
 def test_a_constant_target_is_refused():
     columns = Columns(x=np.full(40, 0.5))
     source = columns.source()
@@ -153,4 +210,5 @@ def test_a_label_that_no_test_sample_has_is_told():
     marks[:20:2, 1] = 1  # in training alone
     source = Columns(x=marks).source(split=np.array(["train"] * 20 + ["test"] * 20))
     said = train_test(source, target_of(source, "x"), seed=0).warnings
-    assert said == ["no test sample has 1: left out of the means over labels"]
+    assert len(said) == 1
+    assert said[0].startswith("1: of the test set not both yes and no are known")
