@@ -25,7 +25,7 @@ from domainjepa.evaluation.pooling import OF_SCORES, Bags, pooled_answer, pooled
 from domainjepa.evaluation.probes import PROBES, answers
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.scores import Answer
-from domainjepa.evaluation.splits import Rows, tuning_folds
+from domainjepa.evaluation.splits import TUNING_FOLDS, Rows, tuning_folds
 from domainjepa.evaluation.targets import Target
 
 SMALL = 10_000_000
@@ -47,8 +47,10 @@ def fit_probe(
 ) -> tuple[Pipeline, bool]:
     """A probe fitted on training features alone, and whether its solver converged."""
     whole = target.kind == "classes"
-    # Folds by one label would let its holes change the penalty of another.
-    strata = target.strata(labels) if labels.ndim == 1 else np.zeros(len(labels), np.int64)
+    strata = target.strata(labels)
+    if target.kind == "multi-label" and np.bincount(strata).max() >= TUNING_FOLDS:
+        # Folds by one label would let its holes change the penalty of another.
+        strata = np.zeros(len(labels), np.int64)
     folds = tuning_folds(strata, seed=protocol.seed, groups=groups, whole=whole)
     threads = 1 if features.size < SMALL else None
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(threads):
