@@ -98,7 +98,7 @@ def difference_rows(results: Results, protocol: Protocol, metric: str) -> list[R
     rows: list[Row] = []
     for other in others:
         names = results.names
-        row: Row = {"encoder": f"{names[first]} − {names[other]}", "cells": [], "best": []}
+        row: Row = {"encoder": f"{names[first]} – {names[other]}", "cells": [], "best": []}
         for shots in results.shots(protocol):
             of = results.cells
             gap = of[protocol.name, shots, first] - of[protocol.name, shots, other]

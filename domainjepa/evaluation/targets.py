@@ -62,8 +62,8 @@ class Target:
 
     @property
     def yes_no(self) -> bool:
-        """Whether the two classes are no and yes."""
-        return self.kind == "classes" and self.classes in PAIRS
+        """Whether the two classes of a column are no and yes."""
+        return self.kind == "classes" and self.name != LABELS and self.classes in PAIRS
 
     @property
     def graded(self) -> bool:

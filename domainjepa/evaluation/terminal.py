@@ -56,7 +56,7 @@ def _differences(console: Console, heads: Sequence[str], rows: Sequence[Row]) ->
             for cell in [cells[heads.index(head)]]
         ]
     if lines:
-        _print(console, "paired differences", ["first − other", "labels", "95 %"], lines)
+        _print(console, "paired differences", ["first – other", "labels", "95 %"], lines)
 
 
 def _labels(console: Console, results: Results, protocol: Protocol) -> None:

@@ -70,7 +70,7 @@ def test_the_penalty_is_the_one_of_the_best_average_precision(rng):
     features = rng.normal(size=(300, 40))
     marks = (features[:, 0] + rng.normal(size=300) > 0).astype(np.int64)
     folds = tuning_folds(np.zeros(300, int), seed=0)
-    values = (1e-6, 0.01, 0.1, 1e4)
+    values = (1e-6, 1e-4, 0.01, 0.3)
     search = GridSearchCV(
         logistic_regression(), {"C": list(values)}, cv=list(folds), scoring="average_precision"
     )
