@@ -8,10 +8,12 @@ Nothing is imported before it is used.
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from pathlib import Path
 from typing import Any
 
 from domainjepa.errors import UserError, did_you_mean
@@ -61,7 +63,7 @@ class Registry:
                 f"Your own: module:attribute, or an entry point in {self.group!r}."
             )
         try:
-            thing: Any = importlib.import_module(module_name)
+            thing: Any = _imported(module_name)
             for part in attribute.split("."):
                 thing = getattr(thing, part)
         except (ImportError, AttributeError) as error:
@@ -79,6 +81,19 @@ class Registry:
                     raise
                 warnings.warn(str(error), stacklevel=2)
         return things
+
+
+def _imported(name: str) -> Any:
+    """A module; one that no package has is looked for in the current folder, too, as `python -m`
+    does and an installed command does not."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        here = Path.cwd() / name.partition(".")[0]
+        if error.name != here.name or not (here.is_dir() or here.with_suffix(".py").is_file()):
+            raise
+    sys.path.append(str(Path.cwd()))
+    return importlib.import_module(name)
 
 
 LOADERS = Registry(
@@ -130,6 +145,7 @@ BASELINES = Registry(
     {
         "pixels": "domainjepa.evaluation.baselines:pixels",
         "untrained": "domainjepa.evaluation.baselines:untrained",
+        "supervised": "domainjepa.evaluation.scratch:supervised",
         "histograms": "domainjepa.evaluation.baselines:histograms",
         "dinov2-small": "domainjepa.evaluation.timm_baselines:BY_NAME.dinov2_small",
         "dinov2-base": "domainjepa.evaluation.timm_baselines:BY_NAME.dinov2_base",

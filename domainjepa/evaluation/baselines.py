@@ -166,8 +166,20 @@ def baselines(wanted: Sequence[str], encoders: Sequence[Encoder]) -> list[Encode
         if name.startswith(PREFIX) or sized(name)[0] in PUBLISHED:
             made.append(timm_encoder(name, weights or None))
         else:
-            made += BASELINES.load(name)(encoders, weights or None)
+            made += _made(name, BASELINES.load(name)(encoders, weights or None))
     return made
+
+
+def _made(name: str, given: Any) -> list[Encoder]:
+    """What a baseline's function gives: an encoder, or several."""
+    found = list(given) if isinstance(given, Sequence) else [given]
+    for one in found:
+        if not isinstance(getattr(one, "name", None), str) or not hasattr(one, "transform"):
+            raise UserError(
+                f"the baseline {name} gave a {type(one).__name__}: an encoder has a name and "
+                "transform(images). domainjepa.evaluation.networks.Network makes one of any network"
+            )
+    return found
 
 
 def encoder(text: str, called: str | None = None) -> Encoder:

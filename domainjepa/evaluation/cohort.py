@@ -16,6 +16,7 @@ from domainjepa.data.source import Source
 from domainjepa.evaluation.features import Encoder, Features, features_of
 from domainjepa.evaluation.pooling import Bags
 from domainjepa.evaluation.protocol import Protocol
+from domainjepa.evaluation.scratch import trained_anew
 from domainjepa.evaluation.splits import Split, train_test
 from domainjepa.evaluation.targets import Target, target_of
 from domainjepa.evaluation.units import (
@@ -68,7 +69,9 @@ class Cohort:
         ]
 
     def features(self, encoder: Encoder, cache: Path | None, console: Console | None) -> Features:
-        """(len(rows), D) of the samples in `rows`."""
+        """(len(rows), D) of the samples in `rows`; without any of what is trained anew."""
+        if trained_anew(encoder):
+            return np.zeros((len(self.rows), 0), np.float32)
         return features_of(encoder, self.source, self.rows, cache=cache, console=console)
 
     def bags(self, features: Features, chosen: Rows) -> Bags:

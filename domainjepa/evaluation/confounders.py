@@ -37,30 +37,30 @@ RANK: dict[Kind, tuple[str, float]] = {
 READ = Protocol(name="column", probe="linear", shots=("all",))
 
 
-def read_from_features(encoder: str, column: Column, site: Site) -> Readable | None:
+def read_from_features(encoder: str, column: Column, site: Site) -> list[Readable]:
     """How well a linear probe reads a column from an encoder's features.
 
-    None where training and test units share fewer than two of its values.
+    Nothing where training and test units share fewer than two of its values.
     """
     cohort = site.cohort
     divided = _divided(column.target, cohort)
     if divided is None:
-        return None
+        return []
     target, train, test = divided
     of_train, of_test = (pooled_features(site.bags(of), "mean") for of in (train, test))
     probe, _ = fit_probe(READ, target, of_train, target.values[train], cohort.groups(train))
     answer = answers(probe, target.kind, of_test, len(target.classes))
-    return _scored(column.name, encoder, target, test, answer, cohort)
+    return [_scored(column.name, encoder, target, test, answer, cohort)]
 
 
-def told_by_column(column: Column, cohort: Cohort) -> Readable | None:
+def told_by_column(column: Column, cohort: Cohort) -> list[Readable]:
     """How well the column alone tells the target: by the rates, or means, in training.
 
-    None where training and test units share fewer than two of its values.
+    Nothing where training and test units share fewer than two of its values.
     """
     divided = _divided(column.target, cohort)
     if divided is None:
-        return None
+        return []
     target, train, test = divided
     train, test = (of[cohort.target.known[of]] for of in (train, test))
     strata = column.target.strata(target.values[np.r_[train, test]])
@@ -76,7 +76,7 @@ def told_by_column(column: Column, cohort: Cohort) -> Readable | None:
     # One more sample of the whole, so that a rare value does not tell everything.
     rates = ((sums + rows.mean(axis=0)) / (counts + 1))[of_test]
     answer = Answer(rates[:, 0]) if wanted.kind == "numbers" else Answer(rates.argmax(1), rates)
-    return _scored(column.name, None, wanted, test, answer, cohort)
+    return [_scored(column.name, None, wanted, test, answer, cohort)]
 
 
 def _divided(target: Target, cohort: Cohort) -> tuple[Target, Rows, Rows] | None:

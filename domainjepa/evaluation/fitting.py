@@ -25,6 +25,7 @@ from domainjepa.evaluation.pooling import OF_SCORES, Bags, pooled_answer, pooled
 from domainjepa.evaluation.probes import PROBES, answers
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.scores import Answer
+from domainjepa.evaluation.scratch import trained_anew
 from domainjepa.evaluation.splits import TUNING_FOLDS, Rows, tuning_folds
 from domainjepa.evaluation.targets import Target
 
@@ -104,7 +105,7 @@ def fitting(encoder: Encoder, protocol: Protocol, cohort: Cohort, train: Bags) -
         outputs = 1 if target.kind == "numbers" else len(target.classes)
         return fit_attention(target.kind, bags, values, outputs, folds, protocol.seed), True
 
-    if protocol.probe == "finetune":
+    if protocol.probe == "finetune" or trained_anew(encoder):
         return _of_network(encoder, protocol, cohort, train)
     if pool == "attention":
         return with_attention
@@ -125,6 +126,7 @@ def _of_network(encoder: Encoder, protocol: Protocol, cohort: Cohort, train: Bag
         return None
     target, part = cohort.target, cohort.splits[protocol.name].train
     labels, groups = target.values[part], cohort.groups(part)
+    pool = protocol.pooling if protocol.pooling in OF_SCORES else OF_SCORES[0]
     of_rows = np.zeros((len(cohort.source), *labels.shape[1:]), labels.dtype)
     of_rows[train.rows] = labels[train.unit]
     of_samples = replace(target, values=of_rows)
@@ -143,7 +145,7 @@ def _of_network(encoder: Encoder, protocol: Protocol, cohort: Cohort, train: Bag
 
         def answer(bags: Bags) -> Answer:
             given = model(bags.source, bags.rows)
-            return pooled_answer(target.kind, given, bags, protocol.pooling)
+            return pooled_answer(target.kind, given, bags, pool)
 
         return answer, True
 

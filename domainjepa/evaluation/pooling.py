@@ -18,7 +18,7 @@ from domainjepa.evaluation.targets import Kind
 from domainjepa.evaluation.units import Rows
 
 Pool = Literal["mean", "max", "mean+max", "scores-mean", "scores-max", "attention"]
-OF_SCORES = ("scores-mean", "scores-max")
+OF_SCORES: tuple[Pool, ...] = ("scores-mean", "scores-max")
 
 
 @dataclass(frozen=True)

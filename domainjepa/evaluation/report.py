@@ -13,6 +13,7 @@ import jinja2
 
 from domainjepa.data.source import Source
 from domainjepa.evaluation.gallery import Gallery, Seen
+from domainjepa.evaluation.places import place_rows, places_told
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.results import Results
 from domainjepa.evaluation.tables import (
@@ -73,6 +74,7 @@ def write_report(results: Results, source: Source, out: Path, seen: Seen | None 
         parts=[part for protocol in results.used for part in _parts(results, protocol)],
         part_heads=part_heads(results),
         one="class" if results.target.kind == "classes" else "label",
+        places_told=places_told(results),
         citations=citations(results, source),
         settings=json.dumps(results.settings, indent=1),
     )
@@ -89,6 +91,7 @@ def _table(results: Results, protocol: Protocol, metric: str) -> dict[str, Any]:
         "rows": table_rows(results, protocol, metric),
         "differences": difference_rows(results, protocol, metric),
         "legend": legend(protocol),
+        "places": place_rows(results, protocol, metric),
     }
 
 

@@ -35,6 +35,7 @@ from domainjepa.evaluation.protocol import Protocol, read_protocol
 from domainjepa.evaluation.report import write_report
 from domainjepa.evaluation.results import Results
 from domainjepa.evaluation.scoring import Site, score_everywhere, worth_running
+from domainjepa.evaluation.scratch import trained_anew
 from domainjepa.evaluation.targets import OF_EACH, Target
 from domainjepa.evaluation.units import Within
 from domainjepa.evaluation.weights import Unavailable
@@ -120,13 +121,8 @@ def evaluate(
             continue
         ran.append(encoder)
         results.order.append(encoder.name)
-        shown = sites[0].bags(home.splits[run[0].name].test)
-        results.features[encoder.name] = pooled_features(shown, "mean")
-        if how := collapsed(results.features[encoder.name]):
-            results.warn(f"{encoder.name} is collapsed: {how}")
-        for column in columns[:1]:
-            if column and (found := read_from_features(encoder.name, column, sites[0])):
-                results.readable.append(found)
+        if not trained_anew(encoder):
+            _look(encoder.name, sites[0], columns[0], run[0], results)
         for protocol in run:
             if not score_everywhere(encoder, protocol, sites, results, console):
                 results.warn(f"{protocol.name}: {encoder.name} has no network to fine-tune")
@@ -136,6 +132,18 @@ def evaluate(
     if out is not None:
         write_report(results, source, out, _seen(ran, source, results, maps))
     return results
+
+
+def _look(
+    encoder: str, site: Site, column: Column | None, protocol: Protocol, results: Results
+) -> None:
+    """What the frozen features of an encoder show before a probe is fitted."""
+    shown = site.bags(site.cohort.splits[protocol.name].test)
+    results.features[encoder] = pooled_features(shown, "mean")
+    if how := collapsed(results.features[encoder]):
+        results.warn(f"{encoder} is collapsed: {how}")
+    if column:
+        results.readable += read_from_features(encoder, column, site)
 
 
 def _columns(cohorts: Mapping[str, Cohort], by: str | None) -> list[Column | None]:
@@ -200,8 +208,8 @@ def _begun(
         if column:
             for text in column.said(cohort.splits[protocols[0].name].test):
                 results.warn(text)
-    if columns[0] and (told := told_by_column(columns[0], home)):
-        results.readable.append(told)
+    if columns[0]:
+        results.readable += told_by_column(columns[0], home)
     return results
 
 
@@ -223,7 +231,7 @@ def _seen(
     images = source.__getitems__(chosen)
     maps = {}
     for encoder in encoders:
-        network = trainable(encoder)
+        network = None if trained_anew(encoder) else trainable(encoder)
         found = look(*network, images) if network else None
         if found is not None:
             maps[encoder.name] = found

@@ -203,9 +203,10 @@ def as_json(results: Results) -> dict[str, Any]:
         "records": results.records,
         "summary": results.summary,
         "differences": results.differences,
+        "readable": results.readable,
         "warnings": results.warnings,
     }
-    for name in ("records", "summary", "differences"):
+    for name in ("records", "summary", "differences", "readable"):
         # JSON has no NaN: a score that is not defined, as AUC of a class that never occurs.
         found[name] = [
             {

@@ -118,3 +118,75 @@ def test_features_become_a_table(call, run, blobs, published, tmp_path):
             assert width in (None, features.shape[1])
             assert table["labels"].to_pylist() == packed["labels"].tolist()
             assert table["split"].to_pylist() == packed["split"].tolist()
+
+
+@pytest.fixture
+def hospitals(blobs, tmp_path):
+    """The blobs with patients, scanners and ages; and as another hospital's."""
+    paths = [tmp_path / name for name in ("ours.h5", "theirs.h5")]
+    for path in paths:
+        path.write_bytes(blobs.read_bytes())
+        with h5py.File(path, "a") as file:
+            split = np.repeat([b"train", b"train", b"train", b"test"], 16)
+            del file["split"]
+            file["split"] = split
+            file["visit"] = [f"v{row // 4 * 2 + row % 2}" for row in range(64)]
+            file["scanner"] = ([b"old"] * 4 + [b"new"] * 4) * 8
+            file["mixed"] = np.arange(64) // 2 % 2
+    with h5py.File(paths[1], "a") as file:
+        file["images"][...] = 255 - file["images"][...]
+    return paths
+
+
+def test_units_elsewhere_and_apart_in_one_command(call, run, hospitals, tmp_path):
+    ours, theirs = hospitals
+    out = tmp_path / "report"
+    status, shown, errors = call(
+        "evaluate", run, "--data", ours, "--test-data", theirs, "--per", "visit", "--pool", "mean",
+        "--pool", "scores-max", "--by", "scanner", "--protocol", "linear", "--baseline", "pixels",
+        "--out", out,
+    )  # fmt: skip
+    assert status == 0, errors
+    found = json.loads((out / "results.json").read_text())
+    assert {row["protocol"] for row in found["records"]} == {"linear mean", "linear scores-max"}
+    places = {(r["data"], r.get("fitted_on"), r.get("part")) for r in found["records"]}
+    home, there = found["settings"]["data"]["name"], found["settings"]["test_data"][0]["name"]
+    assert home != there
+    scanners = (None, "scanner = new", "scanner = old")
+    wanted = {(there, of, part) for of in (home, there) for part in scanners}
+    wanted |= {(home, None, None), *((home, home, part) for part in scanners[1:])}
+    assert places == wanted
+    assert found["settings"]["data"]["units"]["number"] == 32
+    assert {one["encoder"] for one in found["readable"]} == {None, "tiny", "pixels"}
+    words = " ".join(shown.split())
+    assert "there, fitted there" in words
+    assert "scanner alone tells the target" in words
+    page = (out / "report.html").read_text()
+    assert "Where it holds" in page
+    assert "there − fitted there" in page
+    rows = (out / "results.csv").read_text().splitlines()
+    assert "fitted_on" in rows[0]
+    assert len(rows) == 1 + len(found["summary"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--per", "mixed"), "labels differ within 2 of 2 units"),
+        (("--pool", "max"), "--pool says how --per is taken"),
+        (("--match", "0=1"), "--test-data"),
+        (("--test-all",), "--test-data"),
+        (("--test-set", "data.labels=ans"), "there are none"),
+        (("--per", "visit", "--within", "most"), "Known: same, majority"),
+        (("--test-data", "THEIRS", "--match", "0"), "write THERE=HERE"),
+        (("--test-data", "THEIRS", "--match", "7=1"), "no class '7'"),
+        (("--by", "nothing"), "nothing"),
+        (("--per", "visit", "--pool", "attention", "--protocol", "knn"), "linear head"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(call, run, hospitals, tmp_path, words, told):
+    ours, theirs = hospitals
+    given = [theirs if word == "THEIRS" else word for word in words]
+    status, _, errors = call("evaluate", run, "--data", ours, "--out", tmp_path / "r", *given)
+    assert status == 2
+    assert told in errors
