@@ -69,12 +69,14 @@ def told_by_column(column: Column, cohort: Cohort) -> list[Readable]:
     values = wanted.values[train]
     if wanted.kind == "classes":
         values = np.eye(len(wanted.classes))[values]
-    rows = np.asarray(np.where(values < 0, 0, values), np.float64).reshape(len(train), -1)
-    sums = np.zeros((int(strata.max()) + 1, rows.shape[1]))
-    np.add.at(sums, of_train, rows)
-    counts = np.bincount(of_train, minlength=len(sums))[:, None]
+    rows = np.asarray(values, np.float64).reshape(len(train), -1)
+    known = (rows >= 0).astype(np.float64) if wanted.kind == "multi-label" else np.ones_like(rows)
+    sums, counts = (np.zeros((int(strata.max()) + 1, rows.shape[1])) for _ in range(2))
+    np.add.at(sums, of_train, rows * known)
+    np.add.at(counts, of_train, known)
     # One more sample of the whole, so that a rare value does not tell everything.
-    rates = ((sums + rows.mean(axis=0)) / (counts + 1))[of_test]
+    whole = (rows * known).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    rates = ((sums + whole) / (counts + 1))[of_test]
     answer = Answer(rates[:, 0]) if wanted.kind == "numbers" else Answer(rates.argmax(1), rates)
     return [_scored(column.name, None, wanted, test, answer, cohort)]
 

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from domainjepa.evaluation.cells import Cell
 from domainjepa.evaluation.confounders import beyond_chance, shown
 from domainjepa.evaluation.protocol import Protocol
-from domainjepa.evaluation.results import Cell, Results, Where
+from domainjepa.evaluation.results import Results, Where
 from domainjepa.evaluation.tables import heading, number, unit
 
 
@@ -104,8 +105,7 @@ def _said(where: Where, results: Results) -> str:
 def _text(cell: Cell | None, metric: str, sign: str = "") -> str:
     if cell is None:
         return "–"
-    values = cell.values[metric]
-    mean = float(values[values == values].mean()) if (values == values).any() else math.nan
+    mean = cell.mean(metric)
     low, high, _ = cell.interval(metric)
     if not math.isfinite(mean):
         return "–"

@@ -37,7 +37,12 @@ from domainjepa.pretraining.notes import (
     training_note,
     views_note,
 )
-from domainjepa.pretraining.rows import hold_out, pretraining_rows, refuse_small_batches
+from domainjepa.pretraining.rows import (
+    divided_groups,
+    hold_out,
+    pretraining_rows,
+    refuse_small_batches,
+)
 from domainjepa.pretraining.volume_plan import (
     LARGEST_VOLUME,
     fit_together,
@@ -175,7 +180,12 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         steps_an_epoch=steps_an_epoch,
         device=device,
         notes=[note for note in notes if note[1]],
-        warnings=[*source.warnings, *spacing_warnings(source), *rank_warnings(device)],
+        warnings=[
+            *source.warnings,
+            *divided_groups(source, rows),
+            *spacing_warnings(source),
+            *rank_warnings(device),
+        ],
     )
 
 

@@ -39,6 +39,34 @@ def pretraining_rows(source: Source, config: PretrainConfig) -> tuple[NDArray[np
     )
 
 
+def divided_groups(source: Source, rows: NDArray[np.int64]) -> list[str]:
+    """A warning where groups lie in several parts of the split, so that a run learns from patients,
+    or objects, of the test set.
+
+    Args:
+        rows: to learn from.
+    """
+    if source.split is None or source.groups is None:
+        return []
+    names, group = np.unique(source.groups, return_inverse=True)
+    parts = np.stack([np.bincount(group[source.split == part], minlength=len(names)) > 0
+                      for part in ("train", "val", "test")])  # fmt: skip
+    several = int((parts.sum(axis=0) > 1).sum())
+    if not several:
+        return []
+    shared = int((parts[2][group[rows]] & (source.split[rows] != "test")).sum())
+    learns = (
+        f"; the run learns from {shared:,} rows whose group is in the test split, too: scores on "
+        "it come out too good"
+        if shared
+        else ""
+    )
+    return [
+        f"split: {several:,} of {len(names):,} groups lie in several parts of it{learns}. Give "
+        "each group to one part (data.split)"
+    ]
+
+
 def hold_out(source: Source, seed: int) -> NDArray[np.bool_]:
     """A keyed tenth of the rows, whole groups where there are enough of them."""
     units = np.arange(len(source))

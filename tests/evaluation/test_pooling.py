@@ -169,16 +169,13 @@ def test_intervals_are_a_written_out_bootstrap_over_groups(rng):
         rows = np.concatenate([np.flatnonzero(of == one) for one in chosen])
         if 0 < truth[rows].sum() < len(rows):
             values.append(roc_auc_score(truth[rows], answer.chance[rows, 1]))
-    low, high = np.quantile(values, [0.025, 0.975])
-    row = auc(results)
-    assert row["low"] == pytest.approx(low, abs=0.015)
-    assert row["high"] == pytest.approx(high, abs=0.015)
-    rowwise = np.quantile(
-        [
-            roc_auc_score(truth[rows], answer.chance[rows, 1])
-            for rows in rng.integers(len(truth), size=(500, len(truth)))
-            if 0 < truth[rows].sum() < len(rows)
-        ],
-        [0.025, 0.975],
-    )
-    assert row["high"] - row["low"] > 1.1 * (rowwise[1] - rowwise[0])
+    ends = [0.025, 0.5, 0.975]
+    drawn = results.cells["p", "all", "x"].resampled["roc_auc"][0]
+    assert np.quantile(drawn, ends) == pytest.approx(np.quantile(values, ends), abs=0.015)
+    assert drawn.std() == pytest.approx(np.std(values), rel=0.1)
+    by_visit = [
+        roc_auc_score(truth[rows], answer.chance[rows, 1])
+        for rows in rng.integers(len(truth), size=(1000, len(truth)))
+        if 0 < truth[rows].sum() < len(rows)
+    ]
+    assert drawn.std() > 1.1 * np.std(by_visit)
