@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from domainjepa.data.sampling import key
 from domainjepa.evaluation.apart import Column
+from domainjepa.evaluation.cells import cell_of_answers
 from domainjepa.evaluation.cohort import Cohort
 from domainjepa.evaluation.fitting import fit_probe
-from domainjepa.evaluation.intervals import RESAMPLES, over_resamples
 from domainjepa.evaluation.pooling import pooled_features
 from domainjepa.evaluation.probes import answers
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.results import Readable
-from domainjepa.evaluation.scores import Answer, resamples, score
+from domainjepa.evaluation.scores import Answer
 from domainjepa.evaluation.scoring import Site
 from domainjepa.evaluation.splits import Rows
 from domainjepa.evaluation.targets import Kind, Target
@@ -102,17 +102,14 @@ def _scored(
 ) -> Readable:
     metric, chance = RANK[target.kind]
     truth: NDArray[Any] = target.values[test]
-    value = score(target.kind, (metric,), truth, answer)[metric][0]
-    blocks = resamples(
-        len(test), RESAMPLES, seed=key("column", len(test)), groups=cohort.groups(test)
-    )
-    drawn = [score(target.kind, (metric,), truth, answer, of)[metric] for of in blocks]
-    low, high = over_resamples(np.concatenate(drawn))
+    groups, seed = cohort.groups(test), key("column", len(test))
+    cell = cell_of_answers(target, (metric,), truth, groups, [answer], seed)
+    low, high, _ = cell.interval(metric)
     return Readable(
         column=column,
         encoder=encoder,
         metric=metric,
-        value=float(value),
+        value=cell.mean(metric),
         low=low,
         high=high,
         chance=chance,

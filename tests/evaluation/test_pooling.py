@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -179,3 +183,18 @@ def test_intervals_are_a_written_out_bootstrap_over_groups(rng):
         if 0 < truth[rows].sum() < len(rows)
     ]
     assert drawn.std() > 1.1 * np.std(by_visit)
+
+
+def test_intervals_of_units_cover_the_truth(monkeypatch):
+    """The benchmark in small: 40 trials miss 5 % by at most four standard errors."""
+    path = Path(__file__).parents[2] / "benchmarks" / "units.py"
+    spec = importlib.util.spec_from_file_location("units_benchmark", path)
+    benchmark = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "units_benchmark", benchmark)
+    spec.loader.exec_module(benchmark)
+    monkeypatch.setattr("domainjepa.evaluation.cells.RESAMPLES", 200)
+    found = benchmark.main(40, 50, population=20_000)
+    assert len(found) == 6
+    for covered in found.values():
+        for share in covered.values():
+            assert share > 0.95 - 4 * (0.95 * 0.05 / 40) ** 0.5
