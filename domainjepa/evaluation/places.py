@@ -42,19 +42,24 @@ def place_rows(results: Results, protocol: Protocol, metric: str) -> list[Place]
             rows.append(
                 {"encoder": encoder, "place": _said(where, results), "units": units, "cells": texts}
             )
-            native = results.apart.get(Where(where.data, where.data, where.part), {})
-            gaps = [
-                cell - native[protocol.name, shots, encoder]
-                if cell and (protocol.name, shots, encoder) in native
-                else None
-                for cell, shots in zip(of_shots, run, strict=True)
-            ]
-            if where.data != where.fitted_on and any(gaps):
-                lost = [_text(gap, metric, "+") for gap in gaps]
+            if where.data == where.fitted_on != results.data:
+                lost = _lost(results, where, protocol, encoder)
                 of_part = f", {where.part}" if where.part else ""
                 place = f"there − fitted there{of_part}"
-                rows.append({"encoder": encoder, "place": place, "units": units, "cells": lost})
+                texts = [_text(gap, metric, "+") for gap in lost]
+                rows.append({"encoder": encoder, "place": place, "units": units, "cells": texts})
     return rows
+
+
+def _lost(results: Results, where: Where, protocol: Protocol, encoder: str) -> list[Cell | None]:
+    """What a probe from home loses against one fitted there, for each number of shots."""
+    found: list[Cell | None] = []
+    for shots in results.shots(protocol):
+        name = (protocol.name, shots, encoder)
+        from_home = results.apart.get(Where(where.data, results.data, where.part), {}).get(name)
+        native = results.apart[where].get(name)
+        found.append(from_home - native if from_home and native else None)
+    return found
 
 
 def show_places(results: Results, console: Console) -> None:
