@@ -85,8 +85,12 @@ class DataConfig(Settings):
     """Texts and numbers that mean no value in columns, beside empty fields and NaN, such as
     `["NA", "-9"]`."""
     bands: Names = ()
-    """Bands that make the channels, in this order: FITS HDUs, planes of a cube, or the parts of
-    file names that tell one band's file from another's. By default all that are found."""
+    """Bands that make the channels, in this order: the parts of file names that tell one channel's
+    file from another's, such as [w1,w2,w3] or [T1,T2,FLAIR], names of channels that a file tells,
+    FITS HDUs, or planes of a cube. By default all that are found."""
+    masks: str | None = None
+    """Which files of a folder are masks of others and no samples: a pattern of names, such as
+    `*_gt.png` or `gt/*`; `none`: no file is. By default the usual layouts are recognised."""
     dimensions: Literal[2, 3] | None = None
     """3: samples are volumes; 2: their slices. By default 3 for `monai:` backbones, else 2."""
     axis: str | None = None

@@ -96,7 +96,7 @@ def repeated(data: DataConfig) -> str:
     if data.loader:
         words += ["--loader", data.loader]
     given = data.model_dump(exclude_defaults=True)
-    for name in (*(one.name for one in fields(OpenOptions)), "skip_unreadable"):
+    for name in (one.name for one in fields(OpenOptions)):
         if name in given:
             value = given[name]
             text = value if isinstance(value, str) else json.dumps(value)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.masks.masks import masks_of
 from domainjepa.data.source import Image, Source
 from domainjepa.data.where import choose
 from domainjepa.errors import DataError
@@ -84,6 +85,7 @@ def chosen(source: Source, conditions: tuple[str, ...]) -> ChosenSource:
     for name in OF_EACH:
         if facts[name] is not None:
             facts[name] = facts[name][choice.rows]
+    facts["masks"] = masks_of(source.masks, choice.rows)
     facts["conditions"] = conditions
     facts["decisions"] = [
         *source.decisions,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from domainjepa.data.census import ALIKE, Census
+from domainjepa.data.damage import to_skip
 from domainjepa.data.quarantine import told
 from domainjepa.data.source import Source
 
@@ -30,12 +30,9 @@ def findings(source: Source, census: Census) -> list[str]:
     said: list[str] = []
     if census.unreadable:
         first = next(iter(census.unreadable.values()))
-        share = math.ceil(1000 * len(census.unreadable) / len(source)) / 1000
-        leave = "" if source.volumetric else f": --set data.skip_unreadable={share:g}"
-        said.append(
-            f"unreadable: {told(census.unreadable)}. {first} Copy them again, or leave them "
-            f"out{leave}."
-        )
+        skip = to_skip(len(census.unreadable), census.looked_at)
+        leave = f", or leave them out{skip}" if skip else ""
+        said.append(f"unreadable: {told(census.unreadable)}. {first} Copy them again{leave}.")
     if census.blank:
         said.append(
             f"blank: {told(census.blank)}, one value in each band. Leave them out of the file: "

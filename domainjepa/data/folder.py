@@ -12,7 +12,6 @@ import numpy as np
 from domainjepa.data.columns import SPLITS, counts
 from domainjepa.data.damage import reason
 from domainjepa.data.identity import files_digest
-from domainjepa.data.listing import Links
 from domainjepa.data.source import Image, OpenOptions, Source
 from domainjepa.errors import DataError, UserError
 
@@ -69,6 +68,8 @@ def read_folders(source: Source, files: Sequence[str]) -> None:
     names = {folder[0] if folder else "" for folder in folders}
     if "" in names or len(names) < 2:
         source.decisions.append("labels: none; the images do not all lie in sub-folders of classes")
+    elif len(names) == len(source):
+        source.decisions.append("labels: none; a sub-folder of one sample is no class")
     elif len(names) > max(20, len(source) // 2):
         source.decisions.append(f"labels: none; {len(names):,} sub-folders are no classes")
     else:
@@ -87,9 +88,3 @@ def refuse_names(folder: Path, options: OpenOptions) -> None:
                 "table of paths (CSV) may have it as a column, and names of files may tell it: "
                 f"data.{role}=name:REGEX."
             )
-
-
-def warn_of_links(source: Source, links: Links) -> None:
-    """Says that links were left out."""
-    if any(links):
-        source.warnings.append(str(links))

@@ -62,7 +62,7 @@ def facts(
     def look(number: int) -> None:
         file = files[number]
         try:
-            known[names[number]] = read(root / file)
+            known[names[number]] = _as_kept(read(root / file))
         except Exception as error:  # decoders raise whatever comes to hand on damaged files
             said = str(error) if isinstance(error, UserError) else reason(error)
             failed[number] = DataError(f"{file} cannot be read: {said}")
@@ -85,6 +85,12 @@ def facts(
     if missing and len(files) >= MANY:
         _keep(place, {name: known[name] for name in names if name in known})
     return [failed.get(number) or known[name] for number, name in enumerate(names)]
+
+
+def _as_kept(fact: Fact) -> Fact:
+    """What JSON makes of a fact: few files and many, the first opening and the second, are told
+    the same; a number of NumPy's is a number."""
+    return json.loads(json.dumps(fact, default=lambda value: value.item()))
 
 
 def _hidden(root: str, file: str) -> str:

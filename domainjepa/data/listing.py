@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -48,18 +49,22 @@ class Listing:
         root: the folder, resolved.
         files: their names below it with `/`, in the order of the names.
         links: that are left out.
+        others: ending -> how many files lie beside them that are of another format.
+        every: the files with those that `data.images` leaves out, among which masks may be.
     """
 
     root: Path
     files: list[str]
     links: Links
+    others: Mapping[str, int] = field(default_factory=dict)
+    every: list[str] = field(default_factory=list)
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...], options: OpenOptions) -> Listing:
     """Every file below a folder that ends in one of the suffixes, hidden ones left out.
 
-    `options.images` is a pattern of names here, such as `*_g.fits`. Links are not followed, unless
-    asked for, and never out of the folder, or of `options.root` above it.
+    `options.images` is a pattern of names here, such as `*_g.fits` or `scans/*`. Links are not
+    followed, unless asked for, and never out of the folder, or of `options.root` above it.
 
     Args:
         suffixes: lower case; an empty string among them stands for names without any.
@@ -70,26 +75,26 @@ def list_files(folder: Path, suffixes: tuple[str, ...], options: OpenOptions) ->
     root = folder.resolve()
     bound = _bound(root, options)
     files: list[str] = []
+    others: Counter[str] = Counter()
     links = outside = 0
     for name, is_link in _entries(root):
         if not ends_in(name, suffixes):
-            continue
-        if options.images and not fnmatch.fnmatch(name.rpartition("/")[2], options.images):
-            continue
-        if is_link and not options.follow_links:
+            others[ending(name)] += 1
+        elif is_link and not options.follow_links:
             links += 1
         elif is_link and not _leads_inside(root / name, bound):
             outside += 1
         else:
             files.append(name)
-    if not files:
+    wanted = [name for name in files if fits(name, options.images)] if options.images else files
+    if not wanted:
         what = f"matches data.images = {options.images!r}" if options.images else "fits"
         raise DataError(
             f"{root.name} holds nothing to read: no file {what}, of those that end in "
             f"{', '.join(filter(None, suffixes))}"
             + (f"; {Links(links, outside)}." if links or outside else ".")
         )
-    return Listing(root, sorted(files), Links(links, outside))
+    return Listing(root, sorted(wanted), Links(links, outside), others, sorted(files))
 
 
 def _bound(root: Path, options: OpenOptions) -> Path:
@@ -103,6 +108,11 @@ def _bound(root: Path, options: OpenOptions) -> Path:
             f"what links in {root.name} lead to."
         )
     return bound
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Whether a file fits a pattern: of its name, or with a `/` of its place below the folder."""
+    return fnmatch.fnmatch(name if "/" in pattern else name.rpartition("/")[2], pattern)
 
 
 def walk(root: Path) -> Iterator[str]:
@@ -150,3 +160,19 @@ def ends_in(name: str, suffixes: tuple[str, ...]) -> bool:
     """Whether a name has one of the suffixes; "" among them fits names without a dot."""
     last = name.rpartition("/")[2].lower()
     return last.endswith(tuple(filter(None, suffixes))) or ("" in suffixes and "." not in last)
+
+
+def ending(name: str) -> str:
+    """The suffix of a name in lower case, such as .png or .nii.gz; empty where there is none."""
+    rest, last = os.path.splitext(name.rpartition("/")[2])  # noqa: PTH122  (a tenth of the time)
+    if last.lower() in (".gz", ".bz2", ".xz", ".zip"):
+        last = os.path.splitext(rest)[1] + last  # noqa: PTH122
+    return last.lower()
+
+
+def without_suffix(name: str, suffixes: tuple[str, ...]) -> str:
+    """A name without the suffixes of a format, as many as there are: x.fits.gz is x."""
+    known = sorted(filter(None, suffixes), key=len, reverse=True)
+    while cut := next((len(one) for one in known if name.lower().endswith(one)), 0):
+        name = name[:-cut]
+    return name

@@ -20,6 +20,7 @@ import numpy as np
 
 from domainjepa.config import DataConfig
 from domainjepa.data import cards
+from domainjepa.data.channels.choice import chosen_bands
 from domainjepa.data.chosen import chosen
 from domainjepa.data.inner import inner
 from domainjepa.data.listing import ends_in, walk
@@ -89,11 +90,8 @@ def open_source(
     obey(source, rules)
     if source.medical and options.ids:
         hide_ids(source)
-    if options.bands and len(options.bands) != source.channels:
-        raise DataError(
-            f"data.bands names {len(options.bands)}, and a sample of {source.name} has "
-            f"{source.channels} channels: its format has no bands to choose. Leave data.bands out."
-        )
+    if options.bands and source.bands != options.bands:
+        source = chosen_bands(source, options.bands)
     if source.volumetric and options.dimensions == 2:
         from domainjepa.data.parts.slices import slices
 
@@ -148,13 +146,11 @@ def _opened(data: str | os.PathLike[str], loader: str | None, options: OpenOptio
     special = what_it_is(path)
     if special:
         raise DataError(f"{path.resolve().name} is {special}; data are a file or a folder.")
-    left_out: list[str] = []
     if loader:
         opener = _named_loader(loader)
     else:
         outer, path = path, _within(path)
-        found, left_out = _found(path)
-        opener = found.open
+        opener = sniff(path).open
     opened: Any = opener(path, options)
     if not isinstance(opened, Source):
         raise UserError(f"the loader {loader!r} gave a {type(opened).__name__}, no Source.")
@@ -167,7 +163,6 @@ def _opened(data: str | os.PathLike[str], loader: str | None, options: OpenOptio
             source = opener(path, options)
     if card is not None:
         source = cards.apply(card, source, file_name, options)
-    source.warnings += left_out
     source.blank = options.blank
     if not loader and path != outer:
         source.decisions.insert(0, f"opened: what the folder {outer.resolve().name} holds alone")
@@ -198,11 +193,6 @@ def _named_loader(name: str) -> Callable[[Path, OpenOptions], Source]:
     return opener
 
 
-def sniff(path: Path) -> Loader:
-    """The loader that knows the content; a suffix alone only makes the message better."""
-    return _found(path)[0]
-
-
 def _within(path: Path) -> Path:
     """The one container, or the known set, in a folder; else the path itself."""
     return inner(path, _loaders()) if path.is_dir() else path
@@ -212,8 +202,8 @@ def _loaders() -> list[Loader]:
     return [thing() for thing in LOADERS.load_all().values()]
 
 
-def _found(path: Path) -> tuple[Loader, list[str]]:
-    """The loader that knows the content, and what it will leave out, as warnings."""
+def sniff(path: Path) -> Loader:
+    """The loader that knows the content; a suffix alone only makes the message better."""
     name, head = path.resolve().name, b""
     if not path.is_dir():
         try:
@@ -229,7 +219,7 @@ def _found(path: Path) -> tuple[Loader, list[str]]:
         return _of_folder(path, loaders, known)
     for loader in loaders:
         if loader.sniff(path, head):
-            return loader, []
+            return loader
     like = [loader.title for loader in loaders if path.suffix.lower() in loader.suffixes]
     if like:
         raise DataError(
@@ -241,7 +231,7 @@ def _found(path: Path) -> tuple[Loader, list[str]]:
     )
 
 
-def _of_folder(path: Path, loaders: list[Loader], known: str) -> tuple[Loader, list[str]]:
+def _of_folder(path: Path, loaders: list[Loader], known: str) -> Loader:
     """The loader of a folder: the one that claims it, or most of the files in it."""
     name, names = path.resolve().name, list(islice(walk(path), 1_000))
     claims = [loader for loader in loaders if loader.sniff_folder(path, names)]
@@ -259,11 +249,7 @@ def _of_folder(path: Path, loaders: list[Loader], known: str) -> tuple[Loader, l
         raise DataError(
             f"the folder {name} holds files of several formats: say which to read by {choices}."
         )
-    return first, [
-        f"left out: {counts[other]:,} of another format, {other.title}; --loader {other.name} "
-        "reads them"
-        for other in others
-    ]
+    return first
 
 
 def _what(head: bytes) -> str:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from domainjepa.data.census import in_batches
+from domainjepa.data.damage import to_skip
+from domainjepa.data.masks.masks import Mask, Masks, masks_of
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError
@@ -67,9 +69,9 @@ class StrictSource(_Around):
         try:
             return self.whole.__getitems__(indices)
         except DataError as error:
-            raise DataError(
-                f"{error} To leave such samples out: --set data.skip_unreadable=0.01"
-            ) from error
+            skip = to_skip(1, len(self))
+            how = f" To leave such samples out{skip}" if skip else ""
+            raise DataError(f"{error}{how}") from error
 
     def unreadable(self, rows: Sequence[int]) -> list[int]:
         return [row for row in rows if row in self.lost]
@@ -124,6 +126,18 @@ class LenientSource(_Around):
         )
 
 
+@dataclass(kw_only=True)
+class _StandInMasks(Masks):
+    """The mask of the sample that is given, be it another one's."""
+
+    source: LenientSource = field(repr=False)
+
+    def read(self, index: int) -> Mask:
+        masks = self.source.whole.masks
+        assert masks is not None
+        return masks[self.source._taken.get(index, index)]
+
+
 def strict(source: Source, lost: Collection[int] = ()) -> Source:
     """The source with an error that says how to go on, and no label where a row is lost.
 
@@ -134,6 +148,9 @@ def strict(source: Source, lost: Collection[int] = ()) -> Source:
     known = _known(source)
     if lost and source.labels is not None:
         known["labels"] = np.where(np.isin(np.arange(len(source)), list(lost)), -1, source.labels)
+    if lost and source.masks is not None:
+        known["masks"] = masks_of(source.masks, np.arange(len(source)))
+        known["masks"].known[list(lost)] = False
     return StrictSource(**known, whole=source, lost=frozenset(lost))
 
 
@@ -144,7 +161,11 @@ def lenient(source: Source, stand_ins: NDArray[np.int64], seed: int) -> LenientS
         DataError: its samples are volumes, of which single parts are read.
     """
     _refuse_volumes(source)
-    return LenientSource(**_known(source), whole=source, stand_ins=stand_ins, seed=seed)
+    given = LenientSource(**_known(source), whole=source, stand_ins=stand_ins, seed=seed)
+    if source.masks is not None:
+        masks = source.masks
+        given.masks = _StandInMasks(known=masks.known, classes=masks.classes, source=given)
+    return given
 
 
 def checked(source: Source, share: float) -> Source:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from domainjepa.data.blanks import without
 from domainjepa.data.names import NAMED, named_column
 from domainjepa.errors import DataError
+
+if TYPE_CHECKING:
+    from domainjepa.data.masks.masks import Masks
 
 MEDICAL = ("dicom", "nifti")
 """Loaders of formats that hold patients."""
@@ -39,6 +42,7 @@ class OpenOptions:
     where: tuple[str, ...] = ()
     blank: tuple[str, ...] = ()
     bands: tuple[str, ...] = ()
+    masks: str | None = None
     dimensions: int = 2
     axis: str | None = None
     neighbours: int = 0
@@ -47,6 +51,7 @@ class OpenOptions:
     download: bool = False
     follow_links: bool = False
     max_sample_bytes: int = 256 * 2**20
+    skip_unreadable: float = 0.0
 
 
 @dataclass(kw_only=True)
@@ -64,6 +69,8 @@ class Source(ABC):
         groups: (N,) int64, equal for samples that must not be split (a patient, a sky position).
         ids: (N,) strings, or None.
         split: (N,) strings out of train, val, test, or None.
+        masks: of the samples, index -> (H, W) or (D, H, W) integers; or None.
+        bands: (C,) names of the channels, where they are told; or None.
         spacings: (N, 2) or (N, 3) millimetres from one pixel to the next along H, W or D, H, W; or
             None where the format does not tell.
         modality: what made the images, such as CT, MR or US, where the format tells; or None.
@@ -85,6 +92,8 @@ class Source(ABC):
     groups: NDArray[np.int64] | None = None
     ids: NDArray[np.str_] | None = None
     split: NDArray[np.str_] | None = None
+    masks: Masks | None = field(default=None, repr=False)
+    bands: tuple[str, ...] | None = None
     spacings: NDArray[np.float64] | None = None
     modality: str | None = None
     origin: str | None = None
@@ -294,6 +303,17 @@ class Loader(ABC):
             DataError: as `open`; this default where the format is not one of single files.
         """
         raise DataError(f"{self.title} cannot be read from a list of files.")
+
+    def read_mask(self, root: Path, file: str, options: OpenOptions) -> NDArray[Any]:
+        """The classes of pixels in one file, (H, W) or (D, H, W), as they are stored.
+
+        Raises:
+            DataError: it cannot be read, or it has several channels.
+        """
+        image = self.open_files(root, [file], options)[0]
+        if image.shape[-1] != 1:
+            raise DataError(f"it has {image.shape[-1]} channels; a mask has one value for a pixel.")
+        return image[..., 0]
 
     def open_url(self, url: str, options: OpenOptions) -> Source:
         """The source behind a URL such as s3://bucket/set.zarr.

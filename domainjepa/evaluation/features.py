@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from domainjepa.data.identity import Identity
+from domainjepa.data.masks.masks import masks_of
 from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError
 from domainjepa.evaluation.progress import counting
@@ -78,6 +79,8 @@ def _some(source: Source, rows: Rows) -> Source | list[Image]:
         loader=source.loader,
         shape=source.shape,
         dtype=source.dtype,
+        masks=masks_of(source.masks, rows),
+        bands=source.bands,
         spacings=spacings,
         modality=source.modality,
         whole=source,

@@ -22,7 +22,8 @@ from domainjepa.data.archives.member import Contents, Member, opened, read
 from domainjepa.data.archives.samples import MOST_TEXT, Samples, is_text, key_of, samples_of
 from domainjepa.data.columns import find_columns
 from domainjepa.data.encoded import EncodedSource
-from domainjepa.data.folder import read_folders, warn_of_links
+from domainjepa.data.folder import read_folders
+from domainjepa.data.gathering import warn_of_rest
 from domainjepa.data.images.loader import SUFFIXES
 from domainjepa.data.layout import Array
 from domainjepa.data.listing import ends_in, list_files
@@ -139,7 +140,7 @@ class ArchiveLoader(Loader):
             return _open(path.resolve().parent, [path.resolve().name], path.stem, options)
         found = list_files(path, self.suffixes, replace(options, images=None))
         source = _open(found.root, found.files, found.root.name, options)
-        warn_of_links(source, found.links)
+        warn_of_rest(source, found, self)
         return source
 
 

@@ -18,7 +18,7 @@ from domainjepa.data.arrays.members import (
     size_of,
     verify,
 )
-from domainjepa.data.damage import unreadable
+from domainjepa.data.damage import unreadable, unreadable_seen
 from domainjepa.data.folder import FilesSource
 from domainjepa.data.layout import Array, Layout, dimensions_of, pick_images
 from domainjepa.data.source import Image, OpenOptions, Source, spread
@@ -68,13 +68,17 @@ class ArrayFilesSource(FilesSource):
 
     def _checked(self, path: Path) -> Sample:
         sample = look(path, self.dimensions, self.max_sample_bytes)
+        self.check(sample)
+        return sample
+
+    def check(self, sample: Sample) -> None:
+        """Raises DataError where a sample is not like the first."""
         first = (self.dtype.name, len(self.shape), self.channels)
         if sample.kind != first:
             raise DataError(
                 f"it is {sample.member.shape} {sample.kind[0]} with {sample.kind[2]} channels, the "
                 f"first file is {first[0]} with {first[2]}"
             )
-        return sample
 
 
 def look(path: Path, dimensions: int, most: int) -> Sample:
@@ -103,9 +107,17 @@ def open_array_files(root: Path, files: Sequence[str], options: OpenOptions) -> 
     """One sample a file, in this order; some of the headers are looked at.
 
     Raises:
-        DataError: a file cannot be read, or files differ in dtype or channels.
+        DataError: none of them can be read, or they differ in dtype or channels.
     """
-    first = look(root / files[0], options.dimensions, options.max_sample_bytes)
+    seen, bad, selection = {}, [], spread(len(files), MOST_HEADERS)
+    for at in selection:
+        try:
+            seen[at] = look(root / files[at], options.dimensions, options.max_sample_bytes)
+        except DataError as error:
+            bad.append(error)
+    if not seen:
+        raise bad[0]
+    first = next(iter(seen.values()))
     source = ArrayFilesSource(
         name=root.name,
         loader="arrays",
@@ -116,8 +128,12 @@ def open_array_files(root: Path, files: Sequence[str], options: OpenOptions) -> 
         dimensions=options.dimensions,
         max_sample_bytes=options.max_sample_bytes,
     )
-    sizes = {source.sides(index) for index in spread(len(source), MOST_HEADERS)}
+    for sample in seen.values():
+        source.check(sample)
+    sizes = {sample.layout.shape[:-1] for sample in seen.values()}
     source.decisions.append(f"images: {len(source):,} files, {source.dtype} ({first.layout})")
     if len(sizes) > 1:
         source.decisions.append(f"sizes differ: {len(sizes)} seen; the shape is the first's")
+    if bad:
+        source.warnings.append(unreadable_seen(len(bad), len(selection)))
     return source

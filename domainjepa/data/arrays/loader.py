@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,11 @@ from domainjepa.data.arrays.members import (
 )
 from domainjepa.data.columns import SPLITS, counts, find_columns
 from domainjepa.data.damage import unreadable
-from domainjepa.data.folder import read_folders, refuse_names, warn_of_links
+from domainjepa.data.folder import read_folders, refuse_names
+from domainjepa.data.gathering import gather
 from domainjepa.data.identity import content_digest
 from domainjepa.data.layout import Array, Layout, dimensions_of, pick_images
-from domainjepa.data.listing import ends_in, list_files
+from domainjepa.data.listing import ends_in
 from domainjepa.data.source import Image, Loader, OpenOptions, Source
 from domainjepa.data.stored import Stored
 from domainjepa.errors import DataError
@@ -120,10 +122,9 @@ class ArraysLoader(Loader):
 
     def _open_folder(self, path: Path, options: OpenOptions) -> Source:
         refuse_names(path, options)
-        found = list_files(path, self.suffixes, options)
-        source = self.open_files(found.root, found.files, options)
-        warn_of_links(source, found.links)
-        read_folders(source, found.files)
+        found = gather(path, self, options)
+        source = found.open(partial(self.open_files, found.root))
+        read_folders(source, found.names)
         return source
 
     def _open_file(self, path: Path, options: OpenOptions) -> Source:

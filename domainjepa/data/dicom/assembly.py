@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,12 +28,14 @@ class Found:
         root: the folder.
         files: below it.
         headers: one a file; None where it is left out.
+        damaged: file -> why it cannot be read.
         decisions, warnings: of the source to come.
     """
 
     root: Path
     files: list[str]
     headers: list[Header | None]
+    damaged: dict[int, str] = field(default_factory=dict)
     decisions: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -101,6 +104,7 @@ def make_slices(found: Found, where: NDArray[np.int32], options: OpenOptions) ->
         scales=np.array(scales),
         sizes=each(lambda header: (header.kind.rows, header.kind.columns)),
         max_sample_bytes=options.max_sample_bytes,
+        damaged=found.damaged,
         decisions=found.decisions,
         warnings=found.warnings,
     )
@@ -140,10 +144,11 @@ def make_volumes(found: Found, every: Sequence[Stack], options: OpenOptions) -> 
     """
     reasons = [stack.why_no_volume() for stack in every]
     kept = [stack for stack, reason in zip(every, reasons, strict=True) if reason is None]
-    refused = Counter(reason for reason in reasons if reason)
+    refused = _refused(every, reasons)
     if not kept:
-        which = f"none of {len(every):,} series is a volume; the first: " * (len(every) > 1)
-        raise DataError(f"{which}{next(iter(refused))}. As slices: --set data.dimensions=2")
+        which = f"none of {len(every):,} series is a volume: " * (len(every) > 1)
+        why = refused if which else reasons[0]
+        raise DataError(f"{which}{why}. As slices: --set data.dimensions=2")
     used = {one.file for stack in kept for one in stack.slices}
     headers = [one if file in used else None for file, one in enumerate(found.headers)]
     found = replace(found, headers=headers)
@@ -187,8 +192,22 @@ def make_volumes(found: Found, every: Sequence[Stack], options: OpenOptions) -> 
     return source
 
 
+def _refused(every: Sequence[Stack], reasons: Sequence[str | None]) -> str:
+    """Why stacks are no volumes: each kind of reason with the words of its deepest stack, whose
+    loss is the greatest."""
+    kinds: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for stack, reason in zip(every, reasons, strict=True):
+        if reason:
+            kinds[re.sub(r"\d[\d.,e+-]*", "", reason)].append((len(stack.slices), reason))
+    deepest = sorted((max(found), len(found)) for found in kinds.values())[::-1]
+    return "; ".join(
+        f"{count:,} of {f'up to {depth:,} slices' if depth > 1 else '1 slice'}: {reason}"
+        for (depth, reason), count in deepest
+    )
+
+
 def _tell_of_volumes(
-    source: DicomVolumes, kept: Sequence[Stack], steps: NDArray[np.float64], refused: Counter[str]
+    source: DicomVolumes, kept: Sequence[Stack], steps: NDArray[np.float64], refused: str
 ) -> None:
     depths = source.edges[:, 1] - source.edges[:, 0]
     deep = f"{depths.min()}" + f" to {depths.max()}" * bool(depths.max() > depths.min())
@@ -207,10 +226,7 @@ def _tell_of_volumes(
     else:
         source.decisions.append("axes: volumes lie in several orientations")
     if refused:
-        source.warnings.append(
-            f"left out: {refused.total():,} stacks of slices that are no volumes; the most usual "
-            f"reason: {refused.most_common(1)[0][0]}"
-        )
+        source.warnings.append(f"left out: stacks of slices that are no volumes: {refused}")
 
 
 def _common(dtypes: set[str]) -> str:

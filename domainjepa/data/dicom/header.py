@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -43,6 +43,9 @@ TAGS: list[str | int] = [
     "GridFrameOffsetVector", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     *PADDING, *mosaic.TAGS,
 ]  # fmt: skip
+
+
+Told = TypeVar("Told")
 
 
 class Kind(NamedTuple):
@@ -171,7 +174,7 @@ def read_header(path: Path) -> str | None:
 def _header(found: Any, path: Path, length: int) -> Header:
     """Raises DataError, and whatever pydicom raises on values that are none."""
     rows, columns = _count(found, "Rows"), _count(found, "Columns")
-    frames = _count(found, "NumberOfFrames", 1)
+    frames = _count(found, "NumberOfFrames", 1, none=("", 0, "0"))
     allocated = _count(found, "BitsAllocated")
     photometric = str(found.get("PhotometricInterpretation", "")).strip()
     if photometric not in (*GREY, *COLOUR, PALETTE):
@@ -184,7 +187,7 @@ def _header(found: Any, path: Path, length: int) -> Header:
     own = [str(found.get(tag, "") or "").strip() for tag in TAGS[:4]]
     patient, study, series, instance = own
     instance = instance or path.name
-    planes = planes_of(found, frames)
+    planes: list[list[float]] = _told(lambda: planes_of(found, frames), [])
     tiles = mosaic.slices_of(found)
     if tiles:
         across = mosaic.tiles_across(tiles)
@@ -194,10 +197,10 @@ def _header(found: Any, path: Path, length: int) -> Header:
         patient=pseudonym("patient", patient or study or series or instance),
         series=pseudonym("series", series or instance),
         instance=pseudonym("instance", instance),
-        number=int(found.get("InstanceNumber") or 0),
+        number=_told(lambda: int(found.get("InstanceNumber") or 0), 0),
         positions=tuple(number for plane in planes for number in plane[:3]),
         kind=Kind(
-            modality=_modality(found),
+            modality=_told(lambda: _modality(found), ""),
             photometric=photometric,
             frames=frames,
             rows=rows,
@@ -205,7 +208,7 @@ def _header(found: Any, path: Path, length: int) -> Header:
             channels=1 if photometric in GREY else 3,
             dtype=_values_dtype(found, allocated, photometric, scales),
             scales=_together(scales),
-            spacing=spacing_of(found, frames),
+            spacing=_told(lambda: spacing_of(found, frames), []),
             planes=_together([plane[3:] for plane in planes]),
             padding=padding_of(found),
             mosaic=tiles > 0,
@@ -213,9 +216,18 @@ def _header(found: Any, path: Path, length: int) -> Header:
     )
 
 
-def _count(found: Any, tag: str, usual: int | None = None) -> int:
+def _told(read: Callable[[], Told], otherwise: Told) -> Told:
+    """What an element tells that no pixel hangs on; it counts as missing where it is malformed."""
+    try:
+        return read()
+    except Exception:  # pydicom raises whatever comes to hand, with values of the header in it
+        return otherwise
+
+
+def _count(found: Any, tag: str, usual: int | None = None, none: Sequence[Any] = ("",)) -> int:
+    """A number from 1 on; the usual one where there is none, for which some write 0."""
     value = found.get(tag)
-    if value in (None, ""):
+    if value is None or value in none:
         value = usual
     try:
         number = int(value)

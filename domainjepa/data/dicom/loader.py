@@ -12,13 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+from domainjepa.data.damage import to_skip
 from domainjepa.data.dicom.assembly import Found, leaf, make_slices, make_volumes
 from domainjepa.data.dicom.file import bare, begins_like_dicom, pydicom
 from domainjepa.data.dicom.frames import GREY
 from domainjepa.data.dicom.header import Header, read_header
 from domainjepa.data.dicom.series import Stack, places, stacks
 from domainjepa.data.dicom.sources import DicomSource, DicomVolumes
-from domainjepa.data.folder import read_folders, warn_of_links
+from domainjepa.data.folder import read_folders
+from domainjepa.data.gathering import warn_of_rest
 from domainjepa.data.index import facts
 from domainjepa.data.listing import ends_in, list_files
 from domainjepa.data.source import Loader, OpenOptions, Source
@@ -59,16 +61,18 @@ class DicomLoader(Loader):
                 )
         if not path.is_dir():
             file = path.resolve()
-            return _open(_look(file.parent, [file.name]), options)
+            return _open(_look(file.parent, [file.name], options), options)
         listing = list_files(path, ENDINGS, options)
-        source = _open(_look(listing.root, listing.files), options)
-        warn_of_links(source, listing.links)
+        source = _open(_look(listing.root, listing.files, options), options)
+        warn_of_rest(source, listing, self)
         _read_folders(source, options)
         return source
 
     def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:
-        found = _look(root, list(files))
-        for name, header in zip(files, found.headers, strict=True):
+        found = _look(root, list(files), options)
+        for at, (name, header) in enumerate(zip(files, found.headers, strict=True)):
+            if at in found.damaged and options.dimensions == 2:
+                continue  # the row stays, and says so when it is read
             if header is None or (header.kind.frames > 1 and options.dimensions == 2):
                 what = f"{header.kind.frames} images" if header else "no image"
                 raise DataError(
@@ -90,26 +94,20 @@ def _begins_like_dicom(path: Path) -> bool:
         return False
 
 
-def _look(root: Path, files: list[str]) -> Found:
+def _look(root: Path, files: list[str], options: OpenOptions) -> Found:
     """The headers of all files, out of the index where it has them.
 
     Raises:
-        DataError: a file is damaged or unsafe; none holds an image.
+        DataError: more files are damaged or unsafe than may be; none holds an image.
         MissingExtra: pydicom is not installed.
     """
     pydicom()
     told = facts(root, files, "dicom 3", read_header)
-    damaged = [
-        (name, fact) for name, fact in zip(files, told, strict=True) if isinstance(fact, DataError)
-    ]
-    if damaged:
-        name, error = damaged[0]
-        said = leaf(name) + str(error).removeprefix(name).rstrip(".")
-        if len(files) > 1:
-            said += f". Files like it: {len(damaged):,} of {len(files):,}; mend or move them"
-        raise DataError(f"{said}.") from error
+    damaged = {at: one for at, one in enumerate(told) if isinstance(one, DataError)}
     headers = [Header.unpacked(fact) if isinstance(fact, str) and fact else None for fact in told]
     found = Found(root, files, headers)
+    if damaged:
+        _allow(found, damaged, options)
     strange, empty = told.count(None), told.count("")
     if strange + empty == len(files):
         kinds = "it is a report, a plan, contours, or cut short"
@@ -124,6 +122,29 @@ def _look(root: Path, files: list[str]) -> Found:
             "cut short)"
         )
     return found
+
+
+def _allow(found: Found, damaged: dict[int, DataError], options: OpenOptions) -> None:
+    """Leaves files out that cannot be read: what they would have held, and so the number of
+    samples, is not known.
+
+    Raises:
+        DataError: they are more than `data.skip_unreadable` allows.
+    """
+    at, error = next(iter(damaged.items()))
+    name, counted = found.files[at], f"{len(damaged):,} of {len(found.files):,}"
+    said = leaf(name) + str(error).removeprefix(name).rstrip(".")
+    found.damaged = {at: str(one).removeprefix(found.files[at]) for at, one in damaged.items()}
+    if len(damaged) > options.skip_unreadable * len(found.files) or len(found.files) == 1:
+        if len(found.files) > 1:
+            skip = to_skip(len(damaged), len(found.files))
+            said += f". Files like it: {counted}; mend or move them"
+            said += f", or leave them out{skip}" if skip else ""
+        raise DataError(f"{said}.") from error
+    found.warnings.append(
+        f"{counted} files cannot be read and are left out (data.skip_unreadable); the first: file "
+        f"{at}{found.damaged[at].rstrip('.')}"
+    )
 
 
 def _open(found: Found, options: OpenOptions) -> DicomSource | DicomVolumes:

@@ -25,6 +25,7 @@ class DicomSource(Source):
         where: (N, 2) which file, and which of its frames.
         scales: (N, 2) slope and intercept; NaN where a table takes their place.
         sizes: (N, 2) rows and columns.
+        damaged: file -> why it cannot be read, of files that stay in their place.
     """
 
     root: Path = field(repr=False)
@@ -33,6 +34,7 @@ class DicomSource(Source):
     scales: NDArray[np.float64] = field(repr=False)
     sizes: NDArray[np.int32] = field(repr=False)
     max_sample_bytes: int
+    damaged: dict[int, str] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.where)
@@ -55,6 +57,9 @@ class DicomSource(Source):
 
     def _read(self, file: int, rows: list[int]) -> Iterator[Image]:
         name = self.files[file]
+        if file in self.damaged:
+            leaf = name.rpartition("/")[2]
+            raise DataError(f"sample {rows[0]}, {leaf}{self.damaged[file]}")
         scales = [
             [] if np.isnan(self.scales[row, 0]) else self.scales[row].tolist() for row in rows
         ]

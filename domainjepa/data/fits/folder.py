@@ -32,12 +32,14 @@ class Objects:
         objects: one for each sample.
         places: which of the files comes first in each sample.
         ids: what each sample is called: its file without the ending, and without the band.
+        folders: of each sample, where these are not those of its first file.
     """
 
     stack: Stack
     objects: list[Object]
     places: list[int]
     ids: list[str]
+    folders: list[str] | None = None
     decisions: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 

@@ -14,7 +14,7 @@ import gzip
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from domainjepa.errors import DataError
 
@@ -26,6 +26,10 @@ MOST_BLOCKS = 2_000
 """Of one header: 72,000 cards."""
 GZIP, BZIP2 = b"\x1f\x8b", b"BZh"
 Packed = gzip.GzipFile | bz2.BZ2File
+SUFFIXES = (
+    *(".fits", ".fit", ".fts", ".fz"),
+    *(f"{plain}.{packed}" for plain in (".fits", ".fit", ".fts") for packed in ("gz", "bz2")),
+)
 
 
 class HDU(NamedTuple):
@@ -110,7 +114,8 @@ def _cards(file: IO[bytes] | Packed, number: int) -> str:
             raise DataError("it does not begin like FITS")
         blocks.append(block)
         if any(block[at : at + 80].rstrip() == b"END" for at in range(0, BLOCK, 80)):
-            return b"".join(blocks).decode("ascii", "replace")
+            # Accents are no FITS, and astropy could parse no card that has one.
+            return b"".join(blocks).decode("ascii", "replace").replace("\ufffd", "?")
         if len(block) < BLOCK:
             break
     raise DataError(f"the header of HDU {number} has no END: the file is truncated or damaged")
@@ -124,6 +129,16 @@ def _data_size(header: fits.Header) -> int:
     count = math.prod(sides) if sides else 0
     extra, groups = count_of(header, "PCOUNT", 0), count_of(header, "GCOUNT", 1)
     return abs(bitpix_of(header, "")) // 8 * groups * (extra + count)
+
+
+def word(header: fits.Header, keyword: str, default: Any = None) -> Any:
+    """The value of a keyword that no pixel hangs on: the default where its card is malformed."""
+    from astropy.io.fits import VerifyError
+
+    try:
+        return header.get(keyword, default)
+    except (VerifyError, ValueError):
+        return default
 
 
 def sides_of(header: fits.Header, prefix: str) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from domainjepa.data import precision
-from domainjepa.data.fits.headers import HDU, bitpix_of, count_of, headers, sides_of
+from domainjepa.data.fits.headers import HDU, bitpix_of, count_of, headers, sides_of, word
 from domainjepa.errors import DataError
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def contents(path: Path, most: int, keywords: Sequence[str] = ()) -> Contents:
             grids.append(_grid(hdu.header))
         tables += kind_of(hdu.header) == "BINTABLE" and not image
         for keyword in keywords:
-            value = hdu.header.get(keyword)
+            value = word(hdu.header, keyword)
             if isinstance(value, str | int | float):
                 cards.setdefault(keyword, value)
     return Contents(tuple(images), tuple(grids), cards, tables)
@@ -170,7 +170,7 @@ def _image(found: HDU) -> ImageHDU | None:
         return None
     blank = header.get("BLANK", header.get("ZBLANK") if tiled else None)
     bitpix = bitpix_of(header, prefix)
-    name, version = str(header.get("EXTNAME", "")).strip(), header.get("EXTVER", 1)
+    name, version = str(word(header, "EXTNAME", "")).strip(), word(header, "EXTVER", 1)
     name = "" if name == "COMPRESSED_IMAGE" else name  # what tools write where it has none
     hdu = ImageHDU(
         number=number,
@@ -207,7 +207,7 @@ def _number(header: fits.Header, keyword: str, default: float) -> float:
 
 
 def _grid(header: fits.Header) -> str:
-    if not CELESTIAL.match(str(header.get("CTYPE1", ""))):
+    if not CELESTIAL.match(str(word(header, "CTYPE1", ""))):
         return ""
-    told = repr([header.get(keyword) for keyword in GRID])
+    told = repr([word(header, keyword) for keyword in GRID])
     return hashlib.blake2b(told.encode(), digest_size=6).hexdigest()

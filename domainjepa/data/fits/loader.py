@@ -13,18 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.columns import find_columns
-from domainjepa.data.damage import unreadable
+from domainjepa.data.damage import to_skip, unreadable
 from domainjepa.data.fits.band_files import one_a_band
 from domainjepa.data.fits.bands import choose
 from domainjepa.data.fits.folder import Objects, look, one_a_file, stem
-from domainjepa.data.fits.headers import BZIP2, GZIP, unpacked
+from domainjepa.data.fits.headers import BZIP2, GZIP, SUFFIXES, unpacked
 from domainjepa.data.fits.images import Contents, contents, value_dtype
 from domainjepa.data.fits.sky import check_grids
 from domainjepa.data.fits.source import FITSSource, as_column
 from domainjepa.data.fits.table import names_files, open_table, table_columns
-from domainjepa.data.folder import read_folders, warn_of_links
+from domainjepa.data.folder import read_folders
+from domainjepa.data.gathering import gather
 from domainjepa.data.layout import Array
-from domainjepa.data.listing import ends_in, list_files
+from domainjepa.data.listing import ends_in
 from domainjepa.data.source import Loader, OpenOptions, Source
 from domainjepa.data.where import parse
 from domainjepa.errors import DataError
@@ -40,10 +41,7 @@ class FITSLoader(Loader):
 
     name = "fits"
     title = "FITS"
-    suffixes = (
-        *(".fits", ".fit", ".fts", ".fz"),
-        *(f"{plain}.{packed}" for plain in (".fits", ".fit", ".fts") for packed in ("gz", "bz2")),
-    )
+    suffixes = SUFFIXES
 
     def sniff(self, path: Path, head: bytes) -> bool:
         if head.startswith((GZIP, BZIP2)):
@@ -61,14 +59,20 @@ class FITSLoader(Loader):
         if not path.is_dir():
             return _one_file(path, options)
         pattern, hdu = _apart(options.images)
-        found = list_files(path, self.suffixes, replace(options, images=pattern))
-        source = _many_files(found.root, found.files, hdu, options, strict=False)
-        warn_of_links(source, found.links)
+        found = gather(path, self, replace(options, images=pattern, bands=()))
+        source, objects = _many_files(found.root, found.files, hdu, options, strict=False)
+        found.bands = options.bands
+        found.complete(source, np.array(objects.places, dtype=np.int64))
+        if options.labels is None:
+            names = [found.names[at] for at in objects.places]
+            if objects.folders is not None:
+                names = [found.named(folder, "object") for folder in objects.folders]
+            read_folders(source, names)
         return source
 
     def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:
         hdu = _apart(options.images)[1]
-        return _many_files(root, files, hdu, options, strict=True)
+        return _many_files(root, files, hdu, options, strict=True)[0]
 
 
 def _apart(images: str | None) -> tuple[str | None, str | None]:
@@ -110,7 +114,7 @@ def _image(path: Path, found: Contents, options: OpenOptions) -> Source:
     if len(parts) > 1:
         grids = found.grids_of(stack.hdus)
         check_grids([path] * len(parts), stack.hdus, grids, options.bands)
-    objects = Objects(stack, [parts], [0], [], list(stack.decisions))
+    objects = Objects(stack, [parts], [0], [], decisions=list(stack.decisions))
     source = _source(stem(path.name), path.parent, objects, options)
     if "N" in stack.axes:
         rows = table_columns(path, options.max_sample_bytes) if found.tables else {}
@@ -142,7 +146,7 @@ def _hdus(path: Path, found: Contents, options: OpenOptions) -> Source:
 
 def _many_files(
     root: Path, files: Sequence[str], hdu: str | None, options: OpenOptions, *, strict: bool
-) -> Source:
+) -> tuple[FITSSource, Objects]:
     opened = look(root, files, _keywords(options), options)
     if options.bands and not strict and not _holds_bands(opened, hdu, options):
         objects = one_a_band(root, files, opened, hdu, options)
@@ -153,12 +157,10 @@ def _many_files(
     source = _source(root.name, root, objects, options)
     source.ids = np.array(objects.ids)
     source.names = [files[place] for place in objects.places]
-    if not strict and options.labels is None:
-        read_folders(source, [files[place] for place in objects.places])
     chosen = [opened[place] for place in objects.places]
     cards = [{} if isinstance(one, DataError) else one.cards for one in chosen]
     _add_columns(source, _keyword_columns(cards), options)
-    return source
+    return source, objects
 
 
 def _holds_bands(
@@ -199,6 +201,7 @@ def _source(
         max_sample_bytes=max(options.max_sample_bytes, LOOKED_OVER if options.tile else 0),
         decisions=found.decisions,
         warnings=found.warnings,
+        bands=options.bands or None,
     )
     if len(dtypes) > 1:
         told = ", ".join(sorted(dtype.name for dtype in dtypes))
@@ -208,8 +211,10 @@ def _source(
         source.decisions.append(f"sizes differ: {sizes:,} of them; the shape is the first's")
     bad = [one for one in found.objects if isinstance(one, DataError)]
     if bad:
+        skip = to_skip(len(bad), len(source))
+        leave = f". To leave them out{skip}" if skip else ""
         source.warnings.append(
-            f"{len(bad):,} of {len(source):,} samples cannot be read, the first: {bad[0]}"
+            f"{len(bad):,} of {len(source):,} samples cannot be read, the first: {bad[0]}{leave}"
         )
     if not options.tile:
         source.check_size(found.objects.index(good[0]))

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from domainjepa.data.columns import USUAL_NAMES, counts, find_columns
 from domainjepa.data.damage import unreadable
-from domainjepa.data.folder import read_folders, warn_of_links
+from domainjepa.data.folder import read_folders
+from domainjepa.data.gathering import gather
 from domainjepa.data.hdf5.datasets import DatasetsSource, open_datasets
 from domainjepa.data.hdf5.pattern import (
     Pattern,
@@ -39,7 +40,7 @@ from domainjepa.data.hdf5.source import HDF5Source
 from domainjepa.data.hdf5.tree import Place, Tree, look, open_dataset
 from domainjepa.data.layout import USUAL_NAMES as IMAGE_NAMES
 from domainjepa.data.layout import dimensions_of, is_usual, layout_of, pick_images
-from domainjepa.data.listing import ends_in, first_bytes, list_files
+from domainjepa.data.listing import ends_in, first_bytes
 from domainjepa.data.packing import prepared
 from domainjepa.data.shards import part_of
 from domainjepa.data.source import Loader, OpenOptions, Source
@@ -67,13 +68,16 @@ class HDF5Loader(Loader):
     def open(self, path: Path, options: OpenOptions) -> Source:
         if path.is_dir():
             pattern, inside = _apart(options.images)
-            found = list_files(path, self.suffixes, replace(options, images=pattern))
-            source = _many(found.root, found.files, replace(options, images=inside))
-            warn_of_links(source, found.links)
-            if not source.stacked and source.labels is None:
-                read_folders(source, found.files)
-            elif source.stacked:
+            found = gather(path, self, replace(options, images=pattern))
+
+            def read(files: list[str], asked: OpenOptions) -> DatasetsSource:
+                return _many(found.root, files, replace(asked, images=inside))
+
+            source = found.open(read)
+            if isinstance(source, DatasetsSource) and source.stacked:
                 _read_parts(source, found.files)
+            elif source.labels is None:
+                read_folders(source, found.names)
             return source
         with unreadable(UNREADABLE, f"{path.name}, HDF5,"):
             return self._open(path, path.name, options)

@@ -6,16 +6,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from domainjepa.data.folder import FilesSource, read_folders, refuse_names, warn_of_links
+from domainjepa.data.folder import FilesSource, read_folders, refuse_names
+from domainjepa.data.gathering import gather
 from domainjepa.data.images import tiff
+from domainjepa.data.images.mask import read_mask
 from domainjepa.data.images.picture import Header, decode, header, survey
 from domainjepa.data.images.plain import Kind, is_picture
 from domainjepa.data.images.stack import open_stack
-from domainjepa.data.listing import ends_in, list_files
+from domainjepa.data.listing import ends_in
 from domainjepa.data.source import Image, Loader, OpenOptions, Source
 from domainjepa.errors import DataError
 
@@ -84,10 +89,9 @@ class ImagesLoader(Loader):
         refuse_names(path, options)
         if path.is_file():
             return self._open_one(path, options)
-        found = list_files(path, SUFFIXES, options)
-        source = self.open_files(found.root, found.files, options)
-        warn_of_links(source, found.links)
-        read_folders(source, found.files)
+        found = gather(path, self, options)
+        source = found.open(partial(self.open_files, found.root))
+        read_folders(source, found.names)
         return source
 
     def _open_one(self, path: Path, options: OpenOptions) -> Source:
@@ -102,6 +106,9 @@ class ImagesLoader(Loader):
         source = self.open_files(path.resolve().parent, [path.resolve().name], options)
         source.name = path.stem
         return source
+
+    def read_mask(self, root: Path, file: str, options: OpenOptions) -> NDArray[Any]:
+        return read_mask(root / file, options)
 
     def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:
         source = ImagesSource(

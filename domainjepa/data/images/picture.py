@@ -8,7 +8,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from domainjepa.data.damage import reason
+from domainjepa.data.damage import reason, unreadable_seen
 from domainjepa.data.images import jpeg2000, tiff
 from domainjepa.data.images.orientation import turn_of
 from domainjepa.data.images.plain import COLOUR, GREY, Kind, kind_of, plain
@@ -125,10 +125,11 @@ def survey(
         what: the pictures are.
 
     Raises:
-        DataError: one of them cannot be read.
+        DataError: none of them can be read.
         MissingExtra: its format needs a package that is not there.
     """
-    headers = []
+    headers: list[Header] = []
+    bad: list[DataError] = []
     for index in (selection := spread(count, MOST_HEADERS)):
         try:
             headers.append(look(index))
@@ -136,7 +137,9 @@ def survey(
             raise
         except Exception as error:
             said = str(error) if isinstance(error, UserError) else reason(error)
-            raise DataError(f"sample {index}, {called(index)}, cannot be read: {said}") from error
+            bad.append(DataError(f"sample {index}, {called(index)}, cannot be read: {said}"))
+    if not headers:
+        raise bad[0]
     first = headers[0]
     found = Survey(first, [f"images: {count:,} {what}, {first.dtype}"], [])
     sizes = {one.shape[:-1] for one in headers}
@@ -150,4 +153,6 @@ def survey(
     remarks = {one.remark for one in headers}
     found.decisions.extend(sorted(remarks - {"", DEEP}))
     found.warnings.extend(remarks & {DEEP})
+    if bad:
+        found.warnings.append(unreadable_seen(len(bad), len(selection)))
     return found

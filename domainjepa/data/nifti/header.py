@@ -57,6 +57,8 @@ class Header:
         spacing: millimetres along D, H, W, or None where the header has none.
         oriented: whether the header tells how the axes lie in the patient.
         packed: whether the file is gzipped.
+        affine: voxel (d, h, w, 1) -> millimetres to the right, anterior and superior, three rows
+            of four numbers; empty where the header does not tell.
     """
 
     shape: tuple[int, ...]
@@ -70,6 +72,7 @@ class Header:
     spacing: tuple[float, float, float] | None
     oriented: bool
     packed: bool
+    affine: tuple[float, ...]
 
     @classmethod
     def from_fact(cls, fact: dict[str, Any]) -> Header:
@@ -202,7 +205,23 @@ def _parse(block: bytes, size: int, packed: bool) -> Header:
         spacing=_spacing(header, order),
         oriented=oriented,
         packed=packed,
+        affine=_affine(header, order, flipped) if oriented else (),
     )
+
+
+def _affine(
+    header: Any, order: tuple[int, int, int], flipped: tuple[bool, bool, bool]
+) -> tuple[float, ...]:
+    """The header's affine for axes that are D, H, W."""
+    shape = (*header.get_data_shape(), 1, 1)
+    turned = np.zeros((4, 4))
+    turned[3, 3] = 1
+    for place, (axis, backward) in enumerate(zip(order, flipped, strict=True)):
+        turned[axis, place] = -1 if backward else 1
+        turned[axis, 3] = shape[axis] - 1 if backward else 0
+    scale = MILLIMETRES.get(int(header["xyzt_units"]) % 8, 1.0)
+    affine = header.get_best_affine().astype(np.float64)[:3] @ turned
+    return tuple((scale * affine).ravel().tolist())
 
 
 def _orientation(
@@ -224,7 +243,7 @@ def _orientation(
         )
         oriented = bool(np.isfinite(found).all())
         told = found if oriented else told
-    stored = {int(world): (axis, sign > 0) for axis, (world, sign) in enumerate(told)}
+    stored = {int(world): (axis, bool(sign > 0)) for axis, (world, sign) in enumerate(told)}
     (width, right), (height, anterior), (depth, superior) = stored[0], stored[1], stored[2]
     return (depth, height, width), (not superior, anterior, right), oriented
 

@@ -10,17 +10,19 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.damage import reason
-from domainjepa.data.folder import warn_of_links
+from domainjepa.data.channels.source import ChannelsSource
+from domainjepa.data.damage import reason, unreadable_seen
+from domainjepa.data.gathering import gather
 from domainjepa.data.identity import content_digest, files_digest
 from domainjepa.data.index import facts
-from domainjepa.data.listing import ends_in, list_files
+from domainjepa.data.listing import ends_in
 from domainjepa.data.nifti.bids import read_names, read_subjects
 from domainjepa.data.nifti.header import (
     MOST_CHANNELS,
@@ -49,6 +51,8 @@ class NIfTISource(Source):
         file_of: (N,) the file of each sample.
         volume_of: (N,) the sample's place in a series; 0 for other files.
         axes, directions: how D, H, W lie in the patient; None where a header does not tell.
+        affines: (N, 4, 4) voxel (d, h, w, 1) -> millimetres in the patient (to the right, anterior
+            and superior); NaN where a header does not tell.
     """
 
     root: Path = field(repr=False)
@@ -58,6 +62,7 @@ class NIfTISource(Source):
     volume_of: NDArray[np.int64] = field(repr=False)
     axes: tuple[str, str, str] | None = None
     directions: tuple[str, str, str] | None = None
+    affines: NDArray[np.float64] | None = field(default=None, repr=False)
     _recent: Recent = field(default_factory=Recent, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -157,12 +162,13 @@ class NIfTILoader(Loader):
             source = _volumes(header.parent.resolve(), [header.name], options)
             source.name = Path(path.name.removesuffix(".gz")).stem
             return source
-        found = list_files(path, SUFFIXES, options)
-        source = _volumes(found.root, found.files, options)
-        warn_of_links(source, found.links)
+        found = gather(path, self, options, SUFFIXES)
+        opened = found.open(partial(_volumes, found.root))
+        first = opened.parts[0] if isinstance(opened, ChannelsSource) else opened
+        assert isinstance(first, NIfTISource)
         classes = options.labels == "folders"
-        read_names(source, found.files, source.file_of, classes=classes)
-        return source
+        read_names(opened, found.names, first.file_of, classes=classes)
+        return opened
 
     def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:
         headers = [header_file(Path(name)).as_posix() for name in files]
@@ -186,7 +192,7 @@ def _volumes(root: Path, files: Sequence[str], options: OpenOptions) -> NIfTISou
 
     headers = [
         fact if isinstance(fact, DataError) else Header.from_fact(fact)
-        for fact in facts(root, files, f"nifti 1 {most}", look)
+        for fact in facts(root, files, f"nifti 2 {most}", look)
     ]
     readable = [header for header in headers if isinstance(header, Header)]
     if not readable:
@@ -208,12 +214,20 @@ def _volumes(root: Path, files: Sequence[str], options: OpenOptions) -> NIfTISou
         axes=("axial", "coronal", "sagittal") if oriented else None,
         directions=("S", "P", "L") if oriented else None,
     )
+    source.affines = np.array([affine_of(header) for header in headers])[file_of]
     if len(source) > len(files):
         source.groups = file_of
     if len(readable) == len(headers) and all(header.spacing for header in readable):
         source.spacings = np.array([header.spacing for header in readable])[file_of]
     _tell(source, readable)
     return source
+
+
+def affine_of(header: Header | DataError) -> NDArray[np.float64]:
+    """(4, 4); NaN where it is not known."""
+    if isinstance(header, DataError) or not header.affine:
+        return np.full((4, 4), np.nan)
+    return np.vstack([np.reshape(header.affine, (3, 4)), (0, 0, 0, 1)])
 
 
 def _common_dtype(headers: list[Header]) -> np.dtype[Any]:
@@ -239,7 +253,7 @@ def _tell(source: NIfTISource, headers: list[Header]) -> None:
     tell(f"volumes: {len(source):,} in {len(source.files):,} files, {source.dtype}")
     broken = len(source.files) - len(headers)
     if broken:
-        source.warnings.append(f"{broken:,} files cannot be read, and fail when they are")
+        source.warnings.append(unreadable_seen(broken, len(source.files)))
     if any((header.slope, header.inter) != (1, 0) for header in headers):
         tell("values: scaled by scl_slope and scl_inter")
     if any(header.volumes > 1 for header in headers):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from domainjepa.data.columns import USUAL_NAMES, find_columns
 from domainjepa.data.encoded import EncodedSource
-from domainjepa.data.folder import warn_of_links
+from domainjepa.data.gathering import warn_of_rest
 from domainjepa.data.layout import Array, is_usual
 from domainjepa.data.listing import ends_in, first_bytes, list_files
 from domainjepa.data.parquet import features
@@ -140,7 +140,7 @@ class ParquetLoader(Loader):
         found = list_files(path, self.suffixes, names)
         files = [name for name in found.files if not _is_cache(name)]
         source = self._open(found.root, files, found.root.name, options, {})
-        warn_of_links(source, found.links)
+        warn_of_rest(source, found, self)
         return source
 
     def _open(

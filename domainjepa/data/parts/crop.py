@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.masks.masks import Mask, masks_cut
 from domainjepa.data.source import Image, Source
 
 
@@ -22,6 +23,9 @@ class CroppedSource(Source):
 
     whole: Source
     side: int
+
+    def __post_init__(self) -> None:
+        self.masks = masks_cut(self.whole.masks, np.arange(len(self.whole)), self)
 
     def __len__(self) -> int:
         return len(self.whole)
@@ -59,6 +63,9 @@ class CroppedSource(Source):
             min(start + self.side, side) for start, side in zip(first[-2:], sides[-2:], strict=True)
         ]
         return first, [*sides[:-2], *last]
+
+    def within(self, index: int, mask: Mask) -> Mask:
+        return mask[tuple(map(slice, *self._centre(mask.shape)))]
 
     def file_names(self) -> Sequence[str] | None:
         return self.whole.file_names()

@@ -24,6 +24,7 @@ from rich.progress import track
 
 from domainjepa.data.identity import Identity
 from domainjepa.data.index import cache_folder
+from domainjepa.data.masks.masks import Mask, masks_cut
 from domainjepa.data.parts.empty import RULE, background, holds_something
 from domainjepa.data.parts.recent import Recent
 from domainjepa.data.source import Image, Source, spread
@@ -61,12 +62,19 @@ class PartsSource(Source):
     stop: NDArray[np.int64] = field(repr=False)
     _recent: Recent = field(default_factory=Recent, init=False, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        self.masks = masks_cut(self.whole.masks, self.of, self)
+
     def __len__(self) -> int:
         return len(self.of)
 
     @abstractmethod
     def read(self, index: int) -> Image:
         """One part."""
+
+    def within(self, index: int, mask: Mask) -> Mask:
+        """What lies in a part of the mask of its sample, turned as the part is."""
+        return mask[_where(self.start[index].tolist(), self.stop[index].tolist())]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Image]:
         wanted = np.asarray(indices, dtype=np.int64)

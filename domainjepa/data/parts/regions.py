@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.masks.masks import masks_of
 from domainjepa.data.source import Image, Source
 from domainjepa.errors import ConfigError
 
@@ -85,6 +86,7 @@ def in_regions(volumes: Source, regions: int) -> RegionsSource:
     for name in ("labels", "groups", "ids", "split", "spacings"):
         if facts[name] is not None:
             facts[name] = np.repeat(facts[name], regions, axis=0)
+    facts["masks"] = masks_of(volumes.masks, np.repeat(np.arange(len(volumes)), regions))
     return RegionsSource(volumes=volumes, regions=regions, **facts)
 
 

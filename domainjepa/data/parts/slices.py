@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.masks.masks import Mask
 from domainjepa.data.parts.parts import PartsSource, Region, bytes_of, find_parts, inherited
 from domainjepa.data.parts.recent import MOST_BYTES
 from domainjepa.data.source import Image, OpenOptions, Source
@@ -56,6 +57,11 @@ class SlicesSource(PartsSource):
         image = block[:, :, order - wanted[0]].reshape(*block.shape[:2], -1)
         return np.ascontiguousarray(np.flip(image, self.flipped))
 
+    def within(self, index: int, mask: Mask) -> Mask:
+        start, stop = self.start[index].tolist(), self.stop[index].tolist()
+        block = mask[tuple(map(slice, start, stop))].transpose(*self.plane, self.axis)
+        return np.flip(block[..., 0], self.flipped)
+
     def content_key(self) -> str:
         return f"{self.whole.content_key()} slices {self.axis} {self.neighbours}"
 
@@ -96,6 +102,7 @@ def slices(volumes: Source, options: OpenOptions) -> Source:
     sides = found.sides[found.of[0]]
     width = 2 * options.neighbours + 1
     source = SlicesSource(
+        bands=volumes.bands if width == 1 else None,
         **inherited(volumes, found, found.start[:, axis].astype(str).tolist()),
         shape=(sides[plane[0]], sides[plane[1]], width * volumes.channels),
         axis=axis,

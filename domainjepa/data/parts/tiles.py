@@ -45,6 +45,7 @@ def tiled(source: Source, tile: int) -> Source:
     shape = (*(found.stop[0] - found.start[0]).tolist(), source.channels)
     tiles = TilesSource(**inherited(source, found, names), tile=tile, shape=shape)
     tiles.spacings = source.spacings[found.of] if source.spacings is not None else None
+    tiles.bands = source.bands
     sizes = {tuple(sides) for sides in (found.stop - found.start).tolist()}
     tiles.decisions.append(
         f"tiles: {len(tiles):,} of {'x'.join(map(str, shape[:-1]))}"

@@ -8,20 +8,27 @@ from __future__ import annotations
 import fnmatch
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from domainjepa.data.folder import read_folders, warn_of_links
+from domainjepa.data.channels.grouping import named, objects
+from domainjepa.data.channels.hint import hint
+from domainjepa.data.channels.source import joined
+from domainjepa.data.damage import to_skip
+from domainjepa.data.folder import read_folders
+from domainjepa.data.gathering import warn_of_rest
 from domainjepa.data.index import facts
-from domainjepa.data.listing import Links, Listing
+from domainjepa.data.listing import Links, Listing, ending
 from domainjepa.data.source import Loader, OpenOptions, Source
 from domainjepa.data.zarr.source import Part, ZarrSource
 from domainjepa.errors import DataError, MissingExtra
 
+STORES = (".zarr", ".ome.zarr")
 METADATA = ("zarr.json", ".zarray", ".zgroup")
 """One of them lies in every array and every group."""
 
@@ -83,12 +90,17 @@ def _open_store(place: str, options: OpenOptions) -> Source:
 
     where = zarr_store.public(place)
     root = zarr_store.node(zarr_store.connect(place, options.follow_links), "", where)
-    parts, groups = zarr_parts.ome_parts(root, place, where, options)
+    parts, groups, missing = zarr_parts.ome_parts(root, place, where, options)
     fields: dict[str, Any] = {}
     if parts:
         fields["decisions"] = [f"images: OME-Zarr, {len(parts)} of axes {parts[0].axes}"]
         if len(groups) > 1 and len(set(groups)) < sum(part.side("t") for part in parts):
             fields["groups"] = np.repeat(groups, [part.side("t") for part in parts])
+        if missing:
+            fields["warnings"] = [
+                f"{missing:,} wells or fields that the metadata name are not there: they were not "
+                "imaged, or are lost"
+            ]
     else:
         part, fields = zarr_parts.plain_part(root, place, where, options)
         parts = [part]
@@ -97,9 +109,30 @@ def _open_store(place: str, options: OpenOptions) -> Source:
 
 def _open_folder(folder: Path, options: OpenOptions) -> Source:
     """Stores below a folder, each one sample or several; sub-folders are classes or a split."""
-    from domainjepa.data.zarr import parts as zarr_parts
-
     found = _list_stores(folder, options)
+    stores = [file.rpartition("/")[0] for file in found.files]
+    if not named(stores, options.bands, STORES):
+        source = _open_stores(folder, found.files, options)
+        looks = hint(stores, STORES)
+        source.warnings += [looks] if looks else []
+    else:
+        grouped = objects(stores, options.bands, STORES, options.skip_unreadable)
+        every = [[found.files[at] for at in places] for places in zip(*grouped.places, strict=True)]
+        strict = replace(options, skip_unreadable=0.0)  # one left out would move all rows
+        channels = [_open_stores(folder, files, strict) for files in every]
+        source = joined(channels, options.bands)
+        source.decisions += grouped.decisions
+        source.warnings += grouped.warnings
+        source.labels, source.classes, source.split = None, None, None
+        if len(source) == len(grouped.folders):
+            read_folders(source, [f"{place}/x".lstrip("/") for place in grouped.folders])
+    warn_of_rest(source, found, ZarrLoader())
+    return source
+
+
+def _open_stores(folder: Path, files: list[str], options: OpenOptions) -> Source:
+    """Samples of stores, in the order of these metadata files."""
+    from domainjepa.data.zarr import parts as zarr_parts
 
     def look(file: Path) -> list[dict[str, Any]]:
         return [
@@ -110,10 +143,11 @@ def _open_folder(folder: Path, options: OpenOptions) -> Source:
     parts: list[Part] = []
     names: list[str] = []
     groups: list[int] = []
-    looked = facts(folder, found.files, f"zarr 2 {asked}", look)
-    for number, (file, fact) in enumerate(zip(found.files, looked, strict=True)):
+    looked = facts(folder, files, f"zarr 2 {asked}", look)
+    left_out = _allowed(looked, options.skip_unreadable)
+    for number, (file, fact) in enumerate(zip(files, looked, strict=True)):
         if isinstance(fact, DataError):
-            raise fact
+            continue
         store = file.rpartition("/")[0]
         for plain in fact:
             told: dict[str, Any] = {"store": store}
@@ -123,13 +157,29 @@ def _open_folder(folder: Path, options: OpenOptions) -> Source:
             parts.append(part)
             names += [store] * part.side("t")
             groups += [number] * part.side("t")
-    fields: dict[str, Any] = {"decisions": [f"images: {len(found.files):,} Zarr stores"]}
-    if len(names) > len(found.files):
+    fields: dict[str, Any] = {"decisions": [f"images: {len(files):,} Zarr stores"]}
+    if len(names) > len(files):
         fields["groups"] = np.array(groups, dtype=np.int64)
         fields["decisions"].append("groups: samples of one store belong together")
     source = _source(os.fspath(folder), folder.name, parts, options, fields, names)
-    warn_of_links(source, found.links)
+    source.warnings += left_out
     return source
+
+
+def _allowed(looked: Sequence[Any], share: float) -> list[str]:
+    """A warning of the stores that cannot be read and are left out.
+
+    Raises:
+        DataError: they are more than this share of all.
+    """
+    bad = [fact for fact in looked if isinstance(fact, DataError)]
+    if not bad:
+        return []
+    counted = f"{len(bad):,} of {len(looked):,} stores cannot be read"
+    if len(bad) > share * len(looked):
+        skip = to_skip(len(bad), len(looked))
+        raise DataError(f"{bad[0]} {counted}{f'; to leave them out{skip}' if skip else ''}")
+    return [f"{counted} and are left out (data.skip_unreadable)"]
 
 
 def _list_stores(folder: Path, options: OpenOptions) -> Listing:
@@ -140,7 +190,8 @@ def _list_stores(folder: Path, options: OpenOptions) -> Listing:
     """
     files: list[str] = []
     links = 0
-    for inside, names, _ in os.walk(folder):
+    others: Counter[str] = Counter()
+    for inside, names, beside in os.walk(folder):
         here = Path(inside)
         links += sum((here / name).is_symlink() for name in names)
         found = _metadata_of(here)
@@ -148,9 +199,11 @@ def _list_stores(folder: Path, options: OpenOptions) -> Listing:
         pattern = options.images if "*" in (options.images or "") else None
         if found and (pattern is None or fnmatch.fnmatch(here.name, pattern)):
             files.append(found.relative_to(folder).as_posix())
+        elif not found:
+            others.update(ending(name) for name in beside if not name.startswith("."))
     if not files:
         raise DataError(f"{folder.name} holds no Zarr store that fits.")
-    return Listing(folder, files, Links(links))
+    return Listing(folder, files, Links(links), others)
 
 
 def _source(

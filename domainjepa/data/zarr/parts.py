@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import zarr
 from numpy.typing import NDArray
@@ -37,8 +37,7 @@ def any_parts(place: str, file: Path, options: OpenOptions) -> list[Part]:
     root = zarr_store.node(zarr_store.connect(place, options.follow_links), "", where)
     if "*" in (options.images or ""):
         options = replace(options, images=None)
-    parts, _ = ome_parts(root, place, where, options)
-    if parts:
+    if parts := ome_parts(root, place, where, options).parts:
         return parts
     found = {"": root} if isinstance(root, zarr.Array) else zarr_store.members(root, where)[0]
     # A small store of its own is one image rather than a stack of them.
@@ -100,25 +99,40 @@ def plain_part(
     return part, fields
 
 
+class Images(NamedTuple):
+    """The images of an OME-Zarr store.
+
+    Attributes:
+        parts: their arrays.
+        groups: a number for each that images of one well share.
+        missing: wells and fields that the metadata name and that are not there.
+    """
+
+    parts: list[Part]
+    groups: list[int]
+    missing: int
+
+
 def ome_parts(
     root: zarr.Array[Any] | zarr.Group, place: str, where: str, options: OpenOptions
-) -> tuple[list[Part], list[int]]:
-    """The images of an OME-Zarr store, and a number for each that images of one well share."""
+) -> Images:
+    """The images of an OME-Zarr store; none where it is of another kind.
+
+    A plate has a path for every well that was planned; those without a folder were not imaged, or
+    not copied, and the others are read.
+
+    Raises:
+        DataError: the metadata are damaged, or no image that they name is there.
+    """
     if isinstance(root, zarr.Array):
-        return [], []
+        return Images([], [], 0)
     with unreadable((Exception,), f"the OME metadata of {where}"):
-        wells = ome.wells(root.attrs)
-        images: list[tuple[int, str]] = [(0, "")]
-        if wells is not None:
-            images = []
-            for number, well in enumerate(wells):
-                fields = ome.fields(zarr_store.node(root.store, well, where).attrs)
-                images += [(number, f"{well}/{field}") for field in fields]
-        elif ome.is_series(root.attrs):
-            names = sorted((name for name in root.group_keys() if name.isdigit()), key=int)
-            images = [(number, name) for number, name in enumerate(names)]
+        paths, missing = _image_paths(root, where)
         parts, groups = [], []
-        for number, path in images:
+        for number, path in paths:
+            if path and not zarr_store.is_there(root.store, path):
+                missing += 1
+                continue
             group = root if not path else zarr_store.node(root.store, path, where)
             level = ome.level(group.attrs, options.images, where)
             if level is None:
@@ -134,7 +148,27 @@ def ome_parts(
             part = _part(array, level.axes, level.spacing, place, where, options)
             parts.append(replace(part, ome=True))
             groups.append(number)
-    return parts, groups
+    if missing and not parts:
+        raise DataError(f"none of the wells that the metadata of {where} name is there.")
+    return Images(parts, groups, missing)
+
+
+def _image_paths(root: zarr.Group, where: str) -> tuple[list[tuple[int, str]], int]:
+    """(number of the well or the series, path below the store) of every image that the metadata
+    name, and how many wells are not there."""
+    wells = ome.wells(root.attrs)
+    if wells is not None:
+        there = {at: well for at, well in enumerate(wells) if zarr_store.is_there(root.store, well)}
+        images = [
+            (at, f"{well}/{field}")
+            for at, well in there.items()
+            for field in ome.fields(zarr_store.node(root.store, well, where).attrs)
+        ]
+        return images, len(wells) - len(there)
+    if ome.is_series(root.attrs):
+        names = sorted((name for name in root.group_keys() if name.isdigit()), key=int)
+        return [(number, name) for number, name in enumerate(names)], 0
+    return [(0, "")], 0
 
 
 def _part(

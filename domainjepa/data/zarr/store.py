@@ -154,6 +154,19 @@ def node(store: Store, path: str, where: str) -> zarr.Array[Any] | zarr.Group:
             ) from error
 
 
+def is_there(store: Store, path: str) -> bool:
+    """Whether a store has an array or a group at a path."""
+    if ".." in path.split("/"):
+        return True  # `node` refuses it
+    try:
+        zarr.open(store, path=path, mode="r")
+    except FileNotFoundError:
+        return False
+    except Exception:  # damaged: `node` tells why
+        return True
+    return True
+
+
 def array_at(store: Store, path: str, where: str) -> zarr.Array[Any]:
     """The array at a path.
 

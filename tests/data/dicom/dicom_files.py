@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
 NUMBERS = itertools.count(1)
@@ -97,3 +100,11 @@ def save_series(
         )
         paths.append(save(made, folder / f"IM{len(voxels) - number:04}"))
     return paths
+
+
+def quietly(made: Dataset, keyword: str, value: str | list[str]) -> None:
+    """Sets an element to text that pydicom would refuse to write."""
+    tag = Tag(keyword)
+    text = "\\".join(value) if isinstance(value, list) else value
+    raw = (text + " " * (len(text) % 2)).encode()
+    made[tag] = RawDataElement(tag, dictionary_VR(tag), len(raw), raw, 0, False, True)

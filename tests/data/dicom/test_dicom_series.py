@@ -85,7 +85,7 @@ def test_a_folder_of_several_series_and_sizes(tmp_path: Path) -> None:
     assert slices.sides(5) == (8, 8)
     volumes = open_source(tmp_path, dimensions=3)
     assert [image.shape for image in volumes] == [(4, 6, 4, 1), (3, 8, 8, 1)]
-    assert any("left out: 1 stack" in line and "single" in line for line in volumes.warnings)
+    assert any("no volumes: 1 of 1 slice: it is a single" in line for line in volumes.warnings)
 
 
 def test_orientations_in_one_series_are_apart(tmp_path: Path) -> None:
