@@ -170,7 +170,6 @@ def test_brats(tmp_path: Path) -> None:
         seg = save(tmp_path / f"BraTS_{case}/BraTS_{case}_seg.nii.gz")
     source = open_source(tmp_path, bands=bands, dimensions=3)
     assert (len(source), source.shape, source.ids) == (3, (6, 12, 10, 4), None)
-    assert source.groups is None
     assert source.masks is not None
     np.testing.assert_array_equal(source.masks[2], np.flip(seg, (1, 2)))
     slices = open_source(tmp_path, bands=bands, neighbours=1)
@@ -199,6 +198,33 @@ def test_channels_by_their_numbers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(source[4], images[4][..., [2, 0]])
     with pytest.raises(DataError, match="'3'"):
         open_source(tmp_path / "x.npy", bands=("3",))
+
+
+@pytest.mark.parametrize("save_archive", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("axis", [0, 2])
+def test_an_archive_names_its_bands(
+    tmp_path: Path, save_archive: Callable[..., None], axis: int
+) -> None:
+    image = DRAW.normal(size=(20, 18, 5)).astype(np.float32)
+    stored = np.asfortranarray(np.moveaxis(image, 2, axis))
+    told = {"filters": np.array(list("grizy")), "psfs": np.zeros((5, 9, 9))}
+    save_archive(tmp_path / "x.npz", images=stored, **told)
+    source = open_source(tmp_path / "x.npz")
+    assert (len(source), source.shape, source.bands) == (1, (20, 18, 5), tuple("grizy"))
+    np.testing.assert_array_equal(source[0], image)
+    chosen = open_source(tmp_path / "x.npz", bands=("y", "g"))
+    np.testing.assert_array_equal(chosen[0], image[..., [4, 0]])
+    np.testing.assert_array_equal(chosen.region(0, (2, 3), (9, 9)), image[2:9, 3:9, [4, 0]])
+
+
+def test_names_of_bands_beside_many_images(tmp_path: Path) -> None:
+    images = DRAW.normal(size=(7, 5, 20, 18)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", images=images, bands=np.array(list("grizy")))
+    source = open_source(tmp_path / "x.npz", bands=("i",))
+    assert (len(source), source.shape, source.bands) == (7, (20, 18, 1), ("i",))
+    np.testing.assert_array_equal(source[3][..., 0], images[3, 2])
+    np.savez(tmp_path / "y.npz", images=images[:, 0], channels=np.array(list("grizy")))
+    assert len(open_source(tmp_path / "y.npz")) == 7
 
 
 LIKE_CHANNELS = [

@@ -123,7 +123,9 @@ def test_decathlon(tmp_path: Path) -> None:
     source = open_source(tmp_path, dimensions=3)
     assert source.split is not None
     assert source.split.tolist() == ["train"] * 3 + ["test"] * 2
-    assert (source.groups, source.labels) == (None, None)
+    assert source.groups is not None
+    assert source.groups.tolist() == [0, 1, 2, 3, 4]
+    assert source.labels is None
     assert source.masks is not None
     assert source.masks.known.tolist() == [True] * 3 + [False] * 2
     assert source.masks.classes == {0: "background", 1: "atrium"}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.arrays.bands import band_names, with_samples
 from domainjepa.data.arrays.files import open_array_files
 from domainjepa.data.arrays.members import (
     MAGIC,
@@ -33,7 +34,7 @@ from domainjepa.data.damage import unreadable
 from domainjepa.data.folder import read_folders, refuse_names
 from domainjepa.data.gathering import gather
 from domainjepa.data.identity import content_digest
-from domainjepa.data.layout import Array, Layout, dimensions_of, pick_images
+from domainjepa.data.layout import MOST_CHANNELS, Array, Layout, dimensions_of, pick_images
 from domainjepa.data.listing import ends_in
 from domainjepa.data.source import Image, Loader, OpenOptions, Source
 from domainjepa.data.stored import Stored
@@ -134,15 +135,21 @@ class ArraysLoader(Loader):
                 is_array = file.read(len(MAGIC)) == MAGIC
             found = in_array(path) if is_array else in_archive(path)
         members, parts = _joined(found)
+        bands = band_names(members)
+        members = with_samples(members, len(bands)) if bands else members
         arrays = _as_arrays(members)
         dimensions = dimensions_of(arrays, options.images, options.dimensions)
         name, layout = pick_images(arrays, options.images, where, dimensions)
         _check_size(members[name], options.max_sample_bytes, where)
         for member in members[name]:
             verify(member)
+        bands = bands if len(bands) == layout.shape[-1] else ()
         columns = find_columns(
             arrays, lambda one: read_column(members[one]), name, options, where, layout
         )
+        if bands:
+            shown = ", ".join(bands[:MOST_CHANNELS]) + ", …" * (len(bands) > MOST_CHANNELS)
+            columns.decisions.append(f"bands: {shown}, as the file names them")
         if columns.split is None and len(members[name]) > 1:
             sizes = [member.shape[0] for member in members[name]]
             columns.split = np.repeat(np.array(parts), sizes)
@@ -157,6 +164,7 @@ class ArraysLoader(Loader):
             members=members,
             images=name,
             layout=layout,
+            bands=bands or None,
             **vars(columns),
         )
 

@@ -76,7 +76,7 @@ class Member:
             with zipfile.ZipFile(self.path) as archive, archive.open(f"{self.name}.npy") as stream:
                 values: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
                 stream.read()  # to the end: only then is the checksum compared
-                return values
+                return values.reshape(self.shape)
 
 
 def npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

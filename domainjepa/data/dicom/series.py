@@ -24,6 +24,8 @@ ROUNDING = 0.02
 SHIFTED = 0.05
 """Millimetres to the side in a step from which on a stack counts as sheared (a tilted gantry)."""
 SAME_PLACE = 1e-3
+ROUNDED = 1e-3
+"""Share by which spacings of one stack may differ."""
 
 
 AXES = {
@@ -142,12 +144,20 @@ def stacks(headers: Sequence[Header | None]) -> list[Stack]:
         kind = header.kind
         # Of a mosaic each file is a volume: the files of a series are times.
         own = file if kind.mosaic else None
-        alike = (header.series, own, kind.rows, kind.columns, kind.channels, *kind.spacing)
+        alike = (header.series, own, kind.rows, kind.columns, kind.channels)
         of_series = found.setdefault(alike, [])
         for frame in range(kind.frames):
             plane = header.plane(frame)
-            if stack is None or stack not in of_series or stack.plane != plane:
-                stack = next((one for one in of_series if _parallel(one.plane, plane)), None)
+            same = stack is not None and stack in of_series and stack.plane == plane
+            if not same or not _near(stack, kind.spacing):
+                stack = next(
+                    (
+                        one
+                        for one in of_series
+                        if _parallel(one.plane, plane) and _near(one, kind.spacing)
+                    ),
+                    None,
+                )
             if stack is None:
                 stack = Stack(header, plane)
                 of_series.append(stack)
@@ -167,6 +177,15 @@ def places(found: Sequence[Stack]) -> NDArray[np.int32]:
 
 def _dot(one: Sequence[float], other: Sequence[float]) -> float:
     return one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
+
+
+def _near(stack: Stack | None, spacing: Sequence[float]) -> bool:
+    """Whether the pixels of a stack are this far apart, but for rounding: 0.683594 and 0.68359375
+    are written in one series."""
+    own = stack.header.kind.spacing if stack else ()
+    return len(own) == len(spacing) and all(
+        abs(a - b) <= ROUNDED * a for a, b in zip(own, spacing, strict=True)
+    )
 
 
 def _parallel(one: Sequence[float], other: Sequence[float]) -> bool:

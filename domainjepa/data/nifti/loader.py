@@ -168,6 +168,9 @@ class NIfTILoader(Loader):
         assert isinstance(first, NIfTISource)
         classes = options.labels == "folders"
         read_names(opened, found.names, first.file_of, classes=classes)
+        if opened.groups is None and opened.masks is not None:
+            opened.groups = first.file_of
+            opened.decisions.append("groups: each case is one, by its mask")
         return opened
 
     def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:

@@ -106,6 +106,33 @@ def test_rounded_positions_are_even(tmp_path: Path, offset: float) -> None:
     assert open_source(tmp_path, dimensions=3).shape == (5, 6, 4, 1)
 
 
+def test_spacings_that_are_rounded_differently_are_one_series(tmp_path: Path) -> None:
+    for number, path in enumerate(save_series(tmp_path, volume())):
+        made = pydicom.dcmread(path)
+        made.PixelSpacing = ["0.683594"] * 2 if number % 2 else ["0.68359375"] * 2
+        made.save_as(path)
+    source = open_source(tmp_path, dimensions=3)
+    assert (len(source), source.shape) == (1, (5, 6, 4, 1))
+    for path in tmp_path.iterdir():
+        made = pydicom.dcmread(path)
+        made.PixelSpacing = ["0.5" if path.name < "IM0003" else "0.6"] * 2
+        made.save_as(path)
+    with pytest.raises(DataError, match="none of 2 series"):
+        open_source(tmp_path, dimensions=3)
+
+
+def test_every_reason_why_series_are_left_out_is_told(tmp_path: Path) -> None:
+    save_series(tmp_path / "whole", volume(), SeriesInstanceUID="1.2.1")
+    save_series(tmp_path / "gap", volume(), SeriesInstanceUID="1.2.2")[3].unlink()
+    for scout in range(3):
+        save_series(tmp_path / f"scout{scout}", volume(1), SeriesInstanceUID=f"1.2.3{scout}")
+    source = open_source(tmp_path, dimensions=3)
+    assert len(source) == 1
+    (told,) = [line for line in source.warnings if line.startswith("left out")]
+    assert "1 of up to 4 slices: its slices are unevenly spaced: 2.5 mm as a rule, 5 mm" in told
+    assert told.endswith("3 of 1 slice: it is a single slice")
+
+
 def test_a_missing_slice_is_told(tmp_path: Path) -> None:
     save_series(tmp_path, volume())[3].unlink()
     with pytest.raises(DataError, match=r"unevenly.*2\.5 mm.*5 mm between slices 2 and 3"):

@@ -370,7 +370,7 @@ def test_one_bad_file_of_a_folder_fails_when_it_is_read(tmp_path: Path) -> None:
     os.truncate(tmp_path / "b.nii", 400)
     source = opened(tmp_path)
     assert (len(source), source[2].shape) == (3, (5, 4, 3, 1))
-    assert "1 files cannot be read" in "".join(source.warnings)
+    assert "1 of 3 files that were looked at cannot be read" in "".join(source.warnings)
     with pytest.raises(DataError, match=r"sample 1, b\.nii cannot be read: it is cut off"):
         source[1]
 
