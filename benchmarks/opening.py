@@ -1,23 +1,31 @@
 """How long a folder of many small files takes to open, the first time and the second.
 
 Makes the files in a temporary folder, in ten sub-folders that are classes, and a table of their
-paths. "First" has an empty cache of our own, "second" the cache that the first left; the files
-themselves are in the page cache both times, since they were just written.
+paths. "First" has an empty cache of our own, "second" the cache that the first left, each in a
+process of its own; the files themselves are in the page cache both times, since they were just
+written. "template" is a table as that of MIMIC-CXR, whose paths are made of three columns: twenty
+pictures a patient, five a study, each study a folder; the pictures are hard links.
 
     python benchmarks/opening.py --files 100000 --kinds png npy fits csv parquet \\
         --out benchmarks/results/opening-100000.json
+    python benchmarks/opening.py --files 1000000 --kinds template \\
+        --out benchmarks/results/opening-template-1000000.json
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import io
 import json
 import os
 import platform
+import resource
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +37,9 @@ from domainjepa.data.opening import open_source
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
 TABLES = ("csv", "parquet")
+TEMPLATE = "p{subject_id}/s{study_id}/{dicom_id}.png"
+LINKS = 50_000
+"""To one file, of which file systems allow no more than some 65,000."""
 
 
 def content(kind: str) -> bytes:
@@ -66,13 +77,54 @@ def make(root: Path, kind: str, files: int) -> Path:
     return folder / f"table.{kind}" if kind in TABLES else folder
 
 
-def seconds(path: Path, files: int) -> dict[str, float]:
-    """Wall clock and processor time of one opening."""
+def make_studies(root: Path, files: int) -> Path:
+    """A table of patients, studies and pictures, and the folders that it leads to."""
+    one, linked = content("png"), Path()
+    rows = [("subject_id", "study_id", "dicom_id", "label", "split")]
+    for number in range(files):
+        subject, study = f"{10_000_000 + number // 20}", f"{50_000_000 + number // 5}"
+        dicom = hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest()
+        file = root / "files" / f"p{subject}" / f"s{study}" / f"{dicom}.png"
+        if number % 5 == 0:
+            file.parent.mkdir(parents=True)
+        if number % LINKS == 0:
+            file.write_bytes(one)
+            linked = file
+        else:
+            file.hardlink_to(linked)
+        rows.append((subject, study, dicom, str(number % 14), "test" if number % 10 else "train"))
+    with (root / "table.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return root / "table.csv"
+
+
+def prepared(root: Path, kind: str, files: int) -> tuple[Path, dict[str, str]]:
+    """What is opened, and by which options."""
+    if kind == "template":
+        table = make_studies(root / kind, files)
+        return table, {"root": str(table.parent / "files"), "images": TEMPLATE}
+    return make(root, kind, files), {}
+
+
+def measured(
+    path: Path, files: int, options: dict[str, str], few: Path, few_options: dict[str, str]
+) -> dict[str, float]:
+    """One opening in a new process, after a small one that imports what it needs."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        process.submit(open_source, few, **few_options).result()
+        return process.submit(seconds, path, files, options).result()
+
+
+def seconds(path: Path, files: int, options: dict[str, str]) -> dict[str, float]:
+    """Wall clock, processor time and peak memory of one opening."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     wall, processor = time.perf_counter(), time.process_time()
-    source = open_source(path)
+    source = open_source(path, **options)
     taken = {
         "seconds": round(time.perf_counter() - wall, 3),
         "processor_seconds": round(time.process_time() - processor, 3),
+        "peak_MiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "MiB_before": round(before / 1024),
     }
     if len(source) != files:
         raise SystemExit(f"{len(source)} samples of {files} files")
@@ -88,13 +140,12 @@ def main() -> None:
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DOMAINJEPA_CACHE"] = f"{folder}/cache"
-        for kind in arguments.kinds:  # imports
-            open_source(make(Path(folder) / "few", kind, 10))
         for kind in arguments.kinds:
-            path = make(Path(folder) / "many", kind, arguments.files)
+            few, how = prepared(Path(folder) / "few", kind, 10)
+            path, options = prepared(Path(folder) / "many", kind, arguments.files)
             results[kind] = {
-                "first": seconds(path, arguments.files),
-                "second": seconds(path, arguments.files),
+                turn: measured(path, arguments.files, options, few, how)
+                for turn in ("first", "second")
             }
     text = json.dumps(
         {
