@@ -118,8 +118,6 @@ def test_evaluation_and_pretraining_know_nothing_of_each_other() -> None:
 
 LONG = {
     "domainjepa.pretraining.plan.make_plan": "one list of decisions, each from those before",
-    "domainjepa.evaluation.report.draw": "one list of pictures, in the report's order",
-    "domainjepa.data.tables.loader.open": "one list of the parts of a table, in reading order",
 }
 """Functions above a screen, and why none of their parts has a name of its own."""
 

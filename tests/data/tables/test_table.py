@@ -230,7 +230,7 @@ def test_subjects_in_the_names_of_volumes_are_groups(tmp_path: Path) -> None:
 
 
 def test_long_texts_are_no_labels(tmp_path: Path, pictures: list[str], monkeypatch: Any) -> None:
-    monkeypatch.setattr("domainjepa.data.tables.loader.MOST_BYTES", 1_000)
+    monkeypatch.setattr("domainjepa.data.tables.roles.MOST_BYTES", 1_000)
     path = table(tmp_path / "t.csv", path=pictures, label=["a", "b" * 100, "a", "b"])
     with pytest.raises(DataError, match=r"column 'label' of t\.csv has a field of 100 characters"):
         open_source(path)

@@ -38,7 +38,7 @@ def test_paths_are_made_of_columns_below_a_root(
     assert [int(image[0, 0, 0]) for image in source] == list(range(6))
     assert source.groups is not None
     assert source.groups.tolist() == [0, 0, 1, 1, 2, 2]
-    assert source.decisions[0] == f"paths: of {TEMPLATE}, 6 files, 6 rows"
+    assert source.decisions[0] == f"paths: {TEMPLATE}, 6 files, 6 rows"
 
 
 def test_a_blank_does_not_put_a_point_into_ids(tmp_path: Path, scans: dict[str, list[str]]) -> None:
