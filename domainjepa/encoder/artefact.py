@@ -206,14 +206,14 @@ def refuse_misfit(card: EncoderCard, shapes: Mapping[str, Sequence[int]]) -> Non
     """
     try:
         with torch.device("meta"):
-            skeleton = Backbone(card.backbone, len(card.mean), card.size).state_dict()
+            skeleton = Backbone(card.backbone, len(card.mean), card.size)
     except UserError:
         raise
     except Exception:  # a network that cannot do without memory; it is compared once it is built
         return
-    if {name: tuple(one.shape) for name, one in skeleton.items()} != {
-        name: tuple(shape) for name, shape in shapes.items()
-    }:
+    wanted = {name: tuple(one.shape) for name, one in skeleton.state_dict().items()}
+    given = {name: tuple(shape) for name, shape in shapes.items()}
+    if wanted != given or skeleton.dimensions != card.dimensions:
         library = "timm" if card.dimensions == 2 else "monai"
         raise UserError(
             f"the weights do not fit {card.backbone.name}: made with {library} "

@@ -1,20 +1,19 @@
-"""A patient's name, planted wherever a DICOM file has room for it, is in nothing written."""
+"""A patient's name, planted wherever a DICOM file has room for it, is in nothing that is said.
+
+That it is in nothing that is written is told by tests/test_canary.py.
+"""
 
 from __future__ import annotations
 
 import io
-import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from PIL import Image
 
-from domainjepa import cli
-from domainjepa.data import index
 from domainjepa.data.opening import open_source
 from tests import programs
 from tests.data.dicom.dicom_files import dataset, save
@@ -30,8 +29,12 @@ PLACES = (
 
 @pytest.fixture
 def planted(tmp_path: Path) -> Path:
+    return plant(tmp_path / "data" / f"{CANARY}_ROOT")
+
+
+def plant(root: Path) -> Path:
+    """Scans of six patients, with the name of each in every place that takes one."""
     draw = np.random.default_rng(0)
-    root = tmp_path / "data" / f"{CANARY}_ROOT"
     for number in range(24):
         label = number % 2
         pixels = draw.integers(0, 200, (32, 32)).astype(np.uint16)
@@ -62,61 +65,6 @@ def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
                     yield f"{path.name}/{name}", name.encode() + archive.read(name)
         if path.suffix == ".png":
             yield path.name, repr(Image.open(io.BytesIO(content)).info).encode()
-
-
-def test_no_output_names_a_patient(
-    planted: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    out, cache = tmp_path / "out", tmp_path / "cache"
-    out.mkdir()
-    monkeypatch.setenv("DOMAINJEPA_CACHE", str(cache))
-    monkeypatch.setattr(index, "MANY", 4)  # the index is written for many files alone
-    monkeypatch.chdir(planted)  # the path that is typed may be printed: here it names nobody
-    small = [
-        *("--backbone", "test_resnet", "--batch-size", "8", "--steps", "3"),
-        *("--set", "data.workers=0", "--set", "projector.hidden=32", "--set", "projector.out=8"),
-        *("--set", "views.num_local=0", "--set", "objective.num_slices=16"),
-    ]
-    data = ("--data", ".")
-    commands: list[list[str]] = [
-        ["inspect", *data, "--json", "--out", f"{out}/montage.png"],
-        ["views", *data, "--out", f"{out}/views.png"],
-        ["pretrain", *data, *small, "--out", f"{out}/run"],
-        [
-            "evaluate",
-            f"{out}/run",
-            *data,
-            "--protocol",
-            "knn",
-            "--baseline",
-            "pixels",
-            "--out",
-            f"{out}/scores",
-        ],
-        ["embed", f"{out}/run", *data, "--out", f"{out}/features.npz"],
-        ["prepare", *data, "--out", f"{out}/packed.h5", "--workers", "0"],
-    ]
-    for command in commands:
-        monkeypatch.setattr(sys, "argv", ["domainjepa", *command])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        except typer.Exit as end:
-            status = end.exit_code
-        printed = capfd.readouterr()
-        assert status == 0, (command, printed.err)
-        assert CANARY not in printed.out + printed.err, command
-    written = dict(contents(out)) | dict(contents(cache))
-    assert {"montage.png", "views.png", "encoder.safetensors", "features.npz"} <= set(written)
-    assert any(name.endswith(".json") for name, _ in contents(cache))
-    for name, content in [*contents(out), *contents(cache)]:
-        for code in ("utf-8", "utf-16-le", "utf-32-le"):
-            assert CANARY.encode(code) not in content, name
 
 
 def test_a_source_says_nothing_of_a_patient(planted: Path) -> None:
