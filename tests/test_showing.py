@@ -96,7 +96,7 @@ def test_cells_that_a_spreadsheet_would_run_are_quoted(tmp_path: Path) -> None:
     from types import SimpleNamespace
     from typing import Any, cast
 
-    from domainjepa.evaluation.results import Summary
+    from domainjepa.evaluation.records import Summary
     from domainjepa.evaluation.tables import write_csv
 
     names = ["=cmd|' /C calc'!A0", "+1", "-1", "@x", "\t=1", "resnet18 -x", "tiny"]

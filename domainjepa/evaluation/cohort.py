@@ -39,6 +39,7 @@ class Cohort:
         target: of the units.
         splits: protocol's name -> train and test, positions in `units`.
         warnings: readable lines on how it came about, and on what takes no part.
+        idle: of these, how many samples take no part, and why.
     """
 
     source: Source
@@ -46,6 +47,7 @@ class Cohort:
     target: Target
     splits: dict[str, Split]
     warnings: tuple[str, ...]
+    idle: tuple[str, ...] = ()
 
     @cached_property
     def rows(self) -> Rows:
@@ -114,8 +116,9 @@ def cohort_of(
     said = [text for split in splits.values() for text in split.warnings]
     if len(lost):
         said.append(f"{len(lost)} of {len(source)} samples cannot be read: {told(lost.tolist())}")
-    said += [*units.said, *_idle(source, units, wanted, splits[protocols[0].name], len(lost))]
-    return Cohort(source, units, wanted, splits, tuple(dict.fromkeys(said)))
+    idle = _idle(source, units, wanted, splits[protocols[0].name], len(lost))
+    said += [*units.said, *idle]
+    return Cohort(source, units, wanted, splits, tuple(dict.fromkeys(said)), tuple(idle))
 
 
 def _idle(source: Source, units: Units, target: Target, split: Split, lost: int) -> list[str]:

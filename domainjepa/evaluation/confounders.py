@@ -20,7 +20,7 @@ from domainjepa.evaluation.fitting import fit_probe
 from domainjepa.evaluation.pooling import pooled_features
 from domainjepa.evaluation.probes import answers
 from domainjepa.evaluation.protocol import Protocol
-from domainjepa.evaluation.results import Readable
+from domainjepa.evaluation.records import Readable
 from domainjepa.evaluation.scores import Answer
 from domainjepa.evaluation.scoring import Site
 from domainjepa.evaluation.splits import Rows

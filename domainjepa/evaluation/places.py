@@ -13,7 +13,8 @@ from rich.table import Table
 from domainjepa.evaluation.cells import Cell
 from domainjepa.evaluation.confounders import beyond_chance, shown
 from domainjepa.evaluation.protocol import Protocol
-from domainjepa.evaluation.results import Results, Where
+from domainjepa.evaluation.records import Where
+from domainjepa.evaluation.results import Results
 from domainjepa.evaluation.tables import heading, number, unit
 
 

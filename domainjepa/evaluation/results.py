@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, cast
 
 from numpy.typing import NDArray
 
@@ -17,103 +17,13 @@ from domainjepa.evaluation.names import (
     encoder_names,
 )
 from domainjepa.evaluation.protocol import Protocol
+from domainjepa.evaluation.records import Difference, Readable, Record, Summary, Where
 from domainjepa.evaluation.scores import Answer
 from domainjepa.evaluation.splits import Rows, Shots
 from domainjepa.evaluation.targets import Target
 
-
-@dataclass(frozen=True)
-class Where:
-    """Which test units a score is of, and whose labels its probe was fitted on.
-
-    Attributes:
-        data: that the test units are of.
-        fitted_on: the data that the training labels are of.
-        part: those of a column's value, such as "scanner = A"; None for all.
-    """
-
-    data: str
-    fitted_on: str
-    part: str | None = None
-
-
-class Record(TypedDict):
-    """One score of one probe; `fitted_on` and `part` where it is not of the data's own test.
-
-    `label` is the class or label that it is of alone.
-    """
-
-    encoder: str
-    data: str
-    fitted_on: NotRequired[str]
-    part: NotRequired[str | None]
-    protocol: str
-    shots: Shots
-    draw: int
-    metric: str
-    label: NotRequired[str]
-    value: float
-
-
-class Summary(TypedDict):
-    """The draws of one cell of a table; `interval` says what `low` and `high` cover."""
-
-    encoder: str
-    data: str
-    fitted_on: NotRequired[str]
-    part: NotRequired[str | None]
-    protocol: str
-    shots: Shots
-    metric: str
-    label: NotRequired[str]
-    draws: int
-    mean: float
-    std: float | None
-    low: float
-    high: float
-    interval: str
-
-
-class Difference(TypedDict):
-    """`encoder` minus `versus`, over the same draws or the same resampled test sets.
-
-    Where both are one encoder, its probe fitted on other data minus that fitted on the test data's
-    own: what it costs to go elsewhere.
-    """
-
-    encoder: str
-    versus: str
-    data: str
-    fitted_on: NotRequired[str]
-    versus_fitted_on: NotRequired[str]
-    part: NotRequired[str | None]
-    protocol: str
-    shots: Shots
-    metric: str
-    label: NotRequired[str]
-    mean: float
-    low: float
-    high: float
-    interval: str
-
-
 Cells = dict[tuple[str, Shots, str], Cell]
 """(protocol, shots, encoder) -> scores."""
-
-
-class Readable(TypedDict):
-    """How well a column is read from an encoder's features, or the target from the column alone.
-
-    `chance` is the score of knowing nothing; `interval` covers test units.
-    """
-
-    column: str
-    encoder: str | None
-    metric: str
-    value: float
-    low: float
-    high: float
-    chance: float
 
 
 @dataclass

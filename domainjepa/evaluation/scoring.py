@@ -18,13 +18,18 @@ from domainjepa.evaluation.cohort import Cohort
 from domainjepa.evaluation.features import Encoder, Features
 from domainjepa.evaluation.fitting import Fit, fitting
 from domainjepa.evaluation.metrics import metrics_of_each
+from domainjepa.evaluation.names import CLASS_LETTERS, all_short
 from domainjepa.evaluation.pooling import Bags
 from domainjepa.evaluation.progress import counting
 from domainjepa.evaluation.protocol import Protocol
-from domainjepa.evaluation.results import Results, Where
+from domainjepa.evaluation.records import Where
+from domainjepa.evaluation.results import Results
 from domainjepa.evaluation.scores import Answer
 from domainjepa.evaluation.splits import Rows, Shots, draw_shots
-from domainjepa.evaluation.targets import Target
+from domainjepa.evaluation.targets import OF_EACH, Target
+
+FEW = 5
+"""Classes that a warning names."""
 
 
 @dataclass(frozen=True)
@@ -218,3 +223,24 @@ def cell_of(
         answers = [one.of(chosen) for one in answers]
     seed = key(seed, "resample")
     return cell_of_answers(target, metrics, truth, groups, answers, seed, of_each)
+
+
+def scarce(protocol: Protocol, target: Target, values: NDArray[Any]) -> list[str]:
+    """What to know about shots that some classes do not have."""
+    strata = target.strata(values)
+    names = all_short(target.strata_names(values), CLASS_LETTERS)
+    found, counts = np.unique(strata, return_counts=True)
+    one = OF_EACH[target.kind]
+    lines = []
+    for shots in protocol.shots:
+        if shots == "all" or shots <= counts.min():
+            continue
+        if shots not in worth_running(protocol, strata):
+            if protocol.ladder:
+                continue
+            lines.append(f"{shots} labels a {one}: no {one} has more, so this is the same as all")
+            continue
+        few = [f"{names[c]} ({n})" for c, n in zip(found, counts, strict=True) if n < shots]
+        told = ", ".join(few[:FEW]) + (f" and {len(few) - FEW} more" if len(few) > FEW else "")
+        lines.append(f"{shots} labels a {one}: taken whole, with fewer: {told}")
+    return lines

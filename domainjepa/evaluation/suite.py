@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 
 from domainjepa.config import TargetConfig
 from domainjepa.data.sampling import key
@@ -29,19 +28,15 @@ from domainjepa.evaluation.finetune import trainable
 from domainjepa.evaluation.gallery import Seen
 from domainjepa.evaluation.leaks import leaks
 from domainjepa.evaluation.maps import look
-from domainjepa.evaluation.names import CLASS_LETTERS, all_short
 from domainjepa.evaluation.pooling import pooled_features
 from domainjepa.evaluation.protocol import Protocol, read_protocol
 from domainjepa.evaluation.report import write_report
 from domainjepa.evaluation.results import Results
-from domainjepa.evaluation.scoring import Site, score_everywhere, worth_running
+from domainjepa.evaluation.scoring import Site, scarce, score_everywhere
 from domainjepa.evaluation.scratch import trained_anew
-from domainjepa.evaluation.targets import OF_EACH, Target
 from domainjepa.evaluation.units import Within
 from domainjepa.evaluation.weights import Unavailable
 
-FEW = 5
-"""Classes that a warning names."""
 MAPPED = 6
 """Test samples whose maps a report shows, unless rows are named."""
 
@@ -108,6 +103,8 @@ def evaluate(
     columns = _columns(cohorts, by)
     cache = cache or (out / "features" if out else None)
     results = _begun(cohorts, columns, run, cache)
+    if console:
+        _announce(cohorts, run[0], console)
     absent: list[str] = []
     ran: list[Encoder] = []
     for encoder in both:
@@ -132,6 +129,17 @@ def evaluate(
     if out is not None:
         write_report(results, source, out, _seen(ran, source, results, maps))
     return results
+
+
+def _announce(cohorts: Mapping[str, Cohort], protocol: Protocol, console: Console) -> None:
+    """What trains, what tests, and loudly what takes no part, before the first long step."""
+    for name, cohort in cohorts.items():
+        split = cohort.splits[protocol.name]
+        units = "" if cohort.units.single else f", {cohort.units.one} by {cohort.units.one}"
+        for text in split.decisions:
+            console.print(escape(f"{name}{units}: {text}"), highlight=False)
+        for text in cohort.idle:
+            console.print(f"[bold yellow]{escape(f'{name}: {text}')}[/]", highlight=False)
 
 
 def _look(
@@ -192,7 +200,7 @@ def _begun(
         split = home.splits[protocol.name]
         results.metrics(protocol)  # a protocol without one for this target is refused at once
         results.truth[protocol.name] = home.target.values[split.test]
-        for text in _scarce(protocol, home.target, home.target.values[split.train]):
+        for text in scarce(protocol, home.target, home.target.values[split.train]):
             results.warn(text)
     for text in [*home.warnings, *leaks(home.source, home.row_splits(), cache)]:
         results.warn(text)
@@ -236,27 +244,6 @@ def _seen(
         if found is not None:
             maps[encoder.name] = found
     return Seen(images, maps)
-
-
-def _scarce(protocol: Protocol, target: Target, values: NDArray[Any]) -> list[str]:
-    """What to know about shots that some classes do not have."""
-    strata = target.strata(values)
-    names = all_short(target.strata_names(values), CLASS_LETTERS)
-    found, counts = np.unique(strata, return_counts=True)
-    one = OF_EACH[target.kind]
-    lines = []
-    for shots in protocol.shots:
-        if shots == "all" or shots <= counts.min():
-            continue
-        if shots not in worth_running(protocol, strata):
-            if protocol.ladder:
-                continue
-            lines.append(f"{shots} labels a {one}: no {one} has more, so this is the same as all")
-            continue
-        few = [f"{names[c]} ({n})" for c, n in zip(found, counts, strict=True) if n < shots]
-        told = ", ".join(few[:FEW]) + (f" and {len(few) - FEW} more" if len(few) > FEW else "")
-        lines.append(f"{shots} labels a {one}: taken whole, with fewer: {told}")
-    return lines
 
 
 def _check_names(kind: str, names: Sequence[str]) -> None:

@@ -14,7 +14,8 @@ from domainjepa.evaluation.cells import Cell
 from domainjepa.evaluation.metrics import shown
 from domainjepa.evaluation.names import CLASS_LETTERS, all_short
 from domainjepa.evaluation.protocol import Protocol
-from domainjepa.evaluation.results import Results, Summary
+from domainjepa.evaluation.records import Summary
+from domainjepa.evaluation.results import Results
 from domainjepa.evaluation.splits import Shots
 from domainjepa.evaluation.targets import OF_EACH, Kind
 
