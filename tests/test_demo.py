@@ -26,6 +26,7 @@ def test_the_whole_journey_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "http://" not in html.replace("http://www.w3.org", "")
     # A second demo in the same folder goes on where the first one ended.
     before = (out / "pretrained/encoder.safetensors").read_bytes()
+    monkeypatch.setattr("domainjepa.demo.SHOTS", ("all",))
     run_demo(out, steps=2, samples=400, console=Console(quiet=True))
     assert (out / "pretrained/encoder.safetensors").read_bytes() == before
 

@@ -245,7 +245,8 @@ class Source(ABC):
 
 def spread(samples: int, most: int) -> list[int]:
     """At most so many indices, evenly spread, the first and the last among them."""
-    return [int(index) for index in np.unique(np.linspace(0, samples - 1, most).astype(np.int64))]
+    places = np.linspace(0, samples - 1, min(most, samples))  # none of none
+    return [int(index) for index in np.unique(places.astype(np.int64))]
 
 
 class Loader(ABC):

@@ -31,7 +31,7 @@ def propose_domain(source: Source) -> tuple[str, str]:
 def gather(source: Source) -> Evidence:
     """What the source says of itself: its names, its modality, values of a few samples."""
     values = []
-    for row in spread(len(source), _LOOKED_AT) if len(source) else []:
+    for row in spread(len(source), _LOOKED_AT):
         try:
             sample = _middle(source, row) if source.volumetric else source[row]
         except DataError:

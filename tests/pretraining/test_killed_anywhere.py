@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
-import domainjepa
+from tests import programs
 
 # A process that has everything imported and planned forks one for each moment. What a process had
 # not yet written when it ended is lost, as it is by SIGKILL: `_exit` flushes nothing.
@@ -116,14 +113,6 @@ def test_a_run_stopped_before_any_change_of_the_disk_ends_in_the_same_bytes(
 ) -> None:
     script = tmp_path / "walk.py"
     script.write_text(WALK)
-    root = str(Path(domainjepa.__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, str(script), str(blobs), str(tmp_path / "walked")],
-        env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    done = programs.run(script, blobs, tmp_path / "walked", timeout=900)
     assert done.returncode == 0, done.stderr[-4000:]
     assert json.loads(done.stdout) > 40, "changes of the disk in one run"
