@@ -27,6 +27,7 @@ def test_the_whole_journey_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     # A second demo in the same folder goes on where the first one ended.
     before = (out / "pretrained/encoder.safetensors").read_bytes()
     monkeypatch.setattr("domainjepa.demo.SHOTS", ("all",))
+    monkeypatch.setattr("domainjepa.evaluation.suite.write_report", lambda *of_all: None)
     run_demo(out, steps=2, samples=400, console=Console(quiet=True))
     assert (out / "pretrained/encoder.safetensors").read_bytes() == before
 
