@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from domainjepa.data.channels.grouping import Objects, named, objects
 from domainjepa.data.channels.hint import hint
-from domainjepa.data.channels.source import joined
+from domainjepa.data.channels.joined import joined
 from domainjepa.data.listing import Listing, ends_in, list_files
 from domainjepa.data.masks.files import file_masks
 from domainjepa.data.masks.layouts import Apart, tell_apart

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.channels.source import ChannelsSource
+from domainjepa.data.channels.joined import ChannelsSource
 from domainjepa.data.damage import reason, unreadable_seen
 from domainjepa.data.gathering import gather
 from domainjepa.data.identity import content_digest, files_digest

@@ -18,7 +18,7 @@ import numpy as np
 
 from domainjepa.data.channels.grouping import named, objects
 from domainjepa.data.channels.hint import hint
-from domainjepa.data.channels.source import joined
+from domainjepa.data.channels.joined import joined
 from domainjepa.data.damage import to_skip
 from domainjepa.data.folder import read_folders
 from domainjepa.data.gathering import warn_of_rest
