@@ -108,8 +108,9 @@ class DataConfig(Settings):
     """Samples that an epoch draws from each volume, each from a region of its own. By default as
     many as fill the median volume."""
     skip_unreadable: float = Field(default=0.0, ge=0, le=0.5)
-    """Share of the samples that may be unreadable: pretraining replaces them by others, `embed` and
-    `evaluate` leave them out, and all report them. By default the first one is an error."""
+    """Share of the samples that may be unreadable: pretraining replaces them by others, but leaves
+    volumes out, `embed` and `evaluate` leave them out, and all report them. By default the first
+    one is an error."""
     download: bool = False
     """Fetch the data of a dataset card into ./data if they are missing; nothing else downloads."""
     include_test: bool = False

@@ -74,6 +74,22 @@ class ChosenSource(Source):
         return f"{self.whole.content_key()} where {' and '.join(self.conditions)}"
 
 
+def of_rows(source: Source, rows: NDArray[np.int64], **told: Any) -> ChosenSource:
+    """These rows of a source.
+
+    Args:
+        told: fields that are not the source's own.
+    """
+    facts = {one.name: getattr(source, one.name) for one in fields(Source)}
+    for name in OF_EACH:
+        if facts[name] is not None:
+            facts[name] = facts[name][rows]
+    facts["masks"] = masks_of(source.masks, rows)
+    with contextlib.suppress(DataError):  # whoever reads the first one is told
+        facts["shape"] = (*source.sides(int(rows[0])), source.channels)
+    return ChosenSource(whole=source, chosen=rows, **facts | told)
+
+
 def chosen(source: Source, conditions: tuple[str, ...]) -> ChosenSource:
     """The samples for which all conditions hold; classes keep their numbers.
 
@@ -81,16 +97,6 @@ def chosen(source: Source, conditions: tuple[str, ...]) -> ChosenSource:
         DataError: a condition is wrong, or holds for none.
     """
     choice = choose(conditions, source.keys, source.column, len(source))
-    facts = {one.name: getattr(source, one.name) for one in fields(Source)}
-    for name in OF_EACH:
-        if facts[name] is not None:
-            facts[name] = facts[name][choice.rows]
-    facts["masks"] = masks_of(source.masks, choice.rows)
-    facts["conditions"] = conditions
-    facts["decisions"] = [
-        *source.decisions,
-        choice.hidden if source.medical else choice.decision,
-    ]
-    with contextlib.suppress(DataError):  # whoever reads the first one is told
-        facts["shape"] = (*source.sides(int(choice.rows[0])), source.channels)
-    return ChosenSource(whole=source, chosen=choice.rows, **facts)
+    line = choice.hidden if source.medical else choice.decision
+    decisions = [*source.decisions, line]
+    return of_rows(source, choice.rows, conditions=conditions, decisions=decisions)

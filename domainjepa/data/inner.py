@@ -42,7 +42,7 @@ def inner(folder: Path, loaders: Sequence[Loader]) -> Path:
         return found if found != data[0] else folder
     head = first_bytes(data[0])
     first = next((one for one in loaders if one.sniff(data[0], head)), None)
-    return data[0] if first is not None and first.container else folder
+    return data[0] if first is not None and first.holds_many(data[0]) else folder
 
 
 def _is_folder(path: Path) -> bool:

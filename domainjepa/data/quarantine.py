@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from domainjepa.data.census import in_batches
+from domainjepa.data.chosen import of_rows
 from domainjepa.data.damage import to_skip
 from domainjepa.data.masks.masks import Mask, Masks, masks_of
 from domainjepa.data.sampling import key
@@ -66,8 +68,21 @@ class StrictSource(_Around):
     lost: Collection[int] = ()
 
     def __getitems__(self, indices: Sequence[int]) -> list[Image]:
-        try:
+        with self._how():
             return self.whole.__getitems__(indices)
+
+    def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
+        with self._how():
+            return self.whole.region(index, start, stop)
+
+    def sides(self, index: int) -> tuple[int, ...]:
+        with self._how():
+            return self.whole.sides(index)
+
+    @contextlib.contextmanager
+    def _how(self) -> Iterator[None]:
+        try:
+            yield
         except DataError as error:
             skip = to_skip(1, len(self))
             how = f" To leave such samples out{skip}" if skip else ""
@@ -139,12 +154,7 @@ class _StandInMasks(Masks):
 
 
 def strict(source: Source, lost: Collection[int] = ()) -> Source:
-    """The source with an error that says how to go on, and no label where a row is lost.
-
-    Volumes are given back as they are: there is no going on without one of them.
-    """
-    if source.volumetric:
-        return source
+    """The source with an error that says how to go on, and no label where a row is lost."""
     known = _known(source)
     if lost and source.labels is not None:
         known["labels"] = np.where(np.isin(np.arange(len(source)), list(lost)), -1, source.labels)
@@ -155,12 +165,7 @@ def strict(source: Source, lost: Collection[int] = ()) -> Source:
 
 
 def lenient(source: Source, stand_ins: NDArray[np.int64], seed: int) -> LenientSource:
-    """The source with stand-ins for what cannot be read.
-
-    Raises:
-        DataError: its samples are volumes, of which single parts are read.
-    """
-    _refuse_volumes(source)
+    """The source of images with stand-ins for what cannot be read; of volumes see `readable`."""
     given = LenientSource(**_known(source), whole=source, stand_ins=stand_ins, seed=seed)
     if source.masks is not None:
         masks = source.masks
@@ -174,13 +179,36 @@ def checked(source: Source, share: float) -> Source:
     For what takes every sample as it is, and cannot do with stand-ins.
 
     Args:
-        source: of images.
+        source: any.
         share: of its samples that may be unreadable, 0 to 1.
 
     Raises:
-        DataError: they are more than the share; or its samples are volumes.
+        DataError: they are more than the share.
     """
-    _refuse_volumes(source)
+    lost = _lost(source)
+    Quarantine(len(source), share).add(lost)
+    return strict(source, lost)
+
+
+def readable(volumes: Source, share: float) -> Source:
+    """The volumes that can be read, after each was read once.
+
+    Views are of parts of a volume, so that none can stand in for another as an image can.
+
+    Raises:
+        DataError: more than the share cannot be read.
+    """
+    lost = _lost(volumes)
+    Quarantine(len(volumes), share).add(lost)
+    if not lost:
+        return volumes
+    kept = of_rows(volumes, np.setdiff1d(np.arange(len(volumes)), lost))
+    kept.warnings = [*volumes.warnings, f"cannot be read and are left out: {told(lost)}"]
+    return kept
+
+
+def _lost(source: Source) -> list[int]:
+    """The rows that cannot be read, after every sample was read once."""
     lost = []
     with bar(Console(stderr=True), "reading every sample", len(source)) as show:
         for rows in in_batches(source, range(len(source))):
@@ -188,21 +216,12 @@ def checked(source: Source, share: float) -> Source:
             pairs = zip(rows, images, strict=True)
             lost += [row for row, image in pairs if isinstance(image, DataError)]
             show(rows[-1] + 1)
-    Quarantine(len(source), share).add(lost)
-    return strict(source, lost)
+    return lost
 
 
 def _known(source: Source) -> dict[str, Any]:
     """All that a source says of itself."""
     return {one.name: getattr(source, one.name) for one in fields(Source)}
-
-
-def _refuse_volumes(source: Source) -> None:
-    if source.volumetric:
-        raise DataError(
-            "data.skip_unreadable is for images: leave it out, and take unreadable volumes out of "
-            "the folder."
-        )
 
 
 class Quarantine:

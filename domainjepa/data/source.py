@@ -276,6 +276,14 @@ class Loader(ABC):
             head: its first bytes, at most 4096.
         """
 
+    def holds_many(self, path: Path) -> bool:
+        """Whether a file of the format, alone in its folder, is a container rather than a sample.
+
+        Args:
+            path: a file that `sniff` knows.
+        """
+        return self.container
+
     def sniff_folder(self, path: Path, names: Sequence[str]) -> bool:
         """Whether this folder is of this format, or holds files of it.
 

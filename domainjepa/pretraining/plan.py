@@ -13,7 +13,7 @@ from torch import Tensor
 from domainjepa.backbones import Backbone, Traits, traits
 from domainjepa.config import PretrainConfig, Settings, ViewsConfig
 from domainjepa.data.identity import Identity
-from domainjepa.data.quarantine import lenient, strict
+from domainjepa.data.quarantine import lenient, readable, strict
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.domains.domain import Domain
@@ -125,12 +125,14 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
     nominal = traits(config.backbone.name)
     fit_together(source, nominal, config)
     wanted, shape, largest = config.views, source.shape, LARGEST_IMAGE
+    skip = config.data.skip_unreadable
     if source.volumetric:
+        source = readable(source, skip) if skip else strict(source)
         source, wanted, shape = plan_volumes(source, wanted, nominal, config.data.regions)
         largest = LARGEST_VOLUME
     rows, rows_note = pretraining_rows(source, config)
-    skip = config.data.skip_unreadable
-    source = lenient(source, rows, config.seed) if skip else strict(source)
+    if not source.volumetric:
+        source = lenient(source, rows, config.seed) if skip else strict(source)
     if batches:
         refuse_small_batches(config, len(rows), source.volumetric)
     domain, name, reason = choose_domain(source, config)

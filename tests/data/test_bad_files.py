@@ -15,7 +15,7 @@ import zarr
 from astropy.io import fits
 
 from domainjepa.data.opening import open_source
-from domainjepa.data.quarantine import lenient, strict
+from domainjepa.data.quarantine import checked, lenient, readable, strict
 from domainjepa.errors import DataError
 from tests.data.dicom import dicom_files
 
@@ -230,3 +230,23 @@ def test_stores_of_channels(tmp_path: Path) -> None:
     assert source.shape == (16, 16, 2)
     assert [image[0, 0].tolist() for image in source] == [[2, 1], [12, 11]]
     assert any("data.bands=[DAPI,GFP]" in line for line in open_source(tmp_path).warnings)
+
+
+def test_volumes_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
+    for number in range(6):
+        write_nifti(tmp_path / f"{number}.nii", np.full((6, 5), number + 1, np.int16))
+    (tmp_path / "1.nii").write_bytes((tmp_path / "1.nii").read_bytes()[:300])  # its header
+    path = tmp_path / "4.nii"
+    damaged = path.read_bytes()
+    source = open_source(tmp_path, dimensions=3)
+    path.write_bytes(damaged[:-20])  # and its values
+    with pytest.raises(DataError, match=r"--set data\.skip_unreadable=0\.167"):
+        strict(source).region(4, (0, 0, 0), (3, 6, 5))
+    kept = readable(source, 0.34)
+    assert [int(image.max()) for image in kept] == [1, 3, 4, 6]
+    assert kept.spacings is not None
+    np.testing.assert_array_equal(kept.spacings, np.ones((4, 3)))
+    assert kept.warnings[-1] == "cannot be read and are left out: rows 1, 4"
+    assert checked(source, 0.34).unreadable(range(6)) == [1, 4]
+    with pytest.raises(DataError, match="2 of 6 samples cannot be read"):
+        readable(source, 0.2)

@@ -129,6 +129,8 @@ class ArchiveLoader(Loader):
     container = True
 
     def sniff(self, path: Path, head: bytes) -> bool:
+        if path.suffix.lower() == ".npz":  # NumPy's own, be it damaged
+            return False
         packed = head.startswith(tuple(PACKED)) and _PACKED_NAME.search(path.name)
         return bool(packed) or head.startswith(zip_file.MAGIC) or tar_file.is_tar(head)
 

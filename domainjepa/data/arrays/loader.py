@@ -34,7 +34,14 @@ from domainjepa.data.damage import unreadable
 from domainjepa.data.folder import read_folders, refuse_names
 from domainjepa.data.gathering import gather
 from domainjepa.data.identity import content_digest
-from domainjepa.data.layout import MOST_CHANNELS, Array, Layout, dimensions_of, pick_images
+from domainjepa.data.layout import (
+    MOST_CHANNELS,
+    Array,
+    Layout,
+    dimensions_of,
+    layout_of,
+    pick_images,
+)
 from domainjepa.data.listing import ends_in
 from domainjepa.data.source import Image, Loader, OpenOptions, Source
 from domainjepa.data.stored import Stored
@@ -112,6 +119,13 @@ class ArraysLoader(Loader):
         archive = head.startswith(b"PK\x03\x04") and b".npy" in head[:512]
         return archive and path.suffix.lower() != ".zip"  # of files, each a sample
 
+    def holds_many(self, path: Path) -> bool:
+        try:
+            arrays = _as_arrays(_joined(_members(path))[0]).values()
+        except DataError:
+            return True  # opening it tells what is wrong
+        return any(layout_of(one) or layout_of(one, dimensions=3) for one in arrays)
+
     def sniff_folder(self, path: Path, names: Sequence[str]) -> bool:
         return any(ends_in(name, self.suffixes) for name in names)
 
@@ -130,11 +144,7 @@ class ArraysLoader(Loader):
 
     def _open_file(self, path: Path, options: OpenOptions) -> Source:
         where = path.name
-        with unreadable(UNREADABLE, where):
-            with path.open("rb") as file:
-                is_array = file.read(len(MAGIC)) == MAGIC
-            found = in_array(path) if is_array else in_archive(path)
-        members, parts = _joined(found)
+        members, parts = _joined(_members(path))
         bands = band_names(members)
         members = with_samples(members, len(bands)) if bands else members
         arrays = _as_arrays(members)
@@ -167,6 +177,14 @@ class ArraysLoader(Loader):
             bands=bands or None,
             **vars(columns),
         )
+
+
+def _members(path: Path) -> dict[str, Member]:
+    """The arrays in a file by their names."""
+    with unreadable(UNREADABLE, path.name):
+        with path.open("rb") as file:
+            is_array = file.read(len(MAGIC)) == MAGIC
+        return in_array(path) if is_array else in_archive(path)
 
 
 def _joined(found: dict[str, Member]) -> tuple[dict[str, tuple[Member, ...]], list[str]]:

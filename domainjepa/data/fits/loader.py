@@ -48,7 +48,9 @@ class FITSLoader(Loader):
             try:
                 with unpacked(path) as file:
                     head = file.read(80)
-            except (OSError, EOFError, zlib.error):
+            except EOFError:
+                return ends_in(path.name, self.suffixes)  # opening it tells that it is cut short
+            except (OSError, zlib.error):
                 return False
         return head.startswith(b"SIMPLE  =")
 

@@ -220,8 +220,10 @@ def _volumes(root: Path, files: Sequence[str], options: OpenOptions) -> NIfTISou
     source.affines = np.array([affine_of(header) for header in headers])[file_of]
     if len(source) > len(files):
         source.groups = file_of
-    if len(readable) == len(headers) and all(header.spacing for header in readable):
-        source.spacings = np.array([header.spacing for header in readable])[file_of]
+    if all(header.spacing for header in readable):
+        usual = readable[0].spacing  # of files that cannot be read, which nothing is measured on
+        spacings = [one.spacing if isinstance(one, Header) else usual for one in headers]
+        source.spacings = np.array(spacings)[file_of]
     _tell(source, readable)
     return source
 

@@ -35,7 +35,7 @@ def test_the_content_decides_what_is_fits(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is empty \(0 bytes\)"):
         open_source(tmp_path / "empty.fits")
     (tmp_path / "packed.fits.gz").write_bytes(b"\x1f\x8b\xff\xff")
-    with pytest.raises(DataError, match="is of no known format"):
+    with pytest.raises(DataError, match=r"cannot be read.*Is it complete"):
         open_source(tmp_path / "packed.fits.gz")
 
 
