@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from domainjepa.data.targets import Target
 from domainjepa.evaluation.cells import Cell
 from domainjepa.evaluation.pooling import Bags, pooled_features
 from domainjepa.evaluation.scores import Answer, score
 from domainjepa.evaluation.scoring import Asked, cell_of
-from domainjepa.evaluation.targets import Target
 
 METRICS = ("accuracy", "roc_auc")
 WIDTH = 3

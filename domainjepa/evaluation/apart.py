@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from domainjepa.data.source import Source
+from domainjepa.data.targets import Target, target_of
 from domainjepa.errors import DataError
 from domainjepa.evaluation.cohort import Cohort
 from domainjepa.evaluation.splits import Rows
-from domainjepa.evaluation.targets import Target, target_of
 from domainjepa.evaluation.units import target_of_units
 
 MOST_PARTS = 20

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from domainjepa.data.sampling import key
+from domainjepa.data.targets import Kind
 from domainjepa.evaluation.finetune import answer_of, as_tensor, loss_of
 from domainjepa.evaluation.pooling import Bags
 from domainjepa.evaluation.probes import REGULARISATION, UNTUNED, LayerNorm
 from domainjepa.evaluation.scores import Answer
 from domainjepa.evaluation.splits import Fold
-from domainjepa.evaluation.targets import Kind
 
 HIDDEN = 32
 RATE = 5e-3

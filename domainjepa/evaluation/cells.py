@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.targets import Target
 from domainjepa.evaluation.intervals import (
     DRAWN,
     RESAMPLED,
@@ -23,7 +24,6 @@ from domainjepa.evaluation.intervals import (
 from domainjepa.evaluation.metrics import Answer, Metric, metric_of, shown
 from domainjepa.evaluation.metrics.metric import Array
 from domainjepa.evaluation.scores import resamples, score_each
-from domainjepa.evaluation.targets import Target
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from rich.console import Console
 from domainjepa.config import TargetConfig
 from domainjepa.data.quarantine import told
 from domainjepa.data.source import Source
+from domainjepa.data.targets import Target, target_of
 from domainjepa.evaluation.features import Encoder, Features, features_of
 from domainjepa.evaluation.pooling import Bags
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.scratch import trained_anew
 from domainjepa.evaluation.splits import Split, train_test
-from domainjepa.evaluation.targets import Target, target_of
 from domainjepa.evaluation.units import (
     Rows,
     Units,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.sampling import key
+from domainjepa.data.targets import Kind, Target
 from domainjepa.evaluation.apart import Column
 from domainjepa.evaluation.cells import cell_of_answers
 from domainjepa.evaluation.cohort import Cohort
@@ -24,7 +25,6 @@ from domainjepa.evaluation.records import Readable
 from domainjepa.evaluation.scores import Answer
 from domainjepa.evaluation.scoring import Site
 from domainjepa.evaluation.splits import Rows
-from domainjepa.evaluation.targets import Kind, Target
 
 BEYOND = 0.05
 """Above the score of knowing nothing by so much, interval and all: then a column can be read."""

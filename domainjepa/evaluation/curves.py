@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.targets import Kind
 from domainjepa.evaluation.figures import COLOURS, new_figure, plain, save
 from domainjepa.evaluation.metrics import Answer
 from domainjepa.evaluation.metrics.thresholds import (
@@ -19,7 +20,6 @@ from domainjepa.evaluation.metrics.thresholds import (
     roc_curve,
 )
 from domainjepa.evaluation.scores import ranked
-from domainjepa.evaluation.targets import Kind
 
 GRID = np.linspace(0, 1, 201)
 MOST_PANELS = 20

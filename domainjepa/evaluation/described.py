@@ -7,10 +7,10 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+from domainjepa.data.targets import Target
 from domainjepa.evaluation.cohort import Cohort
 from domainjepa.evaluation.features import Encoder
 from domainjepa.evaluation.protocol import Protocol
-from domainjepa.evaluation.targets import Target
 
 PACKAGES = ("domainjepa", "scikit-learn", "numpy", "torch", "timm")
 

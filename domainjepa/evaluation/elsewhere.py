@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from domainjepa.config import TargetConfig
 from domainjepa.data.source import Source
+from domainjepa.data.targets import Target
 from domainjepa.errors import DataError, UserError
 from domainjepa.evaluation.cohort import Cohort, cohort_of
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.splits import Rows, Split, all_test, train_test
-from domainjepa.evaluation.targets import Target
 from domainjepa.evaluation.units import Units, Within
 
 AT_ONCE = 256

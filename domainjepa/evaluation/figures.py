@@ -13,6 +13,7 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import normalize
 
 from domainjepa.data.sampling import key
+from domainjepa.data.targets import OF_EACH
 from domainjepa.evaluation.features import Features
 from domainjepa.evaluation.metrics import shown
 from domainjepa.evaluation.metrics.metric import Array
@@ -21,7 +22,6 @@ from domainjepa.evaluation.results import Results
 from domainjepa.evaluation.scores import confusion
 from domainjepa.evaluation.splits import Rows
 from domainjepa.evaluation.tables import words
-from domainjepa.evaluation.targets import OF_EACH
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

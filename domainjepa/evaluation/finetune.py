@@ -22,13 +22,13 @@ from domainjepa.backbones import Backbone
 from domainjepa.backbones.attention import attention_by
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
+from domainjepa.data.targets import Kind, Target
 from domainjepa.domains.intensity import load_intensity
 from domainjepa.encoder.frozen import FrozenEncoder, as_stored, framed
 from domainjepa.evaluation.features import Encoder
 from domainjepa.evaluation.protocol import FineTuning
 from domainjepa.evaluation.scores import Answer
 from domainjepa.evaluation.splits import Rows, tuning_folds
-from domainjepa.evaluation.targets import Kind, Target
 
 Prepare = Callable[[Sequence[Image]], Tensor]
 """(H, W, C) images -> (N, C, S, S) float32 that a network takes; volumes likewise."""

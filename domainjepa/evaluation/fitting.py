@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
+from domainjepa.data.targets import Target
 from domainjepa.evaluation.attention import fit_attention
 from domainjepa.evaluation.cohort import Cohort
 from domainjepa.evaluation.features import Encoder, Features
@@ -27,7 +28,6 @@ from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.scores import Answer
 from domainjepa.evaluation.scratch import trained_anew
 from domainjepa.evaluation.splits import TUNING_FOLDS, Rows, tuning_folds
-from domainjepa.evaluation.targets import Target
 
 SMALL = 10_000_000
 """Numbers in a feature matrix below which BLAS threads wait for each other longer than they work:

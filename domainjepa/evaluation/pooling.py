@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.source import Source
+from domainjepa.data.targets import Kind
 from domainjepa.evaluation.features import Features
 from domainjepa.evaluation.scores import Answer
-from domainjepa.evaluation.targets import Kind
 from domainjepa.evaluation.units import Rows
 
 Pool = Literal["mean", "max", "mean+max", "scores-mean", "scores-max", "attention"]

@@ -18,12 +18,12 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from domainjepa.data.targets import Kind
 from domainjepa.evaluation.device_logistic import DeviceLogisticRegression, device_for
 from domainjepa.evaluation.features import Features
 from domainjepa.evaluation.label_probes import EachLabel, best_penalty
 from domainjepa.evaluation.scores import Answer
 from domainjepa.evaluation.splits import Fold
-from domainjepa.evaluation.targets import Kind
 
 REGULARISATION = (0.001, 0.01, 0.1, 1.0)
 """Values of `C` to choose from, strongest penalty first."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from domainjepa import catalog
+from domainjepa.data.targets import Target
 from domainjepa.errors import ConfigError, UserError, brief, did_you_mean
 from domainjepa.evaluation.metrics import (
     ALIASES,
@@ -19,7 +20,6 @@ from domainjepa.evaluation.metrics import (
 )
 from domainjepa.evaluation.pooling import OF_SCORES, Pool
 from domainjepa.evaluation.splits import Shots
-from domainjepa.evaluation.targets import Target
 from domainjepa.reading import parse_toml, read_file
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from numpy.typing import NDArray
 
+from domainjepa.data.targets import Target
 from domainjepa.evaluation.cells import Cell
 from domainjepa.evaluation.features import Features
 from domainjepa.evaluation.names import (
@@ -20,7 +21,6 @@ from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.records import Difference, Readable, Record, Summary, Where
 from domainjepa.evaluation.scores import Answer
 from domainjepa.evaluation.splits import Rows, Shots
-from domainjepa.evaluation.targets import Target
 
 Cells = dict[tuple[str, Shots, str], Cell]
 """(protocol, shots, encoder) -> scores."""

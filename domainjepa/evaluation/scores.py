@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.targets import Kind
 from domainjepa.evaluation.metrics.metric import Answer, Array, mean
 from domainjepa.evaluation.metrics.names import metric_of
 from domainjepa.evaluation.metrics.of_classes import confusion
 from domainjepa.evaluation.metrics.thresholds import Ranked
-from domainjepa.evaluation.targets import Kind
 
 __all__ = ["Answer", "confusion", "ranked", "resamples", "score", "score_each"]
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from domainjepa.data.sampling import key
+from domainjepa.data.targets import OF_EACH, Target
 from domainjepa.evaluation.apart import Column
 from domainjepa.evaluation.cells import Cell, cell_of_answers
 from domainjepa.evaluation.cohort import Cohort
@@ -26,7 +27,6 @@ from domainjepa.evaluation.records import Where
 from domainjepa.evaluation.results import Results
 from domainjepa.evaluation.scores import Answer
 from domainjepa.evaluation.splits import Rows, Shots, draw_shots
-from domainjepa.evaluation.targets import OF_EACH, Target
 
 FEW = 5
 """Classes that a warning names."""

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from domainjepa.data.sampling import key
+from domainjepa.data.targets import OF_EACH, Target
 from domainjepa.errors import DataError
-from domainjepa.evaluation.targets import OF_EACH, Target
 
 Rows = NDArray[np.int64]
 Shots = int | Literal["all"]

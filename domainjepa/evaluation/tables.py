@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from domainjepa.data.targets import OF_EACH, Kind
 from domainjepa.evaluation.cells import Cell
 from domainjepa.evaluation.metrics import shown
 from domainjepa.evaluation.names import CLASS_LETTERS, all_short
@@ -17,7 +18,6 @@ from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.records import Summary
 from domainjepa.evaluation.results import Results
 from domainjepa.evaluation.splits import Shots
-from domainjepa.evaluation.targets import OF_EACH, Kind
 
 
 class Row(TypedDict):

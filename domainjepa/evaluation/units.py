@@ -16,8 +16,8 @@ from scipy.sparse.csgraph import connected_components
 from domainjepa.data.blanks import EMPTY, as_values
 from domainjepa.data.columns import as_text
 from domainjepa.data.source import Source
+from domainjepa.data.targets import Target
 from domainjepa.errors import DataError, UserError
-from domainjepa.evaluation.targets import Target
 
 Rows = NDArray[np.int64]
 Within = Literal["same", "majority", "max", "mean", "leave-out"]

@@ -88,7 +88,7 @@ def batch_loader(plan: Plan, start: int) -> DataLoader[Batch]:
         context = multiprocessing.get_context("forkserver")
         start_servers_that_stay("domainjepa.views.dataset")
     return DataLoader(
-        ViewDataset(plan.source, maker),
+        ViewDataset(plan.source, maker, plan.target.values if plan.target else None),
         batch_sampler=KeyedBatches(
             plan.rows,
             batch_size=config.batch_size,

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
-from domainjepa.distributed import gather_over_ranks, sum_over_ranks, world_size
+from domainjepa.distributed import gather_over_ranks
 from domainjepa.encoder.standardise import Standardise
 from domainjepa.objective.diagnostics import distance_from_gaussian, effective_rank
 from domainjepa.pretraining.batches import Batch
 from domainjepa.pretraining.network import Network, Outputs
 from domainjepa.pretraining.plan import Plan
+from domainjepa.pretraining.probe import probe_scores
 from domainjepa.pretraining.progress import Clock, Display
 from domainjepa.pretraining.same_data import GONE, gone
 from domainjepa.pretraining.state import RunState
@@ -24,33 +23,6 @@ from domainjepa.views.shortcuts import Nuisance, shortcuts
 from domainjepa.views.views import ViewMaker
 
 TERMS = ("loss", "prediction", "sigreg", "gradient_norm")
-UNLABELLED = -100
-"""The class that cross-entropy leaves out."""
-
-
-def probe_loss(logits: Tensor | None, batch: Batch, plan: Plan, state: RunState) -> Tensor | float:
-    """Cross-entropy of the online probe; its hits on held-out rows are added to the meter, those of
-    all ranks: a checkpoint holds one meter.
-
-    The mean is over the labelled rows of the global batch that are not held out.
-    """
-    if logits is None:
-        return 0.0
-    labels = batch["labels"].to(logits.device)
-    known = labels >= 0
-    held_out = torch.from_numpy(plan.held_out[batch["rows"].numpy()]).to(logits.device)
-    views = len(logits)
-    targets = torch.where(known & ~held_out, labels, UNLABELLED).repeat(views)
-    flat = logits.flatten(0, 1).float()
-    loss = functional.cross_entropy(flat, targets, ignore_index=UNLABELLED, reduction="sum")
-    measured = known & held_out
-    hits = (logits.argmax(-1) == labels)[:, measured].sum()
-    counts = torch.stack([(targets != UNLABELLED).sum(), hits, views * measured.sum()])
-    count, correct, counted = sum_over_ranks(counts)
-    state.meter.add(correct=correct.item(), counted=counted.item())
-    # DDP takes the mean over ranks of what each rank divides by the mean count of a rank.
-    mean: Tensor = loss / (count / world_size()).clamp(min=1)
-    return mean
 
 
 def nuisances(plan: Plan, network: Network | None = None) -> list[Nuisance]:
@@ -84,7 +56,7 @@ def metrics_line(plan: Plan, state: RunState, outputs: Outputs, clock: Clock) ->
     """One line of `metrics.jsonl`; every rank takes part in its reductions."""
     sums = state.meter.take()
     steps = sums.pop("steps", 0.0)  # those that were taken: a batch that was no number adds nothing
-    correct, counted = sums.pop("correct", 0.0), sums.pop("counted", 0.0)
+    probe = probe_scores(plan.target, sums)
     views = plan.config.views.num_global
     features = gather_over_ranks(outputs.features[:views].float().flatten(0, 1))
     finite = bool(torch.isfinite(features).all())
@@ -96,7 +68,7 @@ def metrics_line(plan: Plan, state: RunState, outputs: Outputs, clock: Clock) ->
         **{name: sums[name] / steps if steps else math.nan for name in TERMS},
         "gaussian_distance": float(distance_from_gaussian(embeddings, state.step)),
         "effective_rank": float(effective_rank(features)) if finite else math.nan,
-        "probe_accuracy": correct / counted if counted else None,
+        **probe,
         "lr": state.optimizer.param_groups[0]["lr"],
         "samples_per_s": timed_steps * plan.config.batch_size / seconds,
         "wait": shares.get("wait", 0.0) / seconds,

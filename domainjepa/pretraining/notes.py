@@ -26,16 +26,6 @@ def data_note(source: Source) -> str:
     )
 
 
-def labels_note(source: Source, probe: bool) -> str:
-    """How many classes there are, and what they serve for."""
-    if source.labels is None:
-        return "none"
-    if not probe:
-        return "not used (log.probe is off)"
-    classes = len(np.unique(source.labels[source.labels >= 0]))
-    return f"{classes} classes, used for monitoring only"
-
-
 def views_note(views: ViewsConfig, source: Source) -> str:
     """A phrase for the plan."""
     unit, region = "px", ""

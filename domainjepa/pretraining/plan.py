@@ -16,6 +16,7 @@ from domainjepa.data.identity import Identity
 from domainjepa.data.quarantine import lenient, readable, strict
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
+from domainjepa.data.targets import Target
 from domainjepa.domains.domain import Domain
 from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.measuring import measure_channels
@@ -32,7 +33,6 @@ from domainjepa.pretraining.machine import (
 from domainjepa.pretraining.notes import (
     backbone_note,
     data_note,
-    labels_note,
     objective_note,
     training_note,
     views_note,
@@ -43,6 +43,7 @@ from domainjepa.pretraining.rows import (
     pretraining_rows,
     refuse_small_batches,
 )
+from domainjepa.pretraining.told import probe_target
 from domainjepa.pretraining.volume_plan import (
     LARGEST_VOLUME,
     fit_together,
@@ -67,6 +68,7 @@ class Plan:
         backbone: with its first weights.
         objective: the loss.
         identity: of the source, taken once.
+        target: what the online probe tells; None without labels, or where it is off.
         held_out: (len(source),) bool, the rows that never train the online probe.
         steps, steps_an_epoch: of the optimiser.
         device: of this rank.
@@ -84,6 +86,7 @@ class Plan:
     backbone: Backbone
     objective: LeJEPALoss
     identity: Identity
+    target: Target | None
     held_out: NDArray[np.bool_]
     steps: int
     steps_an_epoch: int
@@ -103,11 +106,12 @@ class Plan:
 
     @property
     def classes(self) -> int:
-        """Classes that the online probe tells apart; 0 without labels or with the probe off."""
-        labels = self.source.labels
-        if labels is None or not self.config.log.probe or len(self.rows) == 0:
+        """Classes, or labels, that the online probe tells; 0 without any or with the probe off."""
+        if self.target is None or len(self.rows) == 0:
             return 0
-        return int(labels[self.rows].max()) + 1
+        if self.target.kind == "multi-label":
+            return len(self.target.classes)
+        return int(self.target.values[self.rows].max()) + 1
 
 
 def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
@@ -133,6 +137,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
     rows, rows_note = pretraining_rows(source, config)
     if not source.volumetric:
         source = lenient(source, rows, config.seed) if skip else strict(source)
+    target, labels_said = probe_target(source, rows, config)
     if batches:
         refuse_small_batches(config, len(rows), source.volumetric)
     domain, name, reason = choose_domain(source, config)
@@ -158,7 +163,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         ("data", data_note(source)),
         ("", "; ".join(source.decisions)),
         ("rows", rows_note),
-        ("labels", labels_note(source, config.log.probe)),
+        ("labels", labels_said),
         ("domain", f"{name} ({reason}); {intensity.describe()}"),
         ("views", views_note(views, source)),
         ("backbone", backbone_note(backbone)),
@@ -177,6 +182,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         backbone=backbone,
         objective=objective,
         identity=Identity.of(source),
+        target=target,
         held_out=hold_out(source, config.seed),
         steps=steps,
         steps_an_epoch=steps_an_epoch,

@@ -18,7 +18,7 @@ _CURVES = [
     ("sigreg", "SIGReg"),
     ("gradient_norm", "length of the gradient"),
     ("effective_rank", "effective rank of the features"),
-    ("probe_accuracy", "online probe, accuracy on held-out rows"),
+    ("probe_accuracy", "online probe, accuracy (of labels balanced) on held-out rows"),
     ("lr", "learning rate"),
 ]
 

@@ -13,10 +13,10 @@ from domainjepa.distributed import rank
 from domainjepa.encoder.standardise import Standardise
 from domainjepa.errors import UserError
 from domainjepa.pretraining.batches import Batch, suspects
-from domainjepa.pretraining.monitor import probe_loss
 from domainjepa.pretraining.network import Outputs
 from domainjepa.pretraining.parallel import parallel
 from domainjepa.pretraining.plan import Plan
+from domainjepa.pretraining.probe import probe_loss
 from domainjepa.pretraining.progress import Display
 from domainjepa.pretraining.run_folder import INTACT
 from domainjepa.pretraining.state import RunState

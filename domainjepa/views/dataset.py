@@ -19,9 +19,19 @@ from domainjepa.views.volume_views import VolumeViews
 class ViewDataset(Dataset[dict[str, torch.Tensor]]):
     """Batches of views: DataLoader(dataset, batch_sampler=KeyedBatches(…), collate_fn=whole)."""
 
-    def __init__(self, source: Source, maker: ViewMaker) -> None:
+    def __init__(
+        self, source: Source, maker: ViewMaker, labels: NDArray[np.int64] | None = None
+    ) -> None:
+        """
+        Args:
+            source: of the samples.
+            maker: of the views.
+            labels: (len(source),) classes, or (len(source), L) of 1, 0 and -1, that batches carry;
+                by default the source's own.
+        """
         self.source = source
         self.maker = maker
+        self.labels = source.labels if labels is None else labels
         self.volumes = VolumeViews(maker) if source.volumetric else None
 
     def __len__(self) -> int:
@@ -36,7 +46,7 @@ class ViewDataset(Dataset[dict[str, torch.Tensor]]):
         Returns:
             "global": (V_g, N, C, H, W) uint8 or float32, channels last in memory, or (V_g, N, C, D,
             H, W) float32; "local": likewise with V_l smaller views, absent without local views;
-            "labels": (N,) int64, absent where the source has none; "rows": (N,) int64;
+            "labels": (N,) or (N, L) int64, absent where there are none; "rows": (N,) int64;
             "unreadable": those rows that others stand in for, absent where there are none.
         """
         cv2.setNumThreads(0)  # workers run beside each other; a pool in each would only fight
@@ -56,9 +66,10 @@ class ViewDataset(Dataset[dict[str, torch.Tensor]]):
         lost = self.source.unreadable(rows)
         if lost:
             batch["unreadable"] = torch.tensor(lost)
-        if self.source.labels is not None:
+        if self.labels is not None:
             # A stand-in has another label than the row that it stands for: it counts as unlabelled.
-            labels = np.where(np.isin(rows, lost), -1, self.source.labels[rows])
+            labels = self.labels[rows]
+            labels[np.isin(rows, lost)] = -1
             batch["labels"] = torch.from_numpy(labels)
         return batch
 

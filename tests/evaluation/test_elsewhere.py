@@ -5,11 +5,11 @@ import pytest
 from test_units import source_with
 from toys import Table
 
+from domainjepa.data.targets import target_of
 from domainjepa.errors import DataError, UserError
 from domainjepa.evaluation.elsewhere import matched_target
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.suite import evaluate
-from domainjepa.evaluation.targets import target_of
 
 PROTOCOL = Protocol(name="p", probe="linear", shots=(3, "all"), draws=4)
 

@@ -9,13 +9,13 @@ from torch.nn import functional
 from toys import ArraySource
 
 from domainjepa import open_source
+from domainjepa.data.targets import target_of
 from domainjepa.encoder.frozen import FrozenEncoder
 from domainjepa.evaluation import finetune
 from domainjepa.evaluation.baselines import Pixels
 from domainjepa.evaluation.finetune import augmented, trainable, tuned
 from domainjepa.evaluation.protocol import FineTuning, Protocol
 from domainjepa.evaluation.suite import evaluate
-from domainjepa.evaluation.targets import target_of
 from domainjepa.evaluation.timm_baselines import TimmEncoder
 
 SETTINGS = FineTuning(epochs=4, least_steps=30, batch_size=16, lr=2e-3, patience=3)

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binomtest, norm
 from scipy.stats import t as student_t
 
+from domainjepa.data.targets import Target
 from domainjepa.evaluation.cells import cell_of_answers
 from domainjepa.evaluation.intervals import (
     independent,
@@ -15,7 +16,6 @@ from domainjepa.evaluation.intervals import (
     over_test_sets,
 )
 from domainjepa.evaluation.scores import Answer, resamples, score
-from domainjepa.evaluation.targets import Target
 
 TRIALS = 600
 DRAWN = 20

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from domainjepa import open_source
+from domainjepa.data.targets import target_of
 from domainjepa.encoder import FrozenEncoder
 from domainjepa.errors import UserError
 from domainjepa.evaluation import finetune
@@ -13,7 +14,6 @@ from domainjepa.evaluation.baselines import Pixels, baselines
 from domainjepa.evaluation.protocol import FineTuning, Protocol
 from domainjepa.evaluation.splits import draw_shots, train_test
 from domainjepa.evaluation.suite import evaluate
-from domainjepa.evaluation.targets import target_of
 
 TUNE = FineTuning(epochs=2, least_steps=4, batch_size=16)
 

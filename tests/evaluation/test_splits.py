@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from toys import make_source
 
+from domainjepa.data.targets import target_of
 from domainjepa.errors import DataError
 from domainjepa.evaluation.splits import draw_shots, tuning_folds
 from domainjepa.evaluation.splits import train_test as split_target
-from domainjepa.evaluation.targets import target_of
 
 
 def train_test(source, seed):

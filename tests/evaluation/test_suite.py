@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from toys import ArraySource, Table, make_source
 
 from domainjepa.data.quarantine import checked
+from domainjepa.data.targets import target_of
 from domainjepa.errors import ConfigError, DataError, UserError
 from domainjepa.evaluation import fitting, probes
 from domainjepa.evaluation.features import features_of
@@ -18,7 +19,6 @@ from domainjepa.evaluation.probes import logistic
 from domainjepa.evaluation.protocol import Protocol, measuring, read_protocol
 from domainjepa.evaluation.splits import draw_shots, train_test, tuning_folds
 from domainjepa.evaluation.suite import evaluate
-from domainjepa.evaluation.targets import target_of
 from domainjepa.evaluation.weights import Unavailable
 
 

@@ -5,10 +5,10 @@ import pytest
 from toys import make_source
 
 from domainjepa.config import TargetConfig
+from domainjepa.data.targets import target_of
+from domainjepa.data.yes_no import Count
 from domainjepa.errors import DataError
 from domainjepa.evaluation.splits import draw_shots, train_test, tuning_folds
-from domainjepa.evaluation.targets import target_of
-from domainjepa.evaluation.yes_no import Count
 
 
 class Columns(dict):

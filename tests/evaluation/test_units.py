@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from toys import make_source
 
+from domainjepa.data.targets import target_of
 from domainjepa.errors import DataError, UserError
 from domainjepa.evaluation.splits import train_test
-from domainjepa.evaluation.targets import target_of
 from domainjepa.evaluation.units import samples_of, target_of_units, units_of
 
 NONE = np.arange(0)

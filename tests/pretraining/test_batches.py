@@ -25,7 +25,7 @@ RANKS = textwrap.dedent(
     from domainjepa.pretraining.batches import next_batch, suspects
     from domainjepa.distributed import process_group, rank
     from domainjepa.errors import DataError, UserError
-    from domainjepa.pretraining.monitor import probe_loss
+    from domainjepa.pretraining.probe import probe_loss
     from domainjepa.pretraining.plan import make_plan
     from domainjepa.signals import StopSignal
     from domainjepa.pretraining.state import RunState

@@ -27,9 +27,9 @@ from domainjepa.errors import ConfigError, DataError, UserError
 from domainjepa.pretraining.batches import Batch, batches
 from domainjepa.pretraining.checkpoint import load_checkpoint
 from domainjepa.pretraining.gradient import Gradient
-from domainjepa.pretraining.monitor import probe_loss
 from domainjepa.pretraining.parallel import synchronised
 from domainjepa.pretraining.plan import Plan, make_plan
+from domainjepa.pretraining.probe import probe_loss
 from domainjepa.pretraining.progress import read_metrics
 from domainjepa.pretraining.rows import hold_out
 from domainjepa.pretraining.run import pretrain

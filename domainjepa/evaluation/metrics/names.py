@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
+from domainjepa.data.targets import Kind, Target
 from domainjepa.evaluation.metrics import of_classes, of_labels, of_numbers, thresholds
 from domainjepa.evaluation.metrics.metric import Metric
-from domainjepa.evaluation.targets import Kind, Target
 
 SENSITIVITY = "sensitivity_at_90_specificity"
 _SENSITIVITY = re.compile(r"sensitivity_at_(\d+(?:\.\d+)?)_specificity")
