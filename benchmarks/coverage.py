@@ -1,7 +1,7 @@
 """How often the 95 % intervals of an evaluation cover the truth, metric by metric.
 
 Answers are drawn from a known distribution, so that the true score is known from a million samples
-(of a label, of grades of four, of redshifts); samples are alone, or in groups of unequal size whose
+(of a label, of four grades, of numbers, of redshifts with outliers); samples are alone, or in groups of unequal size whose
 members share half of their noise. Beside the share of trials that the interval covers stands that
 of the bootstrap's percentiles, which it replaced.
 
@@ -36,7 +36,8 @@ RARE = 3
 EVERY = {
     "label": ["roc_auc", "average_precision", "sensitivity_at_90_specificity", "macro_f1"],
     "grades": ["accuracy", "balanced_accuracy", "macro_f1", "macro_precision", "quadratic_kappa"],
-    "redshifts": ["r2", "mae", "rmse", "scatter", "outliers", "bias"],
+    "numbers": ["r2", "mae", "rmse"],
+    "redshifts": ["rmse", "scatter", "outliers", "bias"],
 }
 
 
@@ -71,15 +72,22 @@ def redshifts(rng: np.random.Generator, samples: int, groups: Groups) -> Drawn:
     return truth, Answer(truth + 0.05 * far * noise(rng, samples, groups) * (1 + truth))
 
 
+def numbers(rng: np.random.Generator, samples: int, groups: Groups) -> Drawn:
+    """A tenth of their variance is not told."""
+    truth = rng.normal(size=samples)
+    return truth, Answer(truth + np.sqrt(0.1) * noise(rng, samples, groups))
+
+
 KINDS: dict[str, tuple[Kind, Callable[[np.random.Generator, int, Groups], Drawn]]] = {
     "label": ("multi-label", label),
     "grades": ("classes", grades),
+    "numbers": ("numbers", numbers),
     "redshifts": ("numbers", redshifts),
 }
 
 
 def target_of(name: str) -> Target:
-    classes = {"label": ("label",), "grades": ("0", "1", "2", "3"), "redshifts": ()}[name]
+    classes = {"label": ("label",), "grades": ("0", "1", "2", "3")}.get(name, ())
     values = np.zeros((1, 1) if name == "label" else 1)
     return Target(name, KINDS[name][0], values, np.ones(1, bool), classes, "")
 

@@ -35,12 +35,14 @@ class Cell:
         resampled: metric -> (D, R) the same on resampled test sets.
         units: metric -> independent test samples behind it; differences have none.
         each: class or label -> the same of it alone.
+        total: independent test samples in all.
     """
 
     values: Mapping[str, Array]
     resampled: Mapping[str, Array]
     units: Mapping[str, float] = field(default_factory=dict)
     each: Mapping[str, Cell] = field(default_factory=dict)
+    total: float = math.inf
 
     @property
     def draws(self) -> int:
@@ -57,11 +59,12 @@ class Cell:
         if self.draws == 1:
             if not self.units:
                 return *over_resamples(resampled[0]), RESAMPLED
-            units, scale = self.units[metric], shown(metric).scale
-            return *over_test_sets(float(values[0]), resampled[0], units, scale), RESAMPLED
+            behind = (self.units[metric], shown(metric).scale, self.total)
+            return *over_test_sets(float(values[0]), resampled[0], *behind), RESAMPLED
         if not self.units:
             return *over_draws(values, resampled), DRAWN
-        return *over_draws(values, resampled, self.units[metric], shown(metric).scale), DRAWN
+        behind = (self.units[metric], shown(metric).scale, self.total)
+        return *over_draws(values, resampled, *behind), DRAWN
 
     def parts(self) -> Iterator[tuple[str | None, Cell]]:
         """Itself, then each class or label by its name."""
@@ -122,9 +125,10 @@ def cell_of_answers(
                 for m, to in named.items()
             },
             dict.fromkeys(named.values(), float(parts[place])),
+            total=whole,
         )
     behind = {m: _behind(wanted[m], target, whole, parts) for m in metrics}
-    return Cell(values, drawn, behind, each)
+    return Cell(values, drawn, behind, each, whole)
 
 
 def _support(

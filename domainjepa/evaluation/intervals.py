@@ -37,7 +37,11 @@ RESAMPLED = "95 % bootstrap over test samples, for these training labels"
 
 
 def over_draws(
-    values: Array, resampled: Array, units: float = math.inf, scale: Scale = "plain"
+    values: Array,
+    resampled: Array,
+    units: float = math.inf,
+    scale: Scale = "plain",
+    total: float = math.inf,
 ) -> tuple[float, float]:
     """The interval for the mean over all draws and all test sets.
 
@@ -46,6 +50,7 @@ def over_draws(
         resampled: (D, R) the same on resampled test sets.
         units: independent test samples behind a score; see `independent`.
         scale: of the metric.
+        total: independent test samples in all.
     """
     draws, mean = len(values), float(values.mean())
     spread = float(values.var(ddof=1)) / draws
@@ -55,13 +60,14 @@ def over_draws(
         of_mean, of_each = known.mean(axis=0).var(ddof=1), known.var(axis=1, ddof=1).mean()
         # The mean covariance of two different draws, from the variance of the mean of all.
         shared = max(float(draws * of_mean - of_each) / (draws - 1), 0.0) * _unbiased(units)
-    doubt = spread**2 / (draws - 1) + shared**2 / (units - 1)
+    doubt = spread**2 / (draws - 1) + shared**2 / (total - 1)
     variance = spread + shared
-    return _around(mean, variance, variance**2 / doubt if doubt > 0 else math.inf, units, scale)
+    freedom = variance**2 / doubt if doubt > 0 else total - 1
+    return _around(mean, variance, freedom, units, scale)
 
 
 def over_test_sets(
-    value: float, resampled: Array, units: float, scale: Scale = "plain"
+    value: float, resampled: Array, units: float, scale: Scale = "plain", total: float = math.inf
 ) -> tuple[float, float]:
     """The interval for one probe over all test sets.
 
@@ -70,12 +76,13 @@ def over_test_sets(
         resampled: (R,) the same on resampled test sets.
         units: independent test samples behind the score.
         scale: of the metric.
+        total: independent test samples in all.
     """
     known = resampled[np.isfinite(resampled)]
     if len(known) < 2 or not math.isfinite(value):
         return math.nan, math.nan
     variance = float(known.var(ddof=1)) * _unbiased(units)
-    return _around(value, variance, units - 1, units, scale)
+    return _around(value, variance, total - 1, units, scale)
 
 
 def over_resamples(resampled: Array) -> tuple[float, float]:
@@ -116,8 +123,6 @@ def _around(
             return value, value
         # Of a score of 0 or 1 the bootstrap knows no variance: the samples are counted.
         size = value * (1 - value) / variance if variance > 0 and within else units
-        if variance == 0:
-            quantile = float(student_t.ppf((1 + CONFIDENCE) / 2, max(units - 1, 1.0)))
         return _wilson(value, size, quantile)
     half = quantile * math.sqrt(variance)
     if scale == "size" and value > 0:

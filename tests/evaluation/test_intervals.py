@@ -168,17 +168,17 @@ def test_a_share_has_wilsons_interval():
     parts = np.concatenate([right @ w / 40 for w in resamples(40, 20000, seed=0)])
     quantile = student_t.ppf(0.975, 39)
     expected = binomtest(34, 40).proportion_ci(2 * norm.cdf(quantile) - 1, method="wilson")
-    found = over_test_sets(0.85, parts, 40, "share")
+    found = over_test_sets(0.85, parts, 40, "share", 40)
     assert found == pytest.approx(expected, abs=0.01)
-    certain = over_test_sets(1.0, np.ones(100), 40, "share")
+    certain = over_test_sets(1.0, np.ones(100), 40, "share", 40)
     expected = binomtest(40, 40).proportion_ci(2 * norm.cdf(quantile) - 1, method="wilson")
     assert certain == pytest.approx(expected)
-    assert over_draws(np.ones(5), np.ones((5, 30)), 40, "share") == pytest.approx(expected)
+    assert over_draws(np.ones(5), np.ones((5, 30)), 40, "share", 40) == pytest.approx(expected)
 
 
 def test_errors_have_an_interval_of_their_logarithm(rng):
     drawn = rng.normal(2.0, 0.1, 500)
-    low, high = over_test_sets(2.0, drawn, 50, "size")
+    low, high = over_test_sets(2.0, drawn, 50, "size", 50)
     assert low * high == pytest.approx(4.0)
     assert np.log(high / low) == pytest.approx(
         2 * student_t.ppf(0.975, 49) * drawn.std(ddof=1) / 2 * np.sqrt(50 / 49)
