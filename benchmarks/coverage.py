@@ -1,9 +1,9 @@
 """How often the 95 % intervals of an evaluation cover the truth, metric by metric.
 
 Answers are drawn from a known distribution, so that the true score is known from a million samples
-(of a label, of four grades, of numbers, of redshifts with outliers); samples are alone, or in groups of unequal size whose
-members share half of their noise. Beside the share of trials that the interval covers stands that
-of the bootstrap's percentiles, which it replaced.
+(of a label, of four grades, of numbers, of redshifts with outliers); samples are alone, or in
+groups of unequal size whose members share half of their noise. Beside the share of trials that the
+interval covers stands that of the bootstrap's percentiles, which it replaced.
 
     python benchmarks/coverage.py --trials 1000 --out benchmarks/results/coverage.json
 """
