@@ -110,7 +110,7 @@ def answered(
     train: Rows,
     groups: Rows | None,
     asked: Sequence[Asked],
-    console: Console | None = None,
+    progress: tuple[Console | None, str] = (None, ""),
 ) -> Told:
     """Every draw of a protocol fitted once, and its answers for each set of test units.
 
@@ -120,7 +120,7 @@ def answered(
         train: positions of the training units.
         groups: of the training units, or None.
         asked: what to answer for.
-        console: where to show how far it is.
+        progress: where to show how far it is, and of what.
     """
     strata = target.strata(target.values[train])
     every: list[dict[Shots, list[Answer]]] = [{} for _ in asked]
@@ -130,7 +130,7 @@ def answered(
         for shots in worth_running(protocol, strata)
         for draw in range(protocol.draws_of(shots))
     ]
-    with counting(console, f"probes of {protocol.name}", len(draws)) as counter:
+    with counting(*progress, len(draws)) as counter:
         for shots, draw in draws:
             chosen = draw_shots(strata, shots, seed=protocol.seed, draw=draw, groups=groups)
             answer, converged = fit(chosen)
@@ -156,6 +156,7 @@ def score_everywhere(
         Whether the protocol can use the encoder.
     """
     metrics = results.metrics(protocol)
+    shown = (console, f"{protocol.name}: probes of {encoder.name}")
     of_each = metrics_of_each(results.target, metrics, bool(protocol.metrics))
     for fitted in sites:
         split = fitted.cohort.splits[protocol.name]
@@ -167,7 +168,7 @@ def score_everywhere(
         places = sites if fitted is sites[0] else [fitted]
         asked = [site.asked(protocol) for site in places]
         groups = fitted.cohort.groups(split.train)
-        told = answered(fit, protocol, fitted.cohort.target, split.train, groups, asked, console)
+        told = answered(fit, protocol, fitted.cohort.target, split.train, groups, asked, shown)
         if told.unconverged:
             results.warn(
                 f"{protocol.name}, {encoder.name}: {told.unconverged} of {told.fits} probes stopped"
