@@ -129,6 +129,9 @@ def test_decathlon(tmp_path: Path) -> None:
     assert source.masks is not None
     assert source.masks.known.tolist() == [True] * 3 + [False] * 2
     assert source.masks.classes == {0: "background", 1: "atrium"}
+    assert (
+        "split: imagesTr is train, imagesTs is test, by the names of the folders" in source.warnings
+    )
     # (x, y, z) to the right, anterior, superior -> (D, H, W) to superior, posterior, left
     expected = np.flip(stored.transpose(2, 1, 0), (1, 2))
     np.testing.assert_array_equal(source.masks[2], expected)

@@ -59,6 +59,11 @@ class DicomLoader(Loader):
                     "sub-folders (data.labels=folders), groups are patients; a CSV table of paths "
                     f"can give them, and so can names of files: data.{role}=name:REGEX."
                 )
+        if options.bands:
+            raise DataError(
+                "data.bands: series of DICOM are not joined as channels. Convert them to NIfTI, "
+                "one file a series (dcm2niix does), and name the parts of those files' names."
+            )
         if not path.is_dir():
             file = path.resolve()
             return _open(_look(file.parent, [file.name], options), options)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from domainjepa.data.listing import fits
 from domainjepa.data.masks import bids
 from domainjepa.data.masks.pairing import NNUNET, Pairing
-from domainjepa.data.masks.words import without_word
+from domainjepa.data.masks.words import PARTS, without_word
 
 PAIRED = 0.5
 """Share of the masks of a kind that must be of an image, else they are none."""
@@ -86,7 +86,11 @@ def tell_apart(files: Sequence[str], suffixes: tuple[str, ...], told: str | None
             f"left out: {left:,} files below derivatives/, which were made of others; to read "
             "them, give that folder as --data"
         )
-    found.parts = len({part for image in images for part in _parts(pairing.folders[image])}) > 1
+    parts = sorted({part for image in images for part in _parts(pairing.folders[image])})
+    found.parts = len(parts) > 1
+    if found.parts:
+        told = ", ".join(f"images{part.title()} is {PARTS[part]}" for part in parts)
+        found.warnings.append(f"split: {told}, by the names of the folders")
     if any(map(_parts, pairing.folders.values())):
         found.channels = _channels(found, pairing)
     return found
