@@ -44,9 +44,11 @@ class Program:
     def __init__(self, *words: str | Path, env: dict[str, str] | None, cwd: Path | None) -> None:
         self._written = [tempfile.TemporaryFile(), tempfile.TemporaryFile()]  # noqa: SIM115
         self._control, theirs = socket.socketpair()
+        env = {**os.environ} if env is None else env
+        self._encoding = env.get("PYTHONIOENCODING", "utf-8")
         asked = {
             "words": [os.fspath(word) for word in words],
-            "env": {**os.environ} if env is None else env,
+            "env": env,
             "cwd": os.fspath(cwd or Path.cwd()),
         }
         self._lines = self._control.makefile("rw")
@@ -83,7 +85,7 @@ class Program:
     def finish(self, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Waits for it: its exit status and all that it wrote."""
         status = self.wait(timeout)
-        out, errors = (text.decode(errors="replace") for text in self._outputs())
+        out, errors = (text.decode(self._encoding, "replace") for text in self._outputs())
         self._lines.close()
         self._control.close()
         return subprocess.CompletedProcess([], status, out, errors)
@@ -115,8 +117,8 @@ def run(
     return start(*words, env=env, cwd=cwd).finish(timeout)
 
 
-def ranks(count: int, script: Path, *arguments: str | Path) -> list[str]:
-    """What each rank of a script printed: copies in one group, as torchrun and --devices set it up.
+def ranks(count: int, *words: str | Path) -> list[str]:
+    """What each rank of a program printed: copies in one group, as torchrun and --devices do it.
 
     Raises:
         AssertionError: one failed; the text is what it said.
@@ -127,7 +129,7 @@ def ranks(count: int, script: Path, *arguments: str | Path) -> list[str]:
     group = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     everywhere = {**os.environ, **group, "CUDA_VISIBLE_DEVICES": ""}
     started = [
-        start(script, *arguments, env={**everywhere, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        start(*words, env={**everywhere, "RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(count)
     ]
     ended = [one.finish() for one in started]
@@ -186,6 +188,9 @@ def _kept(control: socket.socket, out: int, errors: int) -> list[str]:
     os.dup2(errors, 2)
     os.environ.clear()
     os.environ.update(asked["env"])
+    if encoding := os.environ.get("PYTHONIOENCODING"):
+        sys.stdout.reconfigure(encoding=encoding)  # type: ignore[union-attr]
+        sys.stderr.reconfigure(encoding=encoding, errors="backslashreplace")  # type: ignore[union-attr]
     os.chdir(asked["cwd"])
     first = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:] = [*filter(None, first), *(one for one in sys.path if one not in first)]

@@ -352,15 +352,11 @@ def test_a_console_of_another_code_page_shows_what_it_can(
     run: Path, blobs: Path, tmp_path: Path
 ) -> None:
     arguments = ["evaluate", run, "--data", blobs, "--protocol", "knn", "--out", tmp_path / "out"]
-    done = subprocess.run(
-        [sys.executable, "-m", "domainjepa", *map(str, arguments)],
-        capture_output=True,
-        check=False,
-        env={**os.environ, "PYTHONIOENCODING": "cp1252", "COLUMNS": "100"},
-    )
+    console = {"PYTHONIOENCODING": "cp1252", "COLUMNS": "100"}
+    done = programs.run("-m", "domainjepa", *arguments, env={**os.environ, **console})
     assert done.returncode == 0, done.stderr
-    assert "tiny – untrained" in done.stdout.decode("cp1252")
-    assert b"\\u" not in done.stdout  # nothing of the tables had to be escaped
+    assert "tiny – untrained" in done.stdout
+    assert "\\u" not in done.stdout  # nothing of the tables had to be escaped
     assert (tmp_path / "out" / "report.html").exists()
 
 
