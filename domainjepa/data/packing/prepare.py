@@ -28,7 +28,7 @@ from domainjepa.data.identity import Identity
 from domainjepa.data.packing import prepared
 from domainjepa.data.packing.blocks import Frame, Task, blocks, processes
 from domainjepa.data.packing.journal import Journal
-from domainjepa.data.packing.writers import COMPRESSIONS, HDF5Writer, Writer, ZarrWriter
+from domainjepa.data.packing.writers import COMPRESSIONS, HDF5Writer, Order, Writer, ZarrWriter
 from domainjepa.data.source import Source
 from domainjepa.data.storage import in_bytes
 from domainjepa.errors import DataError, UserError
@@ -39,7 +39,7 @@ CONTAINERS = ("hdf5", "arrays", "zarr")
 BLOCK_BYTES = 64 * 2**20
 MOST_IN_BLOCK = 256
 """Samples that are read, written and noted at once; in Zarr they make a shard."""
-WRITERS: dict[str, Callable[[Path, tuple[int, ...], np.dtype[Any], int, str, int], Writer]] = {
+WRITERS: dict[str, Callable[[Order, int], Writer]] = {
     ".h5": HDF5Writer,
     ".hdf5": HDF5Writer,
     ".zarr": ZarrWriter,
@@ -85,6 +85,7 @@ def prepare(
     task.shape, samples = first.shape[1:], len(source)
     shape = (samples, *task.shape)
     block = int(np.clip(BLOCK_BYTES // max(first.nbytes, 1), 1, MOST_IN_BLOCK))
+    order = Order(part, shape, first.dtype, block, compression)
     begun = Identity.of(source)
     about = _about(source, begun.fingerprint)
     identity = [begun.exact, shape, first.dtype.str, block, compression, bool(frame)]
@@ -94,7 +95,7 @@ def prepare(
         raise UserError(f"the folder of --out cannot be made: {error.strerror}.") from error
     with Journal(notes, json.dumps(identity)) as journal:
         _refuse_existing(out, notes)  # another process may just have finished it
-        writer = begin(part, shape, first.dtype, block, compression, journal.done)
+        writer = begin(order, journal.done)
         with contextlib.closing(writer):
             if compression == "none":
                 _check_space(out.parent, (samples - writer.done) * first.nbytes)

@@ -12,6 +12,7 @@ import shutil
 import struct
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +28,25 @@ Columns = Mapping[str, NDArray[Any]]
 MOST_IN_ATTRIBUTE = 60_000
 """Bytes; HDF5 has room for 64 kB."""
 COMPRESSIONS = ("none", "gzip", "lz4", "zstd")
+
+
+@dataclass(frozen=True)
+class Order:
+    """A file to be made.
+
+    Attributes:
+        path: where.
+        shape: of all samples, (N, …).
+        dtype: of their values.
+        block: samples that are written at a time.
+        compression: one of `COMPRESSIONS`.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    block: int
+    compression: str
 
 
 class Writer(Protocol):
@@ -51,18 +71,11 @@ class Writer(Protocol):
 class HDF5Writer:
     """`images` in chunks of one sample with a Fletcher-32 checksum."""
 
-    def __init__(
-        self,
-        path: Path,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        block: int,
-        compression: str,
-        done: int,
-    ) -> None:
+    def __init__(self, order: Order, done: int) -> None:
+        path, shape = order.path, order.shape
         self.done = done if done and _intact(path, done) else 0
         self._path, self._samples, self._taken_up = path, shape[0], self.done > 0
-        how = _filters(compression)
+        how = _filters(order.compression)
         with _full_disk(path):
             self._file = h5py.File(path, "r+" if self.done else "w")
             # Between two blocks nothing but samples may reach the disk, so that a file whose writer
@@ -73,7 +86,7 @@ class HDF5Writer:
             self._file.id.set_mdc_config(config)
             if not self.done:
                 self._file.create_dataset(
-                    "images", shape, dtype, chunks=(1, *shape[1:]), fletcher32=True, **how
+                    "images", shape, order.dtype, chunks=(1, *shape[1:]), fletcher32=True, **how
                 )
                 self._file.flush()
 
@@ -171,22 +184,14 @@ def _filters(compression: str) -> dict[str, Any]:
 class ZarrWriter:
     """`images` of Zarr v3 in chunks of one sample with CRC-32C; a shard is a block of them."""
 
-    def __init__(
-        self,
-        path: Path,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        block: int,
-        compression: str,
-        done: int,
-    ) -> None:
+    def __init__(self, order: Order, done: int) -> None:
         try:
             import zarr
         except ImportError as error:
             raise MissingExtra("zarr", "zarr", "writing Zarr") from error
-        self._path = path
+        path = self._path = order.path
         shards = sum(file.is_file() for file in path.glob("images/c/**/*"))
-        self.done = done if shards >= -(-done // block) else 0
+        self.done = done if shards >= -(-done // order.block) else 0
         with _full_disk(path):
             if self.done:
                 self._group = zarr.open_group(path, mode="r+")
@@ -195,11 +200,11 @@ class ZarrWriter:
             self._group = zarr.create_group(path)
             self._group.create_array(
                 "images",
-                shape=shape,
-                dtype=dtype,
-                chunks=(1, *shape[1:]),
-                shards=(block, *shape[1:]),
-                compressors=_codecs(compression),
+                shape=order.shape,
+                dtype=order.dtype,
+                chunks=(1, *order.shape[1:]),
+                shards=(order.block, *order.shape[1:]),
+                compressors=_codecs(order.compression),
                 config={"write_empty_chunks": True},  # so that what is missing was lost
             )
 
