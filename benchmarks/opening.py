@@ -27,6 +27,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -98,26 +99,31 @@ def make_studies(root: Path, files: int) -> Path:
     return root / "table.csv"
 
 
-def prepared(root: Path, kind: str, files: int) -> tuple[Path, dict[str, str]]:
-    """What is opened, and by which options."""
-    if kind == "template":
-        table = make_studies(root / kind, files)
-        return table, {"root": str(table.parent / "files"), "images": TEMPLATE}
-    return make(root, kind, files), {}
+def prepared(root: Path, kind: str, files: int) -> Path:
+    """What is opened."""
+    return make_studies(root / kind, files) if kind == "template" else make(root, kind, files)
 
 
-def measured(
-    path: Path, files: int, options: dict[str, str], few: Path, few_options: dict[str, str]
-) -> dict[str, float]:
-    """One opening in a new process, after a small one that imports what it needs."""
+def options_of(path: Path, kind: str) -> dict[str, str]:
+    """By which options it is opened."""
+    return {"root": str(path.parent / "files"), "images": TEMPLATE} if kind == "template" else {}
+
+
+def apart(*calls: tuple[Any, ...]) -> Any:
+    """What the last of these (function, arguments) gives, in a new process: memory is its own."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
-        process.submit(open_source, few, **few_options).result()
-        return process.submit(seconds, path, files, options).result()
+        return [process.submit(*call).result() for call in calls][-1]
+
+
+def imported(path: Path, options: dict[str, str]) -> None:
+    """Opens a small one, for what it imports."""
+    open_source(path, **options)
 
 
 def seconds(path: Path, files: int, options: dict[str, str]) -> dict[str, float]:
     """Wall clock, processor time and peak memory of one opening."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    load = round(os.getloadavg()[0], 1)
     wall, processor = time.perf_counter(), time.process_time()
     source = open_source(path, **options)
     taken = {
@@ -125,6 +131,7 @@ def seconds(path: Path, files: int, options: dict[str, str]) -> dict[str, float]
         "processor_seconds": round(time.process_time() - processor, 3),
         "peak_MiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "MiB_before": round(before / 1024),
+        "load_average": load,
     }
     if len(source) != files:
         raise SystemExit(f"{len(source)} samples of {files} files")
@@ -141,11 +148,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DOMAINJEPA_CACHE"] = f"{folder}/cache"
         for kind in arguments.kinds:
-            few, how = prepared(Path(folder) / "few", kind, 10)
-            path, options = prepared(Path(folder) / "many", kind, arguments.files)
+            few = apart((prepared, Path(folder) / "few", kind, 10))
+            few_options = options_of(few, kind)
+            path = apart((prepared, Path(folder) / "many", kind, arguments.files))
+            opening = (seconds, path, arguments.files, options_of(path, kind))
             results[kind] = {
-                turn: measured(path, arguments.files, options, few, how)
-                for turn in ("first", "second")
+                turn: apart((imported, few, few_options), opening) for turn in ("first", "second")
             }
     text = json.dumps(
         {
@@ -153,7 +161,6 @@ def main() -> None:
             f"--kinds {' '.join(arguments.kinds)}",
             "machine": f"{platform.machine()}, {os.cpu_count()} processors, "
             f"Python {platform.python_version()}",
-            "load_average": round(os.getloadavg()[0], 1),
             "files": arguments.files,
             "opening": results,
         },

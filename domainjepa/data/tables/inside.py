@@ -24,6 +24,7 @@ from domainjepa.data.tables.nearby import (
     foreign_folders,
     found_one_by_one,
 )
+from domainjepa.data.tables.tabular import may_hold
 from domainjepa.errors import DataError
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _straight(root: Path, told: pyarrow.Array) -> tuple[pyarrow.Array, Rows]:
     import pyarrow.compute as compute
 
     names = told
-    if compute.any(compute.match_substring(names, "\\")).as_py():
+    if may_hold(names, b"\\"):
         names = compute.replace_substring(names, "\\", "/")
     start = f"{root}/"
     below = compute.starts_with(names, start)
@@ -186,12 +187,10 @@ def _odd(names: pyarrow.Array) -> Rows:
     import pyarrow.compute as compute
 
     doubtful = compute.or_(compute.equal(names, ""), compute.starts_with(names, "."))
-    for sign in ("/.", "//", ":", "\0"):
-        doubtful = compute.or_(doubtful, compute.match_substring(names, sign))
     doubtful = compute.or_(doubtful, compute.starts_with(names, "/"))
+    if may_hold(names, b":", b"\0", b"/.", b"//"):
+        doubtful = compute.or_(doubtful, compute.match_substring_regex(names, r"/[./]|:|\x00"))
     rows = np.flatnonzero(np.asarray(doubtful))
-    if not len(rows):
-        return rows
     odd: Rows = rows[np.asarray(compute.match_substring_regex(names.take(rows), _ODD))]
     return odd
 
@@ -207,8 +206,8 @@ def _plain(root: Path, name: str) -> str | None:
     return None
 
 
-def _folders(files: Iterable[str]) -> set[str]:
-    return {name.rpartition("/")[0] for name in files}
+def _folders(files: Iterable[str]) -> dict[str, None]:
+    return dict.fromkeys(name.rpartition("/")[0] for name in files)
 
 
 def _is_text(name: str) -> bool:

@@ -22,22 +22,22 @@ class Folders:
 
     Args:
         root: a resolved folder.
-        names: of the folders; "" is the root itself.
+        names: of the folders, in an order that stays; "" is the root itself.
     """
 
     def __init__(self, root: Path, names: Iterable[str]) -> None:
         self.root = root
-        self.asked = set(names)
-        self._every = {""} | self.asked
-        level = self.asked
-        while level := {name.rpartition("/")[0] for name in level} - self._every:
-            self._every |= level
+        self.asked = dict.fromkeys(names)
+        self._every = {"": None, **self.asked}
+        above = self.asked
+        while above := dict.fromkeys(name.rpartition("/")[0] for name in above if name):
+            self._every |= above
 
     def files(self) -> tuple[list[str], list[str]]:
         """Files in the folders: plain ones, and links or what lies behind a link."""
         plain: list[str] = []
         links: list[str] = []
-        above = {name.rpartition("/")[0] for name in self._every - {""}}
+        above = {name.rpartition("/")[0] for name in self._every if name}
         waiting = [("", False)]
         while waiting:
             folder, behind = waiting.pop()
@@ -61,7 +61,7 @@ class Folders:
 
     def stamp(self) -> str | None:
         """Changes when a file comes, goes or becomes a link; None where that is not certain."""
-        every = sorted(self._every)
+        every = list(self._every)
         if len(every) > MOST_STAMPED:
             every = [every[place] for place in spread(len(every), MOST_STAMPED)]
         digest, latest = hashlib.blake2b(digest_size=16), 0

@@ -153,13 +153,10 @@ def _format(root: Path, files: Sequence[str], where: str) -> Loader:
         DataError: there are several formats; says which row is of which.
     """
     loader = sniff(root / files[0])
-    last = len(files) - 1
-    of_each_ending = dict(
-        zip((name[-4:] for name in reversed(files)), range(last, -1, -1), strict=True)
-    )
+    endings = [name[-4:] for name in files]
     looked_at = {
         *spread(len(files), MOST_LOOKED_AT),
-        *islice(of_each_ending.values(), MOST_LOOKED_AT),
+        *(endings.index(one) for one in islice(sorted(set(endings)), MOST_LOOKED_AT)),
     }
     for row in sorted(looked_at):
         path = root / files[row]

@@ -71,6 +71,16 @@ def as_words(values: NDArray[Any]) -> list[str]:
     return list(map(str, values.tolist()))
 
 
+def may_hold(texts: pyarrow.Array, *signs: bytes) -> bool:
+    """Whether a sign may be in one of these texts: a search in all of them at once.
+
+    Where texts follow each other it may be said to be there although it is in none.
+    """
+    held = texts.buffers()[2]
+    together = held.to_pybytes() if held is not None else b""
+    return any(sign in together for sign in signs)
+
+
 class RowsOf(Table):
     """Some rows of a table."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from domainjepa.data.tables.tabular import Table
+from domainjepa.data.tables.tabular import Table, may_hold
 from domainjepa.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -101,8 +101,6 @@ def _unsafe(cells: pyarrow.Array) -> pyarrow.Array:
     import pyarrow.compute as compute
 
     doubtful = compute.or_(compute.starts_with(cells, "/"), compute.starts_with(cells, "\\"))
-    for sign in ("..", "\0"):
-        doubtful = compute.or_(doubtful, compute.match_substring(cells, sign))
-    if not compute.any(doubtful).as_py():
+    if not may_hold(cells, b"..", b"\0") and not compute.any(doubtful).as_py():
         return doubtful
     return compute.match_substring_regex(cells, _UNSAFE)
