@@ -8,8 +8,7 @@ changes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,9 +85,8 @@ def files_inside(
         if not len(outside) and Folders(root, _folders(files)).stamp() == kept.stamp:
             kept.rule.say(tell, told)
             return files
-    rule, names, place, missing = _by_rule(root, told, endings, what)
+    rule, files, place, missing = _by_rule(root, told, endings, what)
     rule.say(tell, told)
-    files = names.to_pylist()
     stamp = None if len(missing) else place.stamp
     if len(missing):
         _set_nearby(root, files, missing, place, what, endings)
@@ -106,7 +104,7 @@ def files_inside(
 
 def _by_rule(
     root: Path, told: pyarrow.Array, endings: Sequence[str], what: str
-) -> tuple[Rule, pyarrow.Array, _Place, Rows]:
+) -> tuple[Rule, list[str], _Place, Rows]:
     """The rule by which most names lead to files, those names, where they lie, and which do not.
 
     Raises:
@@ -117,46 +115,39 @@ def _by_rule(
         rule = Rule(foreign_folders(root, told, endings))
         names, still = _straight(root, rule.applied(told)) if rule.dropped else (names, outside)
         _refuse(what, outside if len(still) else still, told, _OUTSIDE)
-    place = _Place(root, names)
-    missing = place.missing(names)
+    files: list[str] = names.to_pylist()
+    place = _Place(root, files)
+    missing = place.missing(files)
     if len(missing) and not rule.dropped:
         rule = Rule(foreign_folders(root, told, endings))
         if rule.dropped:
             names, still = _straight(root, rule.applied(told))
             _refuse(what, still, told, _OUTSIDE)
-            place = _Place(root, names)
-            missing = place.missing(names)
+            files = names.to_pylist()
+            place = _Place(root, files)
+            missing = place.missing(files)
     if len(missing):
-        ending = common_ending(names[missing[0]].as_py(), place.present, endings)
-        longer = Rule(rule.dropped, ending or "")
-        candidates = _straight(root, longer.applied(told))[0]
-        if ending and not len(place.missing(candidates)):
-            return longer, candidates, place, missing[:0]
-    return rule, names, place, missing
+        ending = common_ending(files[missing[0]], place.present, endings)
+        longer = [name + ending for name in files] if ending else []
+        if ending and not len(place.missing(longer)):
+            return Rule(rule.dropped, ending), longer, place, missing[:0]
+    return rule, files, place, missing
 
 
 class _Place:
     """What lies in the folders of some names, and when it was so."""
 
-    def __init__(self, root: Path, names: pyarrow.Array) -> None:
-        folders = Folders(root, _folders(names.to_pylist()))
+    def __init__(self, root: Path, files: list[str]) -> None:
+        folders = Folders(root, _folders(files))
         self.stamp = folders.stamp()
         self.plain, self.links = folders.files()
+        self.present = {*self.plain, *self.links}
 
-    @property
-    def present(self) -> Iterator[str]:
-        return chain(self.plain, self.links)
-
-    def missing(self, names: pyarrow.Array) -> Rows:
+    def missing(self, files: list[str]) -> Rows:
         """Rows whose files are not there."""
-        import pyarrow as pa
-        import pyarrow.compute as compute
-
-        try:
-            present = pa.array([*self.present], pa.string())
-        except UnicodeEncodeError:  # such a name cannot be one of a table
-            present = pa.array([*filter(_is_text, self.present)], pa.string())
-        return np.flatnonzero(~np.asarray(compute.is_in(names, present)))
+        present = self.present
+        lost = [row for row, name in enumerate(files) if name not in present]
+        return np.array(lost, dtype=np.int64)
 
 
 def _straight(root: Path, told: pyarrow.Array) -> tuple[pyarrow.Array, Rows]:
@@ -210,14 +201,6 @@ def _folders(files: Iterable[str]) -> dict[str, None]:
     return dict.fromkeys(name.rpartition("/")[0] for name in files)
 
 
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _set_nearby(
     root: Path, files: list[str], missing: Rows, place: _Place, what: str, endings: Sequence[str]
 ) -> None:
@@ -226,7 +209,7 @@ def _set_nearby(
     Raises:
         DataError: a name means none, or several.
     """
-    present = list(place.present)
+    present = sorted(place.present)
     wanted = [files[row] for row in missing.tolist()]
     found = found_one_by_one(root, wanted, present, endings)
     lost = [at for at, hits in enumerate(found) if len(hits) != 1]
