@@ -67,7 +67,8 @@ def made(samples: int, width: int) -> tuple[Noise, Known]:
     rng = np.random.default_rng(0)
     frequency = np.geomspace(0.02, 0.4, LABELS)
     marks = (rng.random((samples, LABELS)) < frequency).astype(np.float64)
-    features = marks @ rng.normal(size=(LABELS, width)) + 2 * rng.normal(size=(samples, width))
+    signal = 0.2 * marks @ rng.normal(size=(LABELS, width))
+    features = signal + 2 * rng.normal(size=(samples, width))
     marks[rng.random(marks.shape) < 1 / 3] = np.nan
     images = (1e5 * rng.normal(size=(samples, 4, 4, 1))).astype(np.float32)
     images[:, 0, 0, 0] = np.arange(samples)

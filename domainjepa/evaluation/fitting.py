@@ -56,6 +56,8 @@ def fit_probe(
     threads = 1 if features.size < SMALL else None
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(threads):
         warnings.simplefilter("always")
+        # A label of each class is a classification all the same.
+        warnings.filterwarnings("ignore", "The number of unique classes is greater")
         probe = PROBES[protocol.probe][target.kind](features, labels, folds)
     stopped = [one for one in caught if issubclass(one.category, ConvergenceWarning)]
     for one in caught:
