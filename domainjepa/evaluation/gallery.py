@@ -83,12 +83,12 @@ class Gallery:
     def _images(self, positions: Rows) -> Sequence[Image]:
         return self.source.__getitems__(self.results.rows[positions].tolist())
 
-    def _ids(self, positions: Rows) -> list[str] | None:
-        """Ids of test samples, their last part alone; none where they may name patients."""
+    def _ids(self, positions: Rows) -> list[str]:
+        """Ids of test samples, their last part alone; rows where ids may name patients."""
+        rows = self.results.rows[positions]
         if self.source.ids is None or self.source.medical:
-            return None
-        ids = self.source.ids[self.results.rows[positions]]
-        return [str(one).replace("\\", "/").rpartition("/")[2] for one in ids]
+            return [f"row {row}" for row in rows]
+        return [str(one).replace("\\", "/").rpartition("/")[2] for one in self.source.ids[rows]]
 
     def _with(self, protocol: Protocol) -> str:
         last = self.results.shots(protocol)[-1]
@@ -133,7 +133,7 @@ class Gallery:
         self._add(
             name,
             f"{protocol.name}: reliability",
-            "Above the dotted line a probe is surer than it says, below it promises too much; "
+            "Above the dotted line a probe is right more often than it says, below it less often; "
             f"large dots are many samples. {self._with(protocol)}",
         )
 
