@@ -29,9 +29,9 @@ from domainjepa.domains.proposal import propose_domain
 from domainjepa.domains.view_spec import ViewSpec
 from domainjepa.encoder.artefact import FILE_NAME
 from domainjepa.encoder.frozen import FrozenEncoder
-from domainjepa.evaluation import terminal
-from domainjepa.evaluation.baselines import baselines
+from domainjepa.evaluation.encoders.baselines import baselines
 from domainjepa.evaluation.protocol import read_protocol
+from domainjepa.evaluation.reporting import terminal
 from domainjepa.evaluation.suite import evaluate
 from domainjepa.pretraining.run import pretrain
 from domainjepa.registry import DOMAINS

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from scipy.stats import norm
 
-from domainjepa.data.targets import Kind, Target
-from domainjepa.evaluation import cells
-from domainjepa.evaluation.cells import Cell, cell_of_answers
-from domainjepa.evaluation.intervals import over_resamples
+from domainjepa.data.metadata.targets import Kind, Target
 from domainjepa.evaluation.metrics import Answer
-from domainjepa.evaluation.scores import score_each
+from domainjepa.evaluation.results import cells
+from domainjepa.evaluation.results.cells import Cell, cell_of_answers
+from domainjepa.evaluation.results.intervals import over_resamples
+from domainjepa.evaluation.results.scores import score_each
 
 Groups = NDArray[np.int64] | None
 Drawn = tuple[NDArray[Any], Answer]

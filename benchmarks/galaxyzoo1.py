@@ -24,8 +24,8 @@ from domainjepa import settings
 from domainjepa.catalog import find
 from domainjepa.data.opening import open_source
 from domainjepa.encoder.frozen import FrozenEncoder
-from domainjepa.evaluation import terminal
-from domainjepa.evaluation.baselines import baselines
+from domainjepa.evaluation.encoders.baselines import baselines
+from domainjepa.evaluation.reporting import terminal
 from domainjepa.evaluation.suite import evaluate
 from domainjepa.pretraining.progress import read_metrics
 from domainjepa.pretraining.run import pretrain

@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 
 from domainjepa.config import LogConfig
-from domainjepa.data.simulate import simulate_survey
+from domainjepa.data.simulated.survey import simulate_survey
 from domainjepa.demo import demo_config
 from domainjepa.objective import LeJEPALoss
 from domainjepa.pretraining import run as training

@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from domainjepa.data.targets import Target
-from domainjepa.evaluation.cells import Cell
-from domainjepa.evaluation.pooling import Bags, pooled_features
-from domainjepa.evaluation.scores import Answer, score
+from domainjepa.data.metadata.targets import Target
+from domainjepa.evaluation.probes.pooling import Bags, pooled_features
+from domainjepa.evaluation.results.cells import Cell
+from domainjepa.evaluation.results.scores import Answer, score
 from domainjepa.evaluation.scoring import Asked, cell_of
 
 METRICS = ("accuracy", "roc_auc")

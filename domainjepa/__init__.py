@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from domainjepa.data.opening import open_source
     from domainjepa.encoder.frozen import FrozenEncoder
     from domainjepa.errors import UserError
+    from domainjepa.evaluation.encoders.networks import Network
     from domainjepa.evaluation.suite import evaluate
     from domainjepa.objective import LeJEPALoss, SIGReg
     from domainjepa.pretraining.run import pretrain
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "FrozenEncoder",
     "LeJEPALoss",
+    "Network",
     "PretrainConfig",
     "SIGReg",
     "UserError",
@@ -33,6 +35,7 @@ __all__ = [
 _HOMES = {
     "FrozenEncoder": "domainjepa.encoder.frozen",
     "LeJEPALoss": "domainjepa.objective",
+    "Network": "domainjepa.evaluation.encoders.networks",
     "PretrainConfig": "domainjepa.config",
     "SIGReg": "domainjepa.objective",
     "UserError": "domainjepa.errors",

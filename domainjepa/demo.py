@@ -10,11 +10,11 @@ from domainjepa import settings
 from domainjepa.catalog import find
 from domainjepa.config import PretrainConfig
 from domainjepa.data.opening import open_source
-from domainjepa.data.simulate import simulate_survey
+from domainjepa.data.simulated.survey import simulate_survey
 from domainjepa.encoder.frozen import FrozenEncoder
-from domainjepa.evaluation import terminal
-from domainjepa.evaluation.baselines import baselines
+from domainjepa.evaluation.encoders.baselines import baselines
 from domainjepa.evaluation.protocol import read_protocol
+from domainjepa.evaluation.reporting import terminal
 from domainjepa.evaluation.suite import evaluate
 from domainjepa.pretraining.machine import fast_on_cpu
 from domainjepa.pretraining.run import pretrain

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from domainjepa.data.beside import beside
+from domainjepa.data.metadata.beside import beside
 from domainjepa.data.source import Source
 from domainjepa.errors import UserError
-from domainjepa.evaluation.baselines import encoder as load
-from domainjepa.evaluation.features import features_of
+from domainjepa.evaluation.encoders.baselines import encoder as load
+from domainjepa.evaluation.encoders.features import features_of
 from domainjepa.writing import write_atomically
 
 
@@ -23,7 +23,7 @@ def embed(encoder: str | Path, source: Source, out: Path) -> tuple[int, int]:
 
     That is `labels` and their names, `class`; `groups`, `split`, `ids`; and the columns of the
     data, so that a catalogue can be joined. Of patients ids are hashes and no column comes along,
-    see `domainjepa.data.beside`.
+    see `domainjepa.data.metadata.beside`.
 
     Samples that the source knows to be unreadable are left out, and `rows` (N,) int64 then says
     which sample each of the others is; the order stays that of the source.

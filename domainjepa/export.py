@@ -78,9 +78,9 @@ def to_sklearn(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
 
 def _classifier(encoder: FrozenEncoder, source: Source) -> Any:
     """The linear probe of the evaluation, fitted on the training labels."""
-    from domainjepa.data.targets import target_of
-    from domainjepa.evaluation.features import features_of
-    from domainjepa.evaluation.fitting import fit_probe
+    from domainjepa.data.metadata.targets import target_of
+    from domainjepa.evaluation.encoders.features import features_of
+    from domainjepa.evaluation.probes.fitting import fit_probe
     from domainjepa.evaluation.protocol import read_protocol
     from domainjepa.evaluation.splits import train_test
 

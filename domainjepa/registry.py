@@ -100,20 +100,20 @@ LOADERS = Registry(
     "loader",
     "domainjepa.loaders",
     {
-        "hdf5": "domainjepa.data.hdf5.loader:HDF5Loader",
-        "arrays": "domainjepa.data.arrays.loader:ArraysLoader",
-        "torchvision": "domainjepa.data.torchvision_sets:TorchvisionLoader",
-        "cifar": "domainjepa.data.cifar:CifarLoader",
-        "netcdf": "domainjepa.data.netcdf:NetCDFLoader",
-        "matlab": "domainjepa.data.matlab:MatlabLoader",
-        "fits": "domainjepa.data.fits.loader:FITSLoader",
-        "images": "domainjepa.data.images.loader:ImagesLoader",
-        "zarr": "domainjepa.data.zarr.loader:ZarrLoader",
-        "archive": "domainjepa.data.archives.loader:ArchiveLoader",
-        "parquet": "domainjepa.data.parquet.loader:ParquetLoader",
-        "table": "domainjepa.data.tables.loader:TableLoader",
-        "nifti": "domainjepa.data.nifti.loader:NIfTILoader",
-        "dicom": "domainjepa.data.dicom.loader:DicomLoader",
+        "hdf5": "domainjepa.data.formats.hdf5.loader:HDF5Loader",
+        "arrays": "domainjepa.data.formats.arrays.loader:ArraysLoader",
+        "torchvision": "domainjepa.data.formats.torchvision_sets:TorchvisionLoader",
+        "cifar": "domainjepa.data.formats.cifar:CifarLoader",
+        "netcdf": "domainjepa.data.formats.netcdf:NetCDFLoader",
+        "matlab": "domainjepa.data.formats.matlab:MatlabLoader",
+        "fits": "domainjepa.data.formats.fits.loader:FITSLoader",
+        "images": "domainjepa.data.formats.images.loader:ImagesLoader",
+        "zarr": "domainjepa.data.formats.zarr.loader:ZarrLoader",
+        "archive": "domainjepa.data.formats.archives.loader:ArchiveLoader",
+        "parquet": "domainjepa.data.formats.parquet.loader:ParquetLoader",
+        "table": "domainjepa.data.formats.tables.loader:TableLoader",
+        "nifti": "domainjepa.data.formats.nifti.loader:NIfTILoader",
+        "dicom": "domainjepa.data.formats.dicom.loader:DicomLoader",
     },
 )
 
@@ -143,22 +143,26 @@ BASELINES = Registry(
     "baseline",
     "domainjepa.baselines",
     {
-        "pixels": "domainjepa.evaluation.baselines:pixels",
-        "untrained": "domainjepa.evaluation.baselines:untrained",
-        "supervised": "domainjepa.evaluation.scratch:supervised",
-        "histograms": "domainjepa.evaluation.baselines:histograms",
-        "dinov2-small": "domainjepa.evaluation.timm_baselines:BY_NAME.dinov2_small",
-        "dinov2-base": "domainjepa.evaluation.timm_baselines:BY_NAME.dinov2_base",
-        "dinov2-large": "domainjepa.evaluation.timm_baselines:BY_NAME.dinov2_large",
-        "dinov3-small": "domainjepa.evaluation.timm_baselines:BY_NAME.dinov3_small",
-        "dinov3-base": "domainjepa.evaluation.timm_baselines:BY_NAME.dinov3_base",
-        "dinov3-large": "domainjepa.evaluation.timm_baselines:BY_NAME.dinov3_large",
-        "dinov3-convnext-tiny": "domainjepa.evaluation.timm_baselines:BY_NAME.dinov3_convnext_tiny",
-        "dinov3-convnext-small": (
-            "domainjepa.evaluation.timm_baselines:BY_NAME.dinov3_convnext_small"
+        "pixels": "domainjepa.evaluation.encoders.baselines:pixels",
+        "untrained": "domainjepa.evaluation.encoders.baselines:untrained",
+        "supervised": "domainjepa.evaluation.encoders.scratch:supervised",
+        "histograms": "domainjepa.evaluation.encoders.baselines:histograms",
+        "dinov2-small": "domainjepa.evaluation.encoders.published:BY_NAME.dinov2_small",
+        "dinov2-base": "domainjepa.evaluation.encoders.published:BY_NAME.dinov2_base",
+        "dinov2-large": "domainjepa.evaluation.encoders.published:BY_NAME.dinov2_large",
+        "dinov3-small": "domainjepa.evaluation.encoders.published:BY_NAME.dinov3_small",
+        "dinov3-base": "domainjepa.evaluation.encoders.published:BY_NAME.dinov3_base",
+        "dinov3-large": "domainjepa.evaluation.encoders.published:BY_NAME.dinov3_large",
+        "dinov3-convnext-tiny": (
+            "domainjepa.evaluation.encoders.published:BY_NAME.dinov3_convnext_tiny"
         ),
-        "dinov3-convnext-base": "domainjepa.evaluation.timm_baselines:BY_NAME.dinov3_convnext_base",
-        "resnet50-imagenet": "domainjepa.evaluation.timm_baselines:BY_NAME.resnet50_imagenet",
-        "ijepa": "domainjepa.evaluation.timm_baselines:BY_NAME.ijepa",
+        "dinov3-convnext-small": (
+            "domainjepa.evaluation.encoders.published:BY_NAME.dinov3_convnext_small"
+        ),
+        "dinov3-convnext-base": (
+            "domainjepa.evaluation.encoders.published:BY_NAME.dinov3_convnext_base"
+        ),
+        "resnet50-imagenet": "domainjepa.evaluation.encoders.published:BY_NAME.resnet50_imagenet",
+        "ijepa": "domainjepa.evaluation.encoders.published:BY_NAME.ijepa",
     },
 )

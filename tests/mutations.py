@@ -16,7 +16,7 @@ import numpy as np
 import tomli_w
 
 from domainjepa import settings
-from domainjepa.data import cards
+from domainjepa.data.metadata import cards
 from domainjepa.encoder.artefact import EncoderCard, parse_encoder, read_encoder, seal
 from domainjepa.errors import UserError
 from domainjepa.evaluation.protocol import read_protocol

@@ -23,14 +23,14 @@ from PIL import Image
 
 import domainjepa
 from domainjepa import cli
-from domainjepa.data import index
-from domainjepa.data.archives import index as archives
-from domainjepa.data.tables import kept
-from tests.data.dicom.test_dicom_privacy import CANARY, contents, plant
+from domainjepa.data.files import index
+from domainjepa.data.formats.archives import index as archives
+from domainjepa.data.formats.tables import kept
+from tests.data.formats.dicom.test_dicom_privacy import CANARY, contents, plant
 
 PACKAGE = Path(domainjepa.__file__).parent
 NAMES_NOBODY = {
-    ("data/simulate.py", "simulate_survey"): "galaxies that were never there",
+    ("data/simulated/survey.py", "simulate_survey"): "galaxies that were never there",
 }
 """Writers that no data of the user's reach, and why."""
 

@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
+from domainjepa.data.metadata.pseudonym import pseudonym
 from domainjepa.data.opening import open_source
-from domainjepa.data.pseudonym import pseudonym
 from domainjepa.embed import embed
 from domainjepa.errors import UserError
 

@@ -98,8 +98,8 @@ def test_cells_that_a_spreadsheet_would_run_are_quoted(tmp_path: Path) -> None:
     from types import SimpleNamespace
     from typing import cast
 
-    from domainjepa.evaluation.records import Summary
-    from domainjepa.evaluation.tables import write_csv
+    from domainjepa.evaluation.reporting.tables import write_csv
+    from domainjepa.evaluation.results.records import Summary
 
     names = ["=cmd|' /C calc'!A0", "+1", "-1", "@x", "\t=1", "resnet18 -x", "tiny"]
     blank: dict[str, Any] = dict.fromkeys(Summary.__annotations__, -0.25)

@@ -117,10 +117,11 @@ def evaluate(
     """Compare encoders by probes or fine-tuning; writes report.html, results.json, .csv, .tex."""
     from rich.console import Console
 
-    from domainjepa.evaluation import places, suite, terminal
-    from domainjepa.evaluation.baselines import baselines, encoder
+    from domainjepa.evaluation import suite
+    from domainjepa.evaluation.cohorts.units import Within
+    from domainjepa.evaluation.encoders.baselines import baselines, encoder
     from domainjepa.evaluation.protocol import measuring, pooling, read_protocol
-    from domainjepa.evaluation.units import Within
+    from domainjepa.evaluation.reporting import places, terminal
 
     console = Console(stderr=json_)
     # What is misspelt is told before anything is opened.

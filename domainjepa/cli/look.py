@@ -32,7 +32,7 @@ def inspect(
     import numpy as np
     from rich.console import Console
 
-    from domainjepa.data.quarantine import lenient, strict
+    from domainjepa.data.checks.quarantine import lenient, strict
     from domainjepa.inspection.drawing import draw
     from domainjepa.inspection.inspection import add_shortcuts, inspect_source
     from domainjepa.inspection.tables import render
@@ -173,7 +173,7 @@ def _told(what: str, name: str) -> str:
         return str(DOMAINS.load(name).summary)
     if what == "datasets":
         from domainjepa import catalog
-        from domainjepa.data import cards
+        from domainjepa.data.metadata import cards
 
         return cards.load(catalog.find("datasets", name)).title
     return ""

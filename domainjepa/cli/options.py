@@ -52,8 +52,8 @@ def opened(
             cannot be read are found beforehand where `data.skip_unreadable` allows some.
     """
     from domainjepa import settings
+    from domainjepa.data.checks.quarantine import checked, strict, told
     from domainjepa.data.opening import open_configured
-    from domainjepa.data.quarantine import checked, strict, told
 
     for text in assignments or ():
         if not text.startswith("data."):

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.masks.masks import masks_of
+from domainjepa.data.metadata.where import choose
 from domainjepa.data.source import Image, Source
-from domainjepa.data.where import choose
 from domainjepa.errors import DataError
 
 OF_EACH = ("labels", "groups", "ids", "split", "spacings")

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from domainjepa.config import DataConfig
-from domainjepa.data import cards
 from domainjepa.data.channels.choice import chosen_bands
 from domainjepa.data.chosen import chosen
-from domainjepa.data.inner import inner
-from domainjepa.data.listing import ends_in, walk
+from domainjepa.data.files.inner import inner
+from domainjepa.data.files.listing import ends_in, walk
+from domainjepa.data.metadata import cards
+from domainjepa.data.metadata.user_rules import ROLES, hide_ids, is_rule, obey
 from domainjepa.data.source import Loader, OpenOptions, Source
-from domainjepa.data.user_rules import ROLES, hide_ids, is_rule, obey
 from domainjepa.errors import DataError, UserError, did_you_mean
 from domainjepa.reading import what_it_is
 from domainjepa.registry import LOADERS

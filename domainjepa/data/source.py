@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.blanks import without
-from domainjepa.data.names import NAMED, named_column
+from domainjepa.data.metadata.blanks import without
+from domainjepa.data.metadata.names import NAMED, named_column
 from domainjepa.errors import DataError
 
 if TYPE_CHECKING:

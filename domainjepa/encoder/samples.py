@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from domainjepa.data.precision import as_float32
+from domainjepa.data.storage.precision import as_float32
 from domainjepa.domains.intensity import Intensity
 from domainjepa.errors import DataError
 

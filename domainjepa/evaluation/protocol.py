@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from domainjepa import catalog
-from domainjepa.data.targets import Target
+from domainjepa.data.metadata.targets import Target
 from domainjepa.errors import ConfigError, UserError, brief, did_you_mean
 from domainjepa.evaluation.metrics import (
     ALIASES,
@@ -18,7 +18,7 @@ from domainjepa.evaluation.metrics import (
     named_metrics,
     usual_metrics,
 )
-from domainjepa.evaluation.pooling import OF_SCORES, Pool
+from domainjepa.evaluation.probes.pooling import OF_SCORES, Pool
 from domainjepa.evaluation.splits import Shots
 from domainjepa.reading import parse_toml, read_file
 

@@ -11,21 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from domainjepa.data.metadata.targets import OF_EACH, Target
 from domainjepa.data.sampling import key
-from domainjepa.data.targets import OF_EACH, Target
-from domainjepa.evaluation.apart import Column
-from domainjepa.evaluation.cells import Cell, cell_of_answers
-from domainjepa.evaluation.cohort import Cohort
-from domainjepa.evaluation.features import Encoder, Features
-from domainjepa.evaluation.fitting import Fit, fitting
+from domainjepa.evaluation.cohorts.apart import Column
+from domainjepa.evaluation.cohorts.cohort import Cohort
+from domainjepa.evaluation.encoders.features import Encoder, Features
 from domainjepa.evaluation.metrics import metrics_of_each
-from domainjepa.evaluation.names import CLASS_LETTERS, all_short
-from domainjepa.evaluation.pooling import Bags
-from domainjepa.evaluation.progress import counting
+from domainjepa.evaluation.probes.fitting import Fit, fitting
+from domainjepa.evaluation.probes.pooling import Bags
 from domainjepa.evaluation.protocol import Protocol
-from domainjepa.evaluation.records import Where
-from domainjepa.evaluation.results import Results
-from domainjepa.evaluation.scores import Answer
+from domainjepa.evaluation.reporting.names import CLASS_LETTERS, all_short
+from domainjepa.evaluation.reporting.progress import counting
+from domainjepa.evaluation.results.cells import Cell, cell_of_answers
+from domainjepa.evaluation.results.records import Where
+from domainjepa.evaluation.results.results import Results
+from domainjepa.evaluation.results.scores import Answer
 from domainjepa.evaluation.splits import Rows, Shots, draw_shots
 
 FEW = 5

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from domainjepa.data.metadata.targets import OF_EACH, Target
 from domainjepa.data.sampling import key
-from domainjepa.data.targets import OF_EACH, Target
 from domainjepa.errors import DataError
 
 Rows = NDArray[np.int64]

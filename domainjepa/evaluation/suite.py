@@ -17,25 +17,25 @@ from domainjepa.config import TargetConfig
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.errors import UserError
-from domainjepa.evaluation.apart import Column, column_of, has_column
-from domainjepa.evaluation.cohort import Cohort, cohort_of
-from domainjepa.evaluation.collapse import collapsed
-from domainjepa.evaluation.confounders import confounded, read_from_features, told_by_column
-from domainjepa.evaluation.described import described
-from domainjepa.evaluation.elsewhere import cohort_elsewhere, shared_with_training
-from domainjepa.evaluation.features import Encoder
-from domainjepa.evaluation.finetune import trainable
-from domainjepa.evaluation.gallery import Seen
-from domainjepa.evaluation.leaks import leaks
-from domainjepa.evaluation.maps import look
-from domainjepa.evaluation.pooling import pooled_features
+from domainjepa.evaluation.cohorts.apart import Column, column_of, has_column
+from domainjepa.evaluation.cohorts.cohort import Cohort, cohort_of
+from domainjepa.evaluation.cohorts.elsewhere import cohort_elsewhere, shared_with_training
+from domainjepa.evaluation.cohorts.units import Within
+from domainjepa.evaluation.encoders.features import Encoder
+from domainjepa.evaluation.encoders.scratch import trained_anew
+from domainjepa.evaluation.encoders.weights import Unavailable
+from domainjepa.evaluation.guards.collapse import collapsed
+from domainjepa.evaluation.guards.confounders import confounded, read_from_features, told_by_column
+from domainjepa.evaluation.guards.leaks import leaks
+from domainjepa.evaluation.probes.finetune import trainable
+from domainjepa.evaluation.probes.pooling import pooled_features
 from domainjepa.evaluation.protocol import Protocol, read_protocol
-from domainjepa.evaluation.report import write_report
-from domainjepa.evaluation.results import Results
+from domainjepa.evaluation.reporting.described import described
+from domainjepa.evaluation.reporting.gallery import Seen
+from domainjepa.evaluation.reporting.maps import look
+from domainjepa.evaluation.reporting.report import write_report
+from domainjepa.evaluation.results.results import Results
 from domainjepa.evaluation.scoring import Site, scarce, score_everywhere
-from domainjepa.evaluation.scratch import trained_anew
-from domainjepa.evaluation.units import Within
-from domainjepa.evaluation.weights import Unavailable
 
 MAPPED = 6
 """Test samples whose maps a report shows, unless rows are named."""

@@ -7,7 +7,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.findings import class_counts
+from domainjepa.data.checks.findings import class_counts
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.domains.intensity import Intensity

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from domainjepa.data.census import Band, some_rows, take_census
-from domainjepa.data.findings import class_counts, findings
+from domainjepa.data.checks.census import Band, some_rows, take_census
+from domainjepa.data.checks.findings import class_counts, findings
 from domainjepa.data.source import Source
 from domainjepa.pretraining.plan import Plan
 from domainjepa.registry import DOMAINS
@@ -35,7 +35,7 @@ class Inspection:
         groups: how many groups there are, or None without groups.
         splits: part -> number of samples, or None without a split.
         domain, domain_reason: the kind of image, and why.
-        bands: values of each channel; see `domainjepa.data.census.Band`.
+        bands: values of each channel; see `domainjepa.data.checks.census.Band`.
         value_samples: how many samples gave the means and percentiles of `bands`.
         blank, unreadable: their rows; `blank_count`, `unreadable_count` in all.
         duplicates: lists of rows with identical content; `duplicate_count` samples are in one.
@@ -102,7 +102,7 @@ def inspect_source(
     Args:
         source: opened.
         domain: the domain to use; proposed from the data by default.
-        every: read all of a large source, too; see `domainjepa.data.census.some_rows`.
+        every: read all of a large source, too; see `domainjepa.data.checks.census.some_rows`.
         console: shows how far it is and how long it will take; nothing by default.
 
     Raises:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from domainjepa.backbones import Backbone, Traits, traits
 from domainjepa.config import PretrainConfig, Settings, ViewsConfig
-from domainjepa.data.identity import Identity
-from domainjepa.data.quarantine import lenient, readable, strict
+from domainjepa.data.checks.quarantine import lenient, readable, strict
+from domainjepa.data.files.identity import Identity
+from domainjepa.data.metadata.targets import Target
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
-from domainjepa.data.targets import Target
 from domainjepa.domains.domain import Domain
 from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.measuring import measure_channels

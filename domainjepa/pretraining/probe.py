@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from domainjepa.data.targets import Target
+from domainjepa.data.metadata.targets import Target
 from domainjepa.distributed import sum_over_ranks, world_size
 from domainjepa.pretraining.batches import Batch
 from domainjepa.pretraining.plan import Plan

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from domainjepa.config import PretrainConfig
-from domainjepa.data.quarantine import Quarantine
+from domainjepa.data.checks.quarantine import Quarantine
 from domainjepa.data.sampling import key
 from domainjepa.errors import ConfigError, UserError
 from domainjepa.pretraining.gradient import Gradient

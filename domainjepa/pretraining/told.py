@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.config import PretrainConfig
+from domainjepa.data.metadata.targets import Target, target_of
 from domainjepa.data.source import Source
-from domainjepa.data.targets import Target, target_of
 from domainjepa.errors import ConfigError
 
 

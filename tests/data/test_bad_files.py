@@ -14,10 +14,10 @@ import pytest
 import zarr
 from astropy.io import fits
 
+from domainjepa.data.checks.quarantine import checked, lenient, readable, strict
 from domainjepa.data.opening import open_source
-from domainjepa.data.quarantine import checked, lenient, readable, strict
 from domainjepa.errors import DataError
-from tests.data.dicom import dicom_files
+from tests.data.formats.dicom import dicom_files
 
 DRAW = np.random.default_rng(0)
 

@@ -10,10 +10,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from domainjepa.data.checks.quarantine import lenient, strict
 from domainjepa.data.masks.layouts import tell_apart
 from domainjepa.data.opening import open_source
 from domainjepa.data.parts.regions import in_regions
-from domainjepa.data.quarantine import lenient, strict
 from domainjepa.errors import DataError
 
 DRAW = np.random.default_rng(0)
@@ -269,7 +269,7 @@ def test_a_stand_in_brings_its_own_mask(tmp_path: Path) -> None:
 def test_an_index_of_many_files_holds_plain_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("domainjepa.data.index.MANY", 2)
+    monkeypatch.setattr("domainjepa.data.files.index.MANY", 2)
     stored = [scan(tmp_path / f"{number}.nii", grey(5, 6, 7)) for number in range(3)]
     for _ in range(2):
         source = open_source(tmp_path, dimensions=3)

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from toys import make_source
 
-from domainjepa.data.targets import target_of
+from domainjepa.data.metadata.targets import target_of
 from domainjepa.errors import DataError
 from domainjepa.evaluation.splits import draw_shots, tuning_folds
 from domainjepa.evaluation.splits import train_test as split_target
+from tests.evaluation.toys import make_source
 
 
 def train_test(source, seed):

@@ -7,19 +7,19 @@ from dataclasses import fields
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from toys import ArraySource, Table, make_source
 
-from domainjepa.data.quarantine import checked
-from domainjepa.data.targets import target_of
+from domainjepa.data.checks.quarantine import checked
+from domainjepa.data.metadata.targets import target_of
 from domainjepa.errors import ConfigError, DataError, UserError
-from domainjepa.evaluation import fitting, probes
-from domainjepa.evaluation.features import features_of
-from domainjepa.evaluation.intervals import over_draws
-from domainjepa.evaluation.probes import logistic
+from domainjepa.evaluation.encoders.features import features_of
+from domainjepa.evaluation.encoders.weights import Unavailable
+from domainjepa.evaluation.probes import fitting, probes
+from domainjepa.evaluation.probes.probes import logistic
 from domainjepa.evaluation.protocol import Protocol, measuring, read_protocol
+from domainjepa.evaluation.results.intervals import over_draws
 from domainjepa.evaluation.splits import draw_shots, train_test, tuning_folds
 from domainjepa.evaluation.suite import evaluate
-from domainjepa.evaluation.weights import Unavailable
+from tests.evaluation.toys import ArraySource, Table, make_source
 
 
 def one_hot(labels, noise, rng, width=16):

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from toys import make_source
 
 from domainjepa.config import TargetConfig
-from domainjepa.data.targets import target_of
-from domainjepa.data.yes_no import Count
+from domainjepa.data.metadata.targets import target_of
+from domainjepa.data.metadata.yes_no import Count
 from domainjepa.errors import DataError
 from domainjepa.evaluation.splits import draw_shots, train_test, tuning_folds
+from tests.evaluation.toys import make_source
 
 
 class Columns(dict):

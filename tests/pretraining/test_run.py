@@ -21,7 +21,7 @@ from domainjepa import settings
 from domainjepa.backbones import Backbone
 from domainjepa.config import BackboneConfig
 from domainjepa.data.sampling import KeyedBatches
-from domainjepa.data.simulate import simulate_survey
+from domainjepa.data.simulated.survey import simulate_survey
 from domainjepa.encoder.artefact import load_encoder
 from domainjepa.errors import ConfigError, DataError, UserError
 from domainjepa.pretraining.batches import Batch, batches
@@ -548,7 +548,7 @@ def test_runs_that_differ_in_training_alone_share_their_twin(
     run: Path, blobs: Path, tmp_path: Path
 ) -> None:
     from domainjepa.encoder.frozen import FrozenEncoder
-    from domainjepa.evaluation.baselines import untrained
+    from domainjepa.evaluation.encoders.baselines import untrained
 
     for name, changes in {"lambda": {"objective__lam": 0.5}, "seed": {"seed": 7}}.items():
         pretrain(tiny(blobs, steps=1, **changes), tmp_path / name, console=Console(quiet=True))

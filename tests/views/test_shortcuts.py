@@ -7,7 +7,7 @@ import pytest
 
 from domainjepa.config import ViewsConfig
 from domainjepa.data.opening import open_source
-from domainjepa.data.simulate import simulate_survey
+from domainjepa.data.simulated.survey import simulate_survey
 from domainjepa.data.source import Source
 from domainjepa.domains.astronomy import Astronomy
 from domainjepa.domains.domain import Domain

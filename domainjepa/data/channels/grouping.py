@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from domainjepa.data.damage import to_skip
-from domainjepa.data.listing import without_suffix
+from domainjepa.data.files.damage import to_skip
+from domainjepa.data.files.listing import without_suffix
 from domainjepa.errors import DataError, did_you_mean
 
 FEW = 0.01

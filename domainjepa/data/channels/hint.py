@@ -6,8 +6,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from domainjepa.data.layout import MOST_CHANNELS
-from domainjepa.data.listing import without_suffix
+from domainjepa.data.files.listing import without_suffix
+from domainjepa.data.storage.layout import MOST_CHANNELS
 
 USUAL = re.compile(
     "[ugrizyjhk]|ks|[bv]|[nf]uv|f[0-9]{3}[wmn]|"  # filters of telescopes

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.damage import reason
+from domainjepa.data.files.damage import reason
 from domainjepa.data.masks.masks import Mask, Masks
 from domainjepa.data.source import Loader, OpenOptions, Source
 from domainjepa.errors import DataError, UserError

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from domainjepa.data.listing import fits
+from domainjepa.data.files.listing import fits
 from domainjepa.data.masks import bids
 from domainjepa.data.masks.pairing import NNUNET, Pairing
 from domainjepa.data.masks.words import PARTS, without_word

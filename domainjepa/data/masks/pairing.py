@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from domainjepa.data.listing import without_suffix
+from domainjepa.data.files.listing import without_suffix
 from domainjepa.data.masks import bids
 from domainjepa.data.masks.words import starred, with_star, word_in
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.damage import reason
+from domainjepa.data.files.damage import reason
 from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError, UserError
 from domainjepa.signals import start_servers_that_stay, work_for_the_run

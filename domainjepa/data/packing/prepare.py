@@ -3,7 +3,7 @@
 Blocks of samples are read by several processes and written in order. What is written is noted
 beside the file, so that a run that is killed goes on where it was; the file gets its name when it
 is whole. It never holds paths or identifiers of patients; what comes along of columns and ids is
-what `domainjepa.data.beside` says, and what is left out is told.
+what `domainjepa.data.metadata.beside` says, and what is left out is told.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from domainjepa.data.beside import beside
-from domainjepa.data.damage import unreadable
-from domainjepa.data.identity import Identity
+from domainjepa.data.files.damage import unreadable
+from domainjepa.data.files.identity import Identity
+from domainjepa.data.metadata.beside import beside
 from domainjepa.data.packing import prepared
 from domainjepa.data.packing.blocks import Frame, Task, blocks, processes
 from domainjepa.data.packing.journal import Journal
 from domainjepa.data.packing.writers import COMPRESSIONS, HDF5Writer, Order, Writer, ZarrWriter
 from domainjepa.data.source import Source
-from domainjepa.data.storage import in_bytes
+from domainjepa.data.storage.cost import in_bytes
 from domainjepa.errors import DataError, UserError
 from domainjepa.signals import Stopped, StopSignal
 

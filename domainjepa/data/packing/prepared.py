@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa import catalog
-from domainjepa.data import cards
-from domainjepa.data.columns import as_text, counts
-from domainjepa.data.layout import Array, Layout
+from domainjepa.data.metadata import cards
+from domainjepa.data.metadata.columns import as_text, counts
+from domainjepa.data.storage.layout import Array, Layout
 from domainjepa.errors import DataError
 
 if TYPE_CHECKING:

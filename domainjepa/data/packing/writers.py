@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.damage import reason
+from domainjepa.data.files.damage import reason
 from domainjepa.data.packing import prepared
 from domainjepa.errors import MissingExtra, UserError
 

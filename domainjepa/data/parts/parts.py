@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from domainjepa.data.identity import Identity
-from domainjepa.data.index import cache_folder
+from domainjepa.data.files.identity import Identity
+from domainjepa.data.files.index import cache_folder
 from domainjepa.data.masks.masks import Mask, masks_cut
 from domainjepa.data.parts.empty import RULE, background, holds_something
 from domainjepa.data.parts.recent import Recent

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
-from domainjepa.data.targets import Kind, Target
+from domainjepa.data.metadata.targets import Kind, Target
 from domainjepa.evaluation.metrics import of_classes, of_labels, of_numbers, thresholds
 from domainjepa.evaluation.metrics.metric import Metric
 

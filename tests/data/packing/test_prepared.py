@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from domainjepa.data.layout import Array
 from domainjepa.data.packing import prepared
 from domainjepa.data.source import OpenOptions
+from domainjepa.data.storage.layout import Array
 from domainjepa.errors import DataError
 
 IMAGES = Array((4, 8, 8, 1), np.dtype("u1"))

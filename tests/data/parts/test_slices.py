@@ -165,7 +165,7 @@ def test_slices_across_the_planes_of_a_volume_read_it_once() -> None:
 def test_dicom_series_in_any_orientation_show_the_same_slices(tmp_path: Path) -> None:
     """A sagittal and an axial scan of one body; its axes are superior, posterior, left."""
     pytest.importorskip("pydicom")
-    from tests.data.dicom.dicom_files import save_series
+    from tests.data.formats.dicom.dicom_files import save_series
 
     body = np.random.default_rng(1).integers(1, 99, (6, 5, 7)).astype(np.int16)
     cube: dict[str, Any] = {"step": 1.0, "PixelSpacing": [1, 1]}

@@ -1,0 +1,1 @@
+"""What is wrong with data: bad files, blank and repeated samples, spoilt experiments."""

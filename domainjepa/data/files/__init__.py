@@ -1,0 +1,1 @@
+"""What lies on a disk: folders, their files, which are samples, whether they are the same."""

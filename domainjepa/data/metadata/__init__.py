@@ -1,0 +1,1 @@
+"""What is known of samples: labels, groups, ids, split, columns; what probes tell."""

@@ -1,0 +1,1 @@
+"""How arrays lie in files: their layout, what a read costs, what is declared of values."""

@@ -1,0 +1,1 @@
+"""Which units are scored: samples, patients or volumes; those of elsewhere, and each site apart."""

@@ -1,0 +1,1 @@
+"""Who is compared: baselines, anyone's network, published weights, and their features."""

@@ -1,0 +1,1 @@
+"""What would make a score say something else than it seems to."""

@@ -1,0 +1,1 @@
+"""What reads labels out of features, and how it is fitted."""

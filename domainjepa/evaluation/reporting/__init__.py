@@ -1,0 +1,1 @@
+"""What is shown of an evaluation: tables, pictures, a page, lines in a terminal."""

@@ -1,0 +1,1 @@
+"""What was found: scores, their intervals, records and paired differences."""
