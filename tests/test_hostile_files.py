@@ -22,9 +22,9 @@ import typer
 from PIL import Image
 
 from domainjepa import cli
+from domainjepa.backbones.weights import locate
 from domainjepa.encoder.artefact import EncoderCard, load_encoder, seal
 from domainjepa.errors import UserError
-from domainjepa.evaluation.encoders.weights import locate
 from domainjepa.pretraining.checkpoint import load_checkpoint, save_checkpoint
 from domainjepa.pretraining.plan import Plan, make_plan
 from domainjepa.pretraining.same_data import same_as_before

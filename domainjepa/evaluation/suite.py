@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
+from domainjepa.backbones.weights import Unavailable
 from domainjepa.config import TargetConfig
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
@@ -23,7 +24,6 @@ from domainjepa.evaluation.cohorts.elsewhere import cohort_elsewhere, shared_wit
 from domainjepa.evaluation.cohorts.units import Within
 from domainjepa.evaluation.encoders.features import Encoder
 from domainjepa.evaluation.encoders.scratch import trained_anew
-from domainjepa.evaluation.encoders.weights import Unavailable
 from domainjepa.evaluation.guards.collapse import collapsed
 from domainjepa.evaluation.guards.confounders import confounded, read_from_features, told_by_column
 from domainjepa.evaluation.guards.leaks import leaks

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from domainjepa.backbones.weights import Unavailable
 from domainjepa.data.checks.quarantine import checked
 from domainjepa.data.metadata.targets import target_of
 from domainjepa.errors import ConfigError, DataError, UserError
 from domainjepa.evaluation.encoders.features import features_of
-from domainjepa.evaluation.encoders.weights import Unavailable
 from domainjepa.evaluation.probes import fitting, probes
 from domainjepa.evaluation.probes.probes import logistic
 from domainjepa.evaluation.protocol import Protocol, measuring, read_protocol

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from domainjepa.backbones import Backbone
+from domainjepa.backbones.weights import digest_of
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.proposal import propose_domain
 from domainjepa.errors import UserError
 from domainjepa.evaluation.encoders.published import as_three_bands
-from domainjepa.evaluation.encoders.weights import digest_of
 from domainjepa.registry import DOMAINS
 
 Read = Callable[[nn.Module, Tensor], Tensor]

@@ -23,6 +23,7 @@ from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 
 from domainjepa.backbones import Backbone
+from domainjepa.backbones.weights import Unavailable, digest_of, fill, locate
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.data.storage.precision import as_float32
@@ -30,7 +31,6 @@ from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.proposal import propose_domain
 from domainjepa.errors import UserError, did_you_mean
 from domainjepa.evaluation.encoders.features import Encoder
-from domainjepa.evaluation.encoders.weights import Unavailable, digest_of, fill, locate
 from domainjepa.registry import DOMAINS
 
 PREFIX = "timm:"

@@ -61,7 +61,7 @@ def write_report(results: Results, source: Source, out: Path, seen: Seen | None 
     write_csv(results, out / "results.csv")
     write_latex(results, out / "table.tex")
     pictures = Gallery(results, source, out / "pictures").draw(seen)
-    loader = jinja2.PackageLoader("domainjepa.evaluation", ".")
+    loader = jinja2.PackageLoader("domainjepa.evaluation.reporting", ".")
     page = jinja2.Environment(loader=loader, autoescape=True).get_template("report.html")
     html = page.render(
         results=results,

@@ -11,11 +11,11 @@ import timm
 import torch
 from timm.data import create_transform, resolve_model_data_config
 
+from domainjepa.backbones import weights
+from domainjepa.backbones.weights import Unavailable
 from domainjepa.errors import UserError
-from domainjepa.evaluation.encoders import weights
 from domainjepa.evaluation.encoders.baselines import Pixels, baselines, encoder
 from domainjepa.evaluation.encoders.published import PUBLISHED, TimmEncoder, as_three_bands
-from domainjepa.evaluation.encoders.weights import Unavailable
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.suite import evaluate
 from domainjepa.registry import BASELINES
