@@ -98,6 +98,17 @@ def planes(volume: Image, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> Image:
     return sheet
 
 
+def named_png(path: Path) -> Path:
+    """The path of a picture to write, asked before the work that it shows.
+
+    Raises:
+        UserError: another suffix than .png.
+    """
+    if path.suffix.lower() != ".png":
+        raise UserError(f"pictures are PNG: name the file {path.with_suffix('.png').name!r}")
+    return path
+
+
 def montage(
     rows: Sequence[Sequence[Image | None]],
     path: str | os.PathLike[str],
@@ -126,9 +137,7 @@ def montage(
     """
     from matplotlib.figure import Figure
 
-    target = Path(path)
-    if target.suffix.lower() != ".png":
-        raise UserError(f"pictures are PNG: name the file {target.with_suffix('.png').name!r}")
+    target = named_png(Path(path))
     columns = max((len(row) for row in rows), default=0)
     if columns == 0:
         raise UserError(f"nothing to draw in {target.name!r}: there are no images")

@@ -378,3 +378,10 @@ def test_an_unknown_metric_is_told_before_anything_is_opened(call, run: Path) ->
     )
     assert status == 2
     assert "unknown metric 'aurok'. Did you mean auroc" in errors
+
+
+def test_another_ending_of_a_picture_is_told_first(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for command in ("inspect", "views"):
+        status, _, error = call(command, "--data", tmp_path / "none.npz", "--out", "x.jpg")
+        assert status == 2
+        assert "name the file 'x.png'" in error

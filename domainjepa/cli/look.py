@@ -29,6 +29,9 @@ def inspect(
     json_: Json = False,
 ) -> None:
     """Show what the loader sees: shapes, values, labels, blanks, duplicates, advice."""
+    from domainjepa.pictures import named_png
+
+    out = named_png(out) if out else None
     import numpy as np
     from rich.console import Console
 
@@ -79,11 +82,13 @@ def views(
 
     from domainjepa import settings
     from domainjepa.catalog import find
+    from domainjepa.pictures import named_png
     from domainjepa.pretraining.plan import make_plan
     from domainjepa.pretraining.progress import show_plan
     from domainjepa.views.drawing import draw_views
     from domainjepa.views.views import ViewMaker
 
+    out = named_png(out)
     layer = settings.read_recipe(find("recipes", recipe)) if recipe else {}
     flags = {
         "data.path": data,

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from domainjepa.data.checks.census import Band, some_rows, take_census
-from domainjepa.data.checks.findings import class_counts, findings
+from domainjepa.data.checks.findings import band_names, class_counts, findings
 from domainjepa.data.source import Source
 from domainjepa.pretraining.plan import Plan
 from domainjepa.registry import DOMAINS
@@ -35,6 +35,7 @@ class Inspection:
         groups: how many groups there are, or None without groups.
         splits: part -> number of samples, or None without a split.
         domain, domain_reason: the kind of image, and why.
+        band_names: of the channels; their numbers where the data do not name them.
         bands: values of each channel; see `domainjepa.data.checks.census.Band`.
         value_samples: how many samples gave the means and percentiles of `bands`.
         blank, unreadable: their rows; `blank_count`, `unreadable_count` in all.
@@ -60,6 +61,7 @@ class Inspection:
     splits: dict[str, int] | None
     domain: str
     domain_reason: str
+    band_names: list[str]
     bands: list[Band]
     value_samples: int
     blank: list[int]
@@ -133,6 +135,7 @@ def inspect_source(
         splits=_split_counts(source),
         domain=domain,
         domain_reason=reason,
+        band_names=band_names(source, len(census.bands)),
         bands=census.bands,
         value_samples=census.value_samples,
         blank=census.blank[:_LISTED],

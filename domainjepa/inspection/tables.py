@@ -60,11 +60,11 @@ def _bands_table(inspection: Inspection) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0))
     for head in ("band", "lowest", "1 %", "median", "99 %", "highest", "mean", "std", "missing"):
         table.add_column(head, justify="right", overflow="fold")
-    for index, band in enumerate(inspection.bands):
+    for name, band in zip(inspection.band_names, inspection.bands, strict=True):
         first, median, last = band.percentiles or (None, None, None)
         numbers = (band.low, first, median, last, band.high, band.mean, band.std)
-        shown = ["–" if number is None else _short(number) for number in numbers]
-        table.add_row(str(index), *shown, f"{100 * band.missing:.3g} %")
+        told = ["–" if number is None else _short(number) for number in numbers]
+        table.add_row(Text(shown(name)), *told, f"{100 * band.missing:.3g} %")
     return table
 
 

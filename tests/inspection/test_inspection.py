@@ -130,3 +130,16 @@ def test_numbers_are_whole_in_80_columns_and_json_has_no_infinity(tmp_path: Path
     terminal.print(render(found))
     assert "…" not in terminal.file.getvalue()
     assert "e-05" not in terminal.file.getvalue()
+
+
+def test_bands_go_by_their_names(tmp_path: Path) -> None:
+    images = np.zeros((4, 8, 8, 2), np.float32)
+    images[:, :4, :, 1] = np.nan
+    source = write(tmp_path / "x.h5", images=images)
+    source.bands = ("g", "r\u202e")
+    found = inspect_source(source)
+    assert found.band_names == ["g", "r\u202e"]
+    assert any(line.startswith("band r\u202e: 50 % of the pixels") for line in found.warnings)
+    console = Console(width=80, record=True)
+    console.print(render(found))
+    assert "r\\u202e" in console.export_text()

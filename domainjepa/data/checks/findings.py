@@ -25,6 +25,12 @@ def class_counts(source: Source) -> dict[str, int] | None:
     return {str(name): number for name, number in zip(classes, numbers, strict=True)}
 
 
+def band_names(source: Source, count: int) -> list[str]:
+    """What the bands are called: by the data, else by their numbers."""
+    names = source.bands or ()
+    return list(names) if len(names) == count else [*map(str, range(count))]
+
+
 def findings(source: Source, census: Census) -> list[str]:
     """What a census of a source and its labels, groups and split say against it, a line each."""
     said: list[str] = []
@@ -38,14 +44,14 @@ def findings(source: Source, census: Census) -> list[str]:
             f"blank: {told(census.blank)}, one value in each band. Leave them out of the file: "
             "there is nothing to learn from them."
         )
-    for index, band in enumerate(census.bands):
+    for name, band in zip(band_names(source, len(census.bands)), census.bands, strict=True):
         if band.missing > 0:
             said.append(
-                f"band {index}: {100 * band.missing:.3g} % of the pixels are NaN or infinite and "
-                "will be replaced. Check that they are missing on purpose."
+                f"band {name}: {100 * band.missing:.3g} % of the pixels have no value (NaN, "
+                "infinite, or declared so in the files) and will be replaced. Check that it is so."
             )
         if band.low is not None and band.low == band.high:
-            said.append(f"band {index} holds {band.low:g} everywhere. Leave it out of the file.")
+            said.append(f"band {name} holds {band.low:g} everywhere. Leave it out of the file.")
     if census.duplicates:
         said.append(
             f"{_repeated(source, census.duplicates, 'set')} of identical samples. Keep one of each "

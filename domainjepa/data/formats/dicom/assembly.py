@@ -136,6 +136,32 @@ def _tell(source: DicomSource, kept: Sequence[Header]) -> None:
         )
 
 
+def tell_of_order(source: DicomSource, every: Sequence[Stack], headers: Sequence[Header]) -> None:
+    """Adds how slices follow each other: how far apart, how evenly, and how far aside."""
+    deep = [stack for stack in every if stack.plane and len(stack.slices) > 1]
+    if not any(stack.plane for stack in every):
+        source.decisions.append("order: by series, in each by instance number; no positions told")
+        return
+    order = "order: by series, in each by position along the normal of its slices"
+    if deep:
+        steps = np.array([[stack.step()] for stack in deep])
+        order += f"; {_steps(steps, ('between slices, measured from their positions',))}"
+        uneven = sum(stack.why_no_volume() is not None for stack in deep)
+        order += f"; unevenly spaced in {uneven:,} of {_many(len(deep), 'series')}" * bool(uneven)
+    source.decisions.append(order)
+    shears = [stack.shear(headers) for stack in deep]
+    tilted = [
+        np.degrees(np.arctan2(shear, step[0]))
+        for shear, step in zip(shears, steps if deep else (), strict=True)
+        if shear > SHIFTED
+    ]
+    if tilted:
+        source.decisions.append(
+            f"tilt: the gantry was tilted in {len(tilted):,} of {_many(len(deep), 'series')}, by "
+            f"{max(tilted):.1f} degrees at most; a slice itself is not changed by it"
+        )
+
+
 def make_volumes(found: Found, every: Sequence[Stack], options: OpenOptions) -> DicomVolumes:
     """The stacks that are volumes; the others are left out, with the first reason why.
 

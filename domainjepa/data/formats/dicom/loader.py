@@ -17,7 +17,13 @@ from domainjepa.data.files.folder import read_folders
 from domainjepa.data.files.gathering import warn_of_rest
 from domainjepa.data.files.index import facts
 from domainjepa.data.files.listing import ends_in, list_files
-from domainjepa.data.formats.dicom.assembly import Found, leaf, make_slices, make_volumes
+from domainjepa.data.formats.dicom.assembly import (
+    Found,
+    leaf,
+    make_slices,
+    make_volumes,
+    tell_of_order,
+)
 from domainjepa.data.formats.dicom.file import bare, begins_like_dicom, pydicom
 from domainjepa.data.formats.dicom.frames import GREY
 from domainjepa.data.formats.dicom.header import Header, read_header
@@ -159,11 +165,7 @@ def _open(found: Found, options: OpenOptions) -> DicomSource | DicomVolumes:
     if options.dimensions == 3 or options.neighbours or options.axis:
         return make_volumes(found, every, options)
     source = make_slices(found, places(every), options)
-    source.decisions.append(
-        "order: by series, in each by position along the normal of its slices"
-        if any(stack.plane for stack in every)
-        else "order: by series, in each by instance number; no positions are told"
-    )
+    tell_of_order(source, every, found.filled())
     return source
 
 

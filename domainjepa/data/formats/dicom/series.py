@@ -101,7 +101,7 @@ class Stack:
             first = int(wrong[0])
             return (
                 f"its slices are unevenly spaced: {usual:.4g} mm as a rule, {steps[first]:.4g} mm "
-                f"between slices {first} and {first + 1}; is one missing?"
+                f"between slices {first} and {first + 1}: one may be missing"
             )
         return None
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -168,6 +169,25 @@ def test_a_tilted_gantry_warns(tmp_path: Path) -> None:
         made.save_as(path)
     source = open_source(tmp_path, dimensions=3)
     assert any("0.6 mm" in line and "tilted" in line for line in source.warnings)
+    step = pydicom.dcmread(paths[1]).ImagePositionPatient[2]
+    step -= pydicom.dcmread(paths[0]).ImagePositionPatient[2]
+    degrees = math.degrees(math.atan2(0.6, abs(step)))
+    told = open_source(tmp_path).decisions
+    assert any(f"tilted in 1 of 1 series, by {degrees:.1f} degrees" in line for line in told)
+
+
+def test_slices_say_how_far_apart_they_are_and_how_evenly(tmp_path: Path) -> None:
+    paths = save_series(tmp_path, volume(6), plane=AXIAL)
+    for number, path in enumerate(paths):
+        made = pydicom.dcmread(path)
+        made.ImagePositionPatient[2] = 4.0 * number
+        made.save_as(path)
+    told = open_source(tmp_path).decisions
+    assert any("; 4 mm between slices, measured" in line and "unev" not in line for line in told)
+    assert not any("tilt" in line for line in told)
+    paths[2].unlink()
+    told = open_source(tmp_path).decisions
+    assert any("; unevenly spaced in 1 of 1 series" in line for line in told)
 
 
 def item(**elements: object) -> Dataset:
