@@ -22,6 +22,7 @@ CARRIED_OUT = (
     "data.max_sample_bytes",
     "device",
     "devices",
+    "max_hours",
     "attention",
     "compile",
     "log.every_steps",
@@ -273,6 +274,9 @@ class PretrainConfig(Settings):
     seed: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = Field(default=1, gt=0)
+    max_hours: float | None = Field(default=None, gt=0)
+    """Save and end with status 75 after the first step beyond this time, counted from the start of
+    the command; `--resume` goes on. For clusters that limit the time of a job."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 autocast on CUDA, float32 on the CPU."""
     attention: Literal["auto", "flash", "math"] = "auto"

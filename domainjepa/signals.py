@@ -1,10 +1,12 @@
-"""Being asked to stop: SIGTERM, SIGUSR1 (Slurm's warning before the end) and Ctrl-C."""
+"""Being asked to stop: SIGTERM, SIGUSR1 (Slurm's warning before the end), Ctrl-C, or the clock."""
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
+import time
 from multiprocessing import forkserver, resource_tracker
 from threading import current_thread, main_thread
 from typing import Any
@@ -12,18 +14,28 @@ from typing import Any
 from domainjepa.lifeline import STARTER, end_with_run
 
 STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+TIME_IS_UP = 75
+"""Exit status at the limit of time: EX_TEMPFAIL of sysexits(3), "try again later"."""
 
 
 class Stopped(Exception):
-    """A signal asked for an end; everything is saved.
+    """A signal or a limit of time asked for an end; everything is saved.
 
     Attributes:
-        exit_status: 130 after Ctrl-C, 143 after the others: what shells and Slurm expect.
+        exit_status: 130 after Ctrl-C, 143 after the other signals: what shells and Slurm expect;
+            75 at the limit of time.
     """
 
-    def __init__(self, number: int, message: str) -> None:
+    def __init__(self, number: int | None, message: str) -> None:
+        """
+        Args:
+            number: of the signal; None where the time was up.
+            message: what is told.
+        """
         super().__init__(message)
-        self.exit_status = 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+        self.exit_status = TIME_IS_UP
+        if number is not None:
+            self.exit_status = 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
 
 
 class StopSignal:
@@ -31,10 +43,17 @@ class StopSignal:
 
     Attributes:
         number: the signal that came, or None.
+        late: whether the time was up when it was last looked at.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, end: float = math.inf) -> None:
+        """
+        Args:
+            end: when the time is up, on the clock of `time.monotonic`.
+        """
         self.number: int | None = None
+        self.late = False
+        self._end = end
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignal:
@@ -49,11 +68,21 @@ class StopSignal:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @property
+    def asked(self) -> bool:
+        """Whether to stop."""
+        return self.number is not None or self.late
+
+    def look_at_the_clock(self) -> None:
+        """After a step, never before the first: each piece of a chain gets on."""
+        self.late = time.monotonic() > self._end
+
     def stopped(self, step: int, steps: int) -> Stopped:
         """What to raise once everything is saved; another rank may have had the signal."""
+        why = "the time is up" if self.late else "stopped"
         return Stopped(
-            self.number or signal.SIGTERM,
-            f"stopped after step {step} of {steps}; everything is saved. "
+            None if self.late else self.number or signal.SIGTERM,
+            f"{why} after step {step} of {steps}; everything is saved. "
             "Go on with the same command and --resume.",
         )
 

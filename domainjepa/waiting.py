@@ -13,6 +13,12 @@ EVERY = 5.0
 """Seconds from one line to the next, in a file or a pipe."""
 
 
+def is_live(console: Console) -> bool:
+    """Whether something that moves may be drawn: never into a file or a pipe, not even where
+    FORCE_COLOR, which batch jobs inherit, has rich take them for a terminal."""
+    return console.is_terminal and console.file.isatty()
+
+
 @contextmanager
 def bar(console: Console, what: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
     """Shows progress for as long as the block lasts; nothing of it stays on a terminal.
@@ -32,7 +38,7 @@ def bar(console: Console, what: str, total: int, done: int = 0) -> Iterator[Call
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not is_live(console),
     )
     begun = told = time.monotonic()
     with live:
@@ -42,7 +48,7 @@ def bar(console: Console, what: str, total: int, done: int = 0) -> Iterator[Call
             nonlocal told
             live.update(task, completed=now)
             moment = time.monotonic()
-            if not console.is_terminal and moment - told >= EVERY and done < now < total:
+            if not is_live(console) and moment - told >= EVERY and done < now < total:
                 told = moment
                 left = (moment - begun) / (now - done) * (total - now)
                 line = f"{what}: {now:,} of {total:,}, about {clock_time(left)} left"

@@ -38,6 +38,10 @@ def pretrain(
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     devices: Annotated[int | None, typer.Option(min=1, help="Processes, one a device.")] = None,
+    max_hours: Annotated[
+        float | None,
+        typer.Option(min=0, help="Save and end with status 75 after this time; --resume goes on."),
+    ] = None,
     loader: Loader = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of --out.")
@@ -62,6 +66,7 @@ def pretrain(
         "seed": seed,
         "device": device,
         "devices": devices,
+        "max_hours": max_hours,
     }
     config = settings.resolve(layer, set_ or (), flags)
     if not config.data.path:

@@ -49,20 +49,22 @@ def batches(plan: Plan, start: int) -> Iterator[Batch]:
 
 def next_batch(feed: Iterator[Batch], stop: StopSignal, device: torch.device) -> Batch | None:
     """The next batch of `batches`, or None once a rank was asked to stop: all ranks decide alike.
+    Where a signal came to one of them, it is not the time that ended the run.
 
     Raises:
         DataError, UserError: one rank has no batch; every rank says so in its words.
     """
     batch, failure = None, None
     try:
-        if stop.number is None:
+        if not stop.asked:
             batch = next(feed)
     except UserError as error:
         failure = error
     if not any_over_ranks(batch is None):
         return batch
     # What broke while the run was being stopped may be of the signal's making.
-    if any_over_ranks(stop.number is not None):
+    if any_over_ranks(stop.asked):
+        stop.late = not any_over_ranks(stop.number is not None)
         return None
     words = torch.tensor(list(str(failure or "").encode()), dtype=torch.uint8, device=device)
     told = bytes(gather_over_ranks(words).tolist()).decode()

@@ -2,7 +2,7 @@
 
 torchrun does the same for several machines; started by it, a command finds its rank in the
 environment and launches nothing. Here one signal reaches every rank, and the exit status is the
-run's own: 0, 2, 130 or 143.
+run's own: 0, 2, 75, 130 or 143.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from domainjepa.lifeline import STARTER
+from domainjepa.signals import TIME_IS_UP
 
-STOPPED = (130, 143)
-"""Statuses after a signal, which all ranks follow together."""
+STOPPED = (TIME_IS_UP, 130, 143)
+"""Statuses after a signal or at the limit of time, which all ranks follow together."""
 SAID = (2, *STOPPED)
 """Statuses of a process that knows why it ended; another may have ended because this one did."""
 GRACE = 6.0

@@ -19,7 +19,7 @@ from rich.table import Table
 from domainjepa.errors import UserError
 from domainjepa.reading import parse_json, read_file
 from domainjepa.showing import shown
-from domainjepa.waiting import clock_time
+from domainjepa.waiting import clock_time, is_live
 from domainjepa.writing import write_atomically
 
 MOST_METRICS = 2**30
@@ -157,7 +157,7 @@ class Display:
         self._steps = steps
         self._started = time.perf_counter()
         self._start = start
-        self._live = console.is_terminal
+        self._live = is_live(console)
         self._progress = Progress(
             TextColumn("[bold]pretrain"),
             BarColumn(),

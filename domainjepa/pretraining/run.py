@@ -7,6 +7,8 @@ and resumed without a trace.
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -56,8 +58,9 @@ def pretrain(
 
     Raises:
         UserError: data, settings or folder that cannot be used, or a loss that stays NaN.
-        Stopped: SIGTERM, SIGUSR1 or Ctrl-C; a checkpoint is saved.
+        Stopped: SIGTERM, SIGUSR1, Ctrl-C, or `max_hours` have passed; a checkpoint is saved.
     """
+    end = math.inf if config.max_hours is None else time.monotonic() + 3600 * config.max_hours
     folder = RunFolder(Path(out))
     with process_group(config.device), folder.held(resume=resume):
         if config.devices > 1 and world_size() == 1:
@@ -84,7 +87,7 @@ def pretrain(
                 show_warnings(console, warnings_of(nuisances(plan)))
             if resume:
                 console.print(f"going on after step {state.step} of {plan.steps}", highlight=False)
-            run(plan, state, folder, console)
+            run(plan, state, folder, console, end)
             if is_main():
                 folder.save_encoder(plan, state)
                 notes = afterthoughts(plan, state)
@@ -96,13 +99,15 @@ def pretrain(
         return folder.path / FILE_NAME
 
 
-def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> None:
-    """The training loop, from the step of `state` to the last."""
+def run(
+    plan: Plan, state: RunState, folder: RunFolder, console: Console, end: float = math.inf
+) -> None:
+    """The training loop, from the step of `state` to the last, or to `end` on `time.monotonic`."""
     learn = Step(plan, state)
     metrics_file = MetricsFile(folder.metrics, resume_at=state.step) if is_main() else None
     clock = Clock()
 
-    with StopSignal() as stop, Display(console, plan.steps, state.step) as display:
+    with StopSignal(end) as stop, Display(console, plan.steps, state.step) as display:
         bad_steps = BadSteps(plan, display)
         feed = batches(plan, state.step)
         while state.step < plan.steps:
@@ -124,6 +129,7 @@ def run(plan: Plan, state: RunState, folder: RunFolder, console: Console) -> Non
                 if metrics_file:
                     metrics_file.write(metrics)
             display.advance(state.step)
+            stop.look_at_the_clock()
             if done or state.step % plan.save_every == 0:
                 refuse_changed_data(plan, state.step)
                 folder.save(plan, state)

@@ -152,7 +152,8 @@ class RunFolder:
         return (self.checkpoints / MANIFEST).is_file()
 
     def save(self, plan: Plan, state: RunState) -> None:
-        """The encoder and a checkpoint, as long as all that they hold are numbers.
+        """The encoder and a checkpoint, as long as all that they hold are numbers. All ranks wait
+        until they are on the disk: where one ends, a cluster may end the others.
 
         Raises:
             UserError: they are not, or the files cannot be written.
@@ -163,11 +164,13 @@ class RunFolder:
                 f"saved. {INTACT} Begin a new run with another --out and a lower --set "
                 "optimizer.lr."
             )
-        if is_main():
-            flush_to_disk(self.metrics)  # a checkpoint is never ahead of the lines before it
-            self.save_encoder(plan, state)
-            keep = plan.config.checkpoint.keep
-            save_checkpoint(self.checkpoints, state.pack(plan), state.step, keep)
+        _by_the_main_rank(lambda: self._save(plan, state))
+
+    def _save(self, plan: Plan, state: RunState) -> None:
+        flush_to_disk(self.metrics)  # a checkpoint is never ahead of the lines before it
+        self.save_encoder(plan, state)
+        keep = plan.config.checkpoint.keep
+        save_checkpoint(self.checkpoints, state.pack(plan), state.step, keep)
 
     def save_encoder(self, plan: Plan, state: RunState) -> None:
         """The artefact, as of this step."""

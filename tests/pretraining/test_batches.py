@@ -67,8 +67,12 @@ RANKS = textwrap.dedent(
         stop = StopSignal()
         assert told(False, stop)["rows"].tolist() == [0, 1]
         assert told(rank() == 1, stop) == "sample 17 cannot be read: é"
+        stop.late = rank() == 1
+        assert told(False, stop) is None
+        assert stop.stopped(1, 2).exit_status == 75, "one clock counts for all"
         stop.number = 15 if rank() == 0 else None
         assert told(rank() == 1, stop) is None
+        assert stop.stopped(1, 2).exit_status == 143
         row_by_row()
     print("done")
     """

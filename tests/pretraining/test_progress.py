@@ -51,9 +51,12 @@ def test_without_a_terminal_a_line_is_printed_for_each_log() -> None:
 
 
 def test_on_a_terminal_a_bar_is_drawn() -> None:
-    text = io.StringIO()
-    console = Console(file=text, width=160, force_terminal=True)
-    with Display(console, steps=10, start=0) as display:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    text = Terminal()
+    with Display(Console(file=text, width=160, force_terminal=True), steps=10, start=0) as display:
         display.log(LINE)
         display.advance(6)
     assert "6/10" in text.getvalue()

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from domainjepa.data.files.damage import reason
 from domainjepa.errors import DataError, UserError
 from domainjepa.reading import parse_json
+from domainjepa.waiting import is_live
 from domainjepa.writing import write_atomically
 
 Fact = Any
@@ -76,7 +77,7 @@ def facts(
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=len(missing) < MANY or not console.is_terminal,
+            disable=len(missing) < MANY or not is_live(console),
         ) as progress,
     ):
         task = progress.add_task("indexing files", total=len(missing))

@@ -33,6 +33,7 @@ from domainjepa.data.source import Source
 from domainjepa.data.storage.cost import in_bytes
 from domainjepa.errors import DataError, UserError
 from domainjepa.signals import Stopped, StopSignal
+from domainjepa.waiting import is_live
 
 CONTAINERS = ("hdf5", "arrays", "zarr")
 """Loaders whose decisions name arrays; those of other formats may name files."""
@@ -184,9 +185,7 @@ def _check_space(folder: Path, needed: int) -> None:
 def _bar(console: Console, samples: int, done: int) -> Iterator[Callable[[int], None]]:
     """A bar with what is left of the time; without a terminal a line for each tenth."""
     columns = (TextColumn("[bold]prepare"), BarColumn(), MofNCompleteColumn(), TextColumn("ETA"))
-    live = Progress(
-        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    )
+    live = Progress(*columns, TimeRemainingColumn(), console=console, disable=not is_live(console))
     if done:
         console.print(f"going on after {done:,} samples", highlight=False)
     with live:
@@ -196,7 +195,7 @@ def _bar(console: Console, samples: int, done: int) -> Iterator[Callable[[int], 
         def show(now: int) -> None:
             nonlocal shown
             live.update(task, completed=now)
-            if not console.is_terminal and 10 * now // samples > shown:
+            if not is_live(console) and 10 * now // samples > shown:
                 shown = 10 * now // samples
                 console.print(f"prepared {now:,} of {samples:,}", highlight=False)
 

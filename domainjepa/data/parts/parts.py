@@ -30,6 +30,7 @@ from domainjepa.data.parts.recent import Recent
 from domainjepa.data.source import Image, Source, spread
 from domainjepa.errors import DataError, UserError
 from domainjepa.reading import parse_json
+from domainjepa.waiting import is_live
 from domainjepa.writing import write_atomically
 
 Region = tuple[tuple[int, ...], tuple[int, ...]]
@@ -227,7 +228,7 @@ def _look(whole: Source, divide: Callable[[tuple[int, ...]], list[Region]]) -> K
         "looking for empty parts",
         console=console,
         transient=True,
-        disable=len(whole) < _SHOWN or not console.is_terminal,
+        disable=len(whole) < _SHOWN or not is_live(console),
     ):
         try:
             sides, read = _reader(whole, sample)

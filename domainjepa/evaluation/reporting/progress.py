@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from domainjepa.waiting import is_live
+
 EVERY = 30.0
 """Seconds from one line to the next."""
 SHORT = 5.0
@@ -26,7 +28,7 @@ class Counter:
         self._done = 0
         self._said = self._started = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        live = console is not None and console.is_terminal
+        live = console is not None and is_live(console)
         self._bar = Progress(
             *columns, TimeRemainingColumn(), console=console, transient=True, disable=not live
         )
