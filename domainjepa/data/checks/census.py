@@ -6,19 +6,14 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.checks.likeness import MOST_FOR_NEAR, THUMBNAIL, near_pairs, thumbnail
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError
-
-MOST_FOR_NEAR = 30_000
-"""Every pair is compared in small, so near duplicates are looked for up to this many samples."""
-ALIKE = 0.995
-"""Correlation of two images, pixel by pixel, from which they are near duplicates."""
 
 WHOLE_BYTES = 2**29
 """Bytes of pixels up to which every sample is looked at unless a selection is asked for."""
@@ -26,8 +21,6 @@ FEWEST = 1_000
 """Samples of a selection, at least."""
 
 _TOGETHER = 8  # neighbours that are looked at with a sample: they lie in the same chunk of a file
-_THUMBNAIL = 8
-_CANDIDATES = 5_000  # pairs of thumbnails that are looked at in full
 _BATCH_BYTES = 32 * 2**20
 _VALUE_SAMPLES = 512
 _VALUE_PIXELS = 2048
@@ -122,7 +115,7 @@ def take_census(
     drawn = random.choice(samples, min(samples, _VALUE_SAMPLES), replace=False)
     chosen = set(looked_at[drawn].tolist())
     near_wanted = samples <= MOST_FOR_NEAR
-    thumbnails = np.zeros((samples if near_wanted else 0, _THUMBNAIL**2), np.float32)
+    thumbnails = np.zeros((samples if near_wanted else 0, THUMBNAIL**2), np.float32)
     ranges, values = _Range(channels), []
     sizes: set[tuple[int, ...]] = set()
     blank: list[int] = []
@@ -147,7 +140,7 @@ def take_census(
             digest.update(np.ascontiguousarray(image).data)
             rows_of.setdefault(digest.digest(), []).append(row)
             if near_wanted:
-                thumbnails[place] = _thumbnail(image)
+                thumbnails[place] = thumbnail(image)
         done += len(batch)
         if progress is not None:
             progress(done)
@@ -164,7 +157,7 @@ def take_census(
     if near_wanted:
         firsts = np.array(sorted(alike[0] for alike in rows_of.values()), dtype=np.int64)
         places = np.searchsorted(looked_at, firsts)
-        census.near, census.near_skipped = _near(source, firsts, thumbnails[places])
+        census.near, census.near_skipped = near_pairs(source, firsts, thumbnails[places])
     else:
         census.near_skipped = f"more than {MOST_FOR_NEAR:,} samples"
     return census
@@ -215,48 +208,3 @@ def _bands(ranges: _Range, values: list[NDArray[np.float64]]) -> list[Band]:
             band.percentiles = (first, median, last)
         bands.append(band)
     return bands
-
-
-def _thumbnail(image: Image) -> NDArray[np.float32]:
-    """Mean of the bands in 8x8 blocks, centred and of unit length; zero for an image without shape.
-
-    A dot product of two thumbnails is their correlation. Of a volume, the plane in the middle.
-    """
-    if image.ndim == 4:
-        image = image[len(image) // 2]
-    grey = np.nan_to_num(image.astype(np.float32), posinf=0.0, neginf=0.0).mean(axis=2)
-    for axis in (0, 1):
-        edges = np.arange(_THUMBNAIL) * grey.shape[axis] // _THUMBNAIL
-        ends = np.append(edges[1:], grey.shape[axis])
-        widths = np.maximum(ends - edges, 1).astype(np.float32)
-        grey = np.add.reduceat(grey, edges, axis=axis) / np.expand_dims(widths, 1 - axis)
-    flat: NDArray[np.float32] = grey.ravel() - grey.mean()
-    length = np.linalg.norm(flat)
-    if length > 0:
-        flat /= length
-    return flat
-
-
-def _near(
-    source: Source, rows: NDArray[np.int64], thumbnails: NDArray[np.float32]
-) -> tuple[list[tuple[int, int]], str]:
-    """Pairs of rows that are nearly alike, thumbnails first and then pixel by pixel."""
-    candidates: list[tuple[int, int]] = []
-    step = 512
-    for start in range(0, len(rows), step):
-        alike = thumbnails[start : start + step] @ thumbnails[start:].T
-        for one, other in np.argwhere(alike > ALIKE).tolist():
-            if other > one:
-                candidates.append((int(rows[start + one]), int(rows[start + other])))
-        if len(candidates) > _CANDIDATES:
-            return [], "too many samples look alike in small"
-    return [pair for pair in candidates if _alike(*source.__getitems__(pair))], ""
-
-
-def _alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    if one.shape != other.shape:
-        return False
-    a, b = (np.nan_to_num(image.astype(np.float64)).ravel() for image in (one, other))
-    a, b = a - a.mean(), b - b.mean()
-    length = np.sqrt((a @ a) * (b @ b))
-    return bool(length > 0 and a @ b > ALIKE * length)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from domainjepa.data.checks.census import ALIKE, Census
+from domainjepa.data.checks.census import Census
+from domainjepa.data.checks.likeness import ALIKE
 from domainjepa.data.checks.quarantine import told
 from domainjepa.data.files.damage import to_skip
 from domainjepa.data.source import Source

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.config import TargetConfig
+from domainjepa.data.checks.likeness import ALIKE, MOST_FOR_NEAR, THUMBNAIL, near_across, thumbnail
 from domainjepa.data.metadata.targets import Target
 from domainjepa.data.source import Source
 from domainjepa.errors import DataError, UserError
@@ -148,23 +149,45 @@ def _matched_labels(found: Target, home: Target, place: NDArray[np.int64], sourc
 
 
 def shared_with_training(home: Source, train: Rows, there: Source, test: Rows) -> list[str]:
-    """Test images from elsewhere that are, to the last byte, images that train the probe."""
+    """Test images from elsewhere that are images that train the probe, to the last byte or nearly:
+    archives publish the same images again, compressed anew or at another size."""
     if home.volumetric:
         return []
-    known = set(_digests(home, train))
-    shared = sum(digest in known for digest in _digests(there, test))
-    if not shared:
-        return []
-    return [
-        f"{shared} of {len(test)} images of the test data are identical to a training image: "
-        "scores there are too good by up to as much"
-    ]
+    near_wanted = max(len(train), len(test)) <= MOST_FOR_NEAR
+    known, small = _digests(home, train, near_wanted)
+    asked, others = _digests(there, test, near_wanted)
+    same = np.isin(asked, known)
+    said = []
+    if same.any():
+        said.append(
+            f"{same.sum()} of {len(test)} images of the test data are identical to a training "
+            "image: scores there are too good by up to as much"
+        )
+    near: list[int] = []
+    skipped = f"more than {MOST_FOR_NEAR:,} samples"
+    if near_wanted:
+        near, skipped = near_across(home, train, small, there, test[~same], others[~same])
+    if near:
+        said.append(
+            f"{len(near)} of {len(test)} images of the test data are nearly the same (correlation "
+            f"above {ALIKE:g}) as a training image, first row {near[0]}: scores there are too "
+            "good by up to as much"
+        )
+    if skipped:
+        said.append(f"near duplicates of training images were not looked for: {skipped}")
+    return said
 
 
-def _digests(source: Source, rows: Rows) -> list[bytes]:
-    found = []
+def _digests(
+    source: Source, rows: Rows, small: bool
+) -> tuple[NDArray[np.bytes_], NDArray[np.float32]]:
+    """(N,) hashes of images, and their (N, 64) thumbnails where these are wanted, else (N, 0)."""
+    found, thumbnails = [], np.zeros((len(rows), THUMBNAIL**2 if small else 0), np.float32)
     for first in range(0, len(rows), AT_ONCE):
-        for image in source.__getitems__(rows[first : first + AT_ONCE].tolist()):
+        images = source.__getitems__(rows[first : first + AT_ONCE].tolist())
+        for place, image in enumerate(images, first):
             head = f"{image.shape} {image.dtype.str}".encode()
-            found.append(hashlib.blake2b(head + np.ascontiguousarray(image).tobytes()).digest())
-    return found
+            found.append(hashlib.blake2b(head + np.ascontiguousarray(image).tobytes()).hexdigest())
+            if small:
+                thumbnails[place] = thumbnail(image)
+    return np.array(found, "S128"), thumbnails

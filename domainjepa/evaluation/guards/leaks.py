@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from domainjepa.data.checks.census import ALIKE, take_census
+from domainjepa.data.checks.census import take_census
+from domainjepa.data.checks.likeness import ALIKE
 from domainjepa.data.files.identity import Identity
 from domainjepa.data.source import Source
 from domainjepa.domains.proposal import propose_domain

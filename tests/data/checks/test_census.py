@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from domainjepa.data.checks import census as census_module
+from domainjepa.data.checks import likeness
 from domainjepa.data.checks.census import FEWEST, some_rows, take_census
 from domainjepa.data.checks.findings import class_counts, findings
 from domainjepa.data.source import Image, Source
@@ -139,7 +140,7 @@ def test_near_duplicates_are_left_when_there_are_too_many(monkeypatch: pytest.Mo
     assert census.near == []
     assert "20" in census.near_skipped
     monkeypatch.setattr(census_module, "MOST_FOR_NEAR", 100)
-    monkeypatch.setattr(census_module, "_CANDIDATES", 5)
+    monkeypatch.setattr(likeness, "_CANDIDATES", 5)
     base = noise(1)[0].astype(np.float32)
     assert take_census(source_of([base * (1 + i) for i in range(9)])).near_skipped
 

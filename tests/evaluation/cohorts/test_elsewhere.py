@@ -5,7 +5,7 @@ import pytest
 
 from domainjepa.data.metadata.targets import target_of
 from domainjepa.errors import DataError, UserError
-from domainjepa.evaluation.cohorts.elsewhere import matched_target
+from domainjepa.evaluation.cohorts.elsewhere import matched_target, shared_with_training
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.suite import evaluate
 from tests.evaluation.cohorts.test_units import source_with
@@ -106,6 +106,23 @@ def test_images_that_train_the_probe_are_told(rng):
     there.images[test] = home.images[np.flatnonzero(home.split == "train")[:7]]
     results = evaluate([Blurred("x", [[0]])], home, [PROTOCOL], test_source=there)
     assert any("7 of 80 images of the test data are identical" in w for w in results.warnings)
+
+
+def test_copies_at_another_size_or_compressed_anew_are_told(rng):
+    scenes = rng.uniform(0, 200, (8, 12, 12, 1)).repeat(4, axis=1).repeat(4, axis=2)
+    noise = rng.normal(0, 2, scenes.shape)
+    others = rng.uniform(0, 200, (8, 12, 12, 1)).repeat(4, axis=1).repeat(4, axis=2)
+    smaller = scenes[:3].reshape(3, 24, 2, 24, 2, 1).mean(axis=(2, 4)).repeat(3, axis=3)
+    home, again, small = (source_with(np.zeros(n, int)) for n in (8, 11, 6))
+    home.images = scenes.astype(np.float32)
+    again.images = np.concatenate([others, (scenes + noise)[:3]]).astype(np.float32)
+    small.images = np.concatenate([smaller, smaller[:, ::-1]]).astype(np.float32)
+    (said,) = shared_with_training(home, np.arange(8), again, np.arange(11))
+    assert said.startswith("3 of 11 images of the test data are nearly the same")
+    assert "first row 8:" in said
+    (said,) = shared_with_training(home, np.arange(8), small, np.arange(6))
+    assert said.startswith("3 of 6 images of the test data are nearly the same")
+    assert not shared_with_training(home, np.arange(3, 8), small, np.arange(6))
 
 
 def test_classes_are_matched_by_their_names(rng):

@@ -149,12 +149,7 @@ def tell_of_order(source: DicomSource, every: Sequence[Stack], headers: Sequence
         uneven = sum(stack.why_no_volume() is not None for stack in deep)
         order += f"; unevenly spaced in {uneven:,} of {_many(len(deep), 'series')}" * bool(uneven)
     source.decisions.append(order)
-    shears = [stack.shear(headers) for stack in deep]
-    tilted = [
-        np.degrees(np.arctan2(shear, step[0]))
-        for shear, step in zip(shears, steps if deep else (), strict=True)
-        if shear > SHIFTED
-    ]
+    tilted = [stack.tilt(headers) for stack in deep if stack.shear(headers) > SHIFTED]
     if tilted:
         source.decisions.append(
             f"tilt: the gantry was tilted in {len(tilted):,} of {_many(len(deep), 'series')}, by "

@@ -112,6 +112,15 @@ class Stack:
         sideways = steps - np.outer(steps @ normal, normal)
         return float(np.abs(np.median(sideways, axis=0)).max())
 
+    def tilt(self, headers: Sequence[Header]) -> float:
+        """Degrees between the way from the first slice to the last and the normal of the slices:
+        the tilt of the gantry, however the steps differ."""
+        places = self.positions(headers)
+        way = places[-1] - places[0]
+        along = float(way @ np.array(self.normal))
+        aside = float(np.linalg.norm(way - along * np.array(self.normal)))
+        return float(np.degrees(np.arctan2(aside, abs(along))))
+
     def affine(self, headers: Sequence[Header]) -> NDArray[np.float64]:
         """(4, 4): (slice, row, column, 1) -> millimetres in the patient (PS3.3 equation C.7.6.2-1,
         with the step from the first to the last slice)."""
