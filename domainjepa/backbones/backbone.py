@@ -7,7 +7,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from domainjepa.backbones import monai_networks, own_networks, timm_networks
+from domainjepa.backbones import feature_maps, monai_networks, own_networks, timm_networks
+from domainjepa.backbones.feature_maps import Layers
 from domainjepa.backbones.stem import Traits, stem_reduction
 from domainjepa.config import BackboneConfig
 from domainjepa.errors import ConfigError
@@ -114,6 +115,18 @@ class Backbone(nn.Module):
         )
         tokens = [layer[1][:, 0] if has_cls else layer.mean(1) for layer in layers]
         return torch.cat(tokens, dim=1)
+
+    def feature_maps(self, images: Tensor, layers: Layers = "last") -> Tensor:
+        """What the network sees position by position: (N, D, *positions).
+
+        Raises:
+            UserError: a network that does not show its maps, or has no such layers.
+        """
+        return feature_maps.feature_maps(self.net, images, layers)
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of growing stride, (N, C_i, *positions) each: see `feature_maps.pyramid`."""
+        return feature_maps.pyramid(self.net, images)
 
     @torch.no_grad()
     def _reads_layers(self, channels: int, size: int) -> bool:

@@ -82,6 +82,32 @@ def build(config: BackboneConfig, channels: int, size: int, reduction: int) -> n
     return net
 
 
+def maps(net: nn.Module, volumes: Tensor) -> list[Tensor] | None:
+    """(N, C, D, H, W) -> the feature maps of all stages, finest first; the last one is pooled.
+
+    Returns:
+        None for a network that is none of MONAI's.
+    """
+    parts = cast(Any, net)
+    if isinstance(net, PooledSwin | PooledViT):
+        return net.maps(volumes)
+    if not type(net).__module__.startswith("monai."):
+        return None
+    if hasattr(parts, "layer4"):
+        found = [parts.act(parts.bn1(parts.conv1(volumes)))]
+        now = found[0] if parts.no_max_pool else parts.maxpool(found[0])
+        for layer in (parts.layer1, parts.layer2, parts.layer3, parts.layer4):
+            now = layer(now)
+            found.append(now)
+        return found
+    found, now = [], volumes
+    for name, part in parts.features.named_children():
+        now = part(now)
+        if name in ("relu0", "denseblock1", "denseblock2", "denseblock3"):
+            found.append(now)
+    return [*found, parts.class_layers.relu(now)]
+
+
 class PooledSwin(nn.Module):
     """The encoder of Swin UNETR (Tang et al. 2022, arXiv:2111.14791), its last map averaged."""
 
@@ -102,7 +128,11 @@ class PooledSwin(nn.Module):
 
     def forward(self, volumes: Tensor) -> Tensor:
         """(N, C, D, H, W) -> (N, 768)."""
-        return cast(Tensor, self.swin(volumes)[-1].mean((2, 3, 4)))
+        return self.maps(volumes)[-1].mean((2, 3, 4))
+
+    def maps(self, volumes: Tensor) -> list[Tensor]:
+        """Of the patches and of the four stages: five maps (N, 48 to 768, *positions)."""
+        return cast(list[Tensor], self.swin(volumes))
 
     def no_weight_decay(self) -> set[str]:
         return {name for name, _ in self.named_parameters() if "position_bias" in name}
@@ -123,14 +153,24 @@ class PooledViT(nn.Module):
             ValueError: another size than that of its position embedding, which MONAI would spread
                 over a single token without a word.
         """
-        if volumes.shape[2:] != (self.size,) * 3:
-            raise ValueError(f"it takes {self.size} voxels a side alone")
+        self._refuse_other_sizes(volumes)
         return cast(Tensor, self.vit(volumes)[0].mean(1))
 
     def two_layers(self, volumes: Tensor) -> Tensor:
         """(N, 2 * 768): the means of the tokens of the last two layers."""
         layers = self.vit(volumes)[1][-2:]
         return torch.cat([self.vit.norm(layer).mean(1) for layer in layers], dim=1)
+
+    def maps(self, volumes: Tensor) -> list[Tensor]:
+        """The tokens of all layers as maps (N, 768, *positions), normalised as the last one is."""
+        self._refuse_other_sizes(volumes)
+        tokens = [self.vit.norm(layer).transpose(1, 2) for layer in self.vit(volumes)[1]]
+        side = round(tokens[0].shape[-1] ** (1 / 3))
+        return [one.unflatten(2, (side,) * 3) for one in tokens]
+
+    def _refuse_other_sizes(self, volumes: Tensor) -> None:
+        if volumes.shape[2:] != (self.size,) * 3:
+            raise ValueError(f"it takes {self.size} voxels a side alone")
 
     def no_weight_decay(self) -> set[str]:
         return {"vit.patch_embedding.position_embeddings"}

@@ -7,9 +7,7 @@ exactly what the backbone saw.
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +19,6 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from domainjepa.backbones import Backbone
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
-from domainjepa.domains.intensity import Intensity, load_intensity
 from domainjepa.encoder.artefact import (
     FILE_NAME,
     EncoderCard,
@@ -30,11 +27,12 @@ from domainjepa.encoder.artefact import (
     refuse_misfit,
     weights_digest,
 )
-from domainjepa.encoder.samples import as_images, as_stored, framed, refuse_far
+from domainjepa.encoder.inputs import accepted, image_batches, volumes
+from domainjepa.encoder.patches import Layers, Patches, PatchReader
+from domainjepa.encoder.samples import as_stored, framed
 from domainjepa.encoder.standardise import Standardise
 from domainjepa.encoder.windows import window_batches, windows
 from domainjepa.errors import DataError, UserError
-from domainjepa.views.resampling import Volume, own_scale, own_scale_of_array
 
 __all__ = ["FrozenEncoder", "as_stored", "framed"]
 
@@ -46,12 +44,20 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         encoder: a run folder or an `encoder.safetensors`.
+        output: `pooled`, one vector a sample, or `patches`, one for each position of its map.
         batch_size: images a forward pass.
         device: `auto` takes CUDA where there is one.
         weights: `untrained` draws fresh weights for the same network, keyed by the run's seed: the
             twin that pretraining has to beat.
         spacing: millimetres from voxel to voxel along D, H, W of volumes that come as arrays; 1
             with a warning where it is not given. A source knows its own.
+        layers: of patches: `last`, the map that the network pools (of ViTs the patch tokens of the
+            last block); a stage, or block, by its number, -1 the last; or several, concatenated.
+        scale: of patches: images are resized by this first, and the voxels of volumes are those of
+            pretraining divided by it; 1 takes pixels as they are.
+        window: of patches: pixels a side of what goes through the network at once. None: the size
+            of pretraining for transformers, at least 512 (of volumes 96) for the other networks.
+        overlap: of patches: of neighbouring windows at least, as a share of their side.
     """
 
     __module__ = "domainjepa.encoder"  # what pickles and skops files say, wherever the file lies
@@ -67,18 +73,28 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         device: str = "auto",
         weights: Literal["trained", "untrained"] = "trained",
         spacing: Sequence[float] | None = None,
+        output: Literal["pooled", "patches"] = "pooled",
+        layers: Layers = "last",
+        scale: float = 1.0,
+        window: int | None = None,
+        overlap: float = 0.25,
     ) -> None:
         self.encoder = encoder
         self.batch_size = batch_size
         self.device = device
         self.weights = weights
         self.spacing = spacing
+        self.output = output
+        self.layers = layers
+        self.scale = scale
+        self.window = window
+        self.overlap = overlap
 
     def fit(self, images: Any, labels: object = None) -> FrozenEncoder:
         """Check the images and load the weights; nothing is learned."""
         self._load()
         if not isinstance(images, Source):
-            as_images(images, self.card.channels, self.card.dimensions)
+            accepted(self.card, images)
         return self
 
     def transform(self, images: Source | ArrayLike) -> NDArray[np.float32]:
@@ -93,24 +109,24 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 before H.
 
         Returns:
-            (N, D) float32.
+            (N, D) float32; of patches (N, h, w, D), of volumes (N, d, h, w, D).
 
         Raises:
             DataError: no images, another number of channels than the encoder's, or values far
-                outside of the range that it was pretrained on.
+                outside of the range that it was pretrained on; for patches, images that have not
+                all the same number of positions.
             UserError: a parameter of the encoder that cannot be used.
         """
-        self._load()
-        if self.batch_size < 1:
-            raise UserError(f"batch_size={self.batch_size}: at least 1 image a forward pass")
+        self._ready()
+        if self.output == "patches":
+            return _stacked(self.patches(images))
         backbone, standardise = self._network_
-        device = _device(self.device)
-        backbone.to(device).eval()
-        standardise.to(device)
+        device = next(backbone.parameters()).device
+        found = accepted(self._card, images)
         features = []
         with torch.inference_mode():
             if self._card.dimensions == 3:
-                for volume in self._volumes(images):
+                for volume in volumes(self._card, found, self.spacing):
                     cubes = windows(volume.extent, self._side, self._card.size)
                     parts = [
                         backbone.probe_features(standardise(batch.to(device))).float().cpu()
@@ -118,10 +134,28 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                     ]
                     features.append(torch.cat(parts).mean(0, keepdim=True).numpy())
                 return np.concatenate(features)
-            for batch in self._batches(images):
-                stacked = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2)
+            for batch in image_batches(self._card, found, self.batch_size):
+                seen = np.stack([framed(image, self._card.size) for image in batch])
+                stacked = torch.from_numpy(seen).to(device).permute(0, 3, 1, 2)
                 features.append(backbone.probe_features(standardise(stacked)).float().cpu().numpy())
         return np.concatenate(features)
+
+    def patches(self, images: Source | ArrayLike) -> Iterator[Patches]:
+        """The features of every position, image after image, of any sizes: see `Patches`.
+
+        One image, or volume, is in memory at a time, and windows of a large one.
+
+        Args:
+            images: as `transform` takes them.
+
+        Raises:
+            DataError, UserError: as `transform` does.
+        """
+        self._ready()
+        reader = PatchReader(
+            self._card, *self._network_, self.layers, self.scale, self.window, self.overlap
+        )
+        return reader.read(images, batch_size=self.batch_size, spacing=self.spacing)
 
     def untrained(self) -> FrozenEncoder:
         """The same network, sizes and standardisation with fresh weights."""
@@ -166,14 +200,23 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def sha256(self) -> str:
         """Of all that the features depend on besides the images; features are cached by it."""
         self._load()
-        if self.spacing is None or self._card.dimensions == 2:
+        told: list[object] = []
+        if self.spacing is not None and self._card.dimensions == 3:
+            told.append(tuple(self.spacing))
+        if self.output == "patches":
+            layers = self.layers if isinstance(self.layers, str | int) else [*self.layers]
+            told += ["patches", layers, self.scale, self.window, self.overlap]
+        if not told:
             return self._sha256
-        return hashlib.sha256(f"{self._sha256} {tuple(self.spacing)}".encode()).hexdigest()
+        return hashlib.sha256(" ".join(map(str, [self._sha256, *told])).encode()).hexdigest()
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
         """(D,) names such as resnet34_0."""
         self._load()
         width = self._width
+        if self.output == "patches":
+            grid = PatchReader(self._card, *self._network_, self.layers).grid
+            width = grid.width
         return np.array([f"{self.card.backbone.name}_{i}" for i in range(width)], dtype=object)
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -199,6 +242,20 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         copy = FrozenEncoder(**self.get_params())
         copy._carried, copy._called = self._carried, self._called
         return copy
+
+    def _ready(self) -> None:
+        """Load, and bring the network to its device.
+
+        Raises:
+            UserError: a parameter that cannot be used.
+        """
+        self._load()
+        if self.batch_size < 1:
+            raise UserError(f"batch_size={self.batch_size}: at least 1 image a forward pass")
+        if self.output not in ("pooled", "patches"):
+            raise UserError(f"output={self.output!r}: choose pooled or patches")
+        for part in self._network_:
+            part.to(_device(self.device)).eval()
 
     def _bytes(self) -> bytes:
         if self._carried and self._carried[0] == self.encoder:
@@ -231,75 +288,21 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             probe = torch.zeros(1, len(card.mean), *[card.size] * card.dimensions)
             self._width = int(backbone.probe_features(probe).shape[1])
 
-    def _batches(self, images: Source | ArrayLike) -> Iterator[NDArray[Any]]:
-        card = self._card
-        intensity = load_intensity(card.intensity)
-        found = self._found(images)
-        for first in range(0, len(found), self.batch_size):
-            last = min(first + self.batch_size, len(found))
-            rows = range(first, last)
-            batch = found.__getitems__(rows) if isinstance(found, Source) else found[first:last]
-            stored = [as_stored(image, np.dtype(card.dtype)) for image in batch]
-            refuse_far(stored, intensity)
-            yield np.stack([framed(intensity(image), card.size) for image in stored])
-
-    def _volumes(self, volumes: Source | ArrayLike) -> Iterator[Volume]:
-        intensity, dtype = load_intensity(self._card.intensity), np.dtype(self._card.dtype)
-        found = self._found(volumes)
-        if isinstance(found, Source):
-            refuse_far([as_stored(_middle(found), dtype)], intensity)
-            for row in range(len(found)):
-                own = own_scale(found, row, intensity)
-                yield Volume.of_row(found, row, partial(_as_seen, own, dtype))
-            return
-        if self.spacing is None:
-            warnings.warn(
-                "the spacing of these volumes is not known: 1 mm is taken. Give "
-                "FrozenEncoder(…, spacing=(d, h, w)) in millimetres, or an opened source.",
-                stacklevel=3,
-            )
-        spacing = (1.0, 1.0, 1.0) if self.spacing is None else tuple(self.spacing)
-        if len(spacing) != 3 or min(spacing) <= 0:
-            raise UserError(f"spacing={self.spacing}: give three lengths in mm, along D, H and W")
-        for array in found:
-            stored = as_stored(array, dtype)
-            refuse_far([stored], intensity)
-            own = own_scale_of_array(stored, intensity)
-            yield Volume.of_array(stored, spacing, own)
-
     @property
     def _side(self) -> float:
         """Millimetres a side of what the network sees of a volume at once."""
         return (self._card.spacing or 1.0) * self._card.size
 
-    def _found(self, images: Source | ArrayLike) -> Source | Sequence[NDArray[Any]]:
-        card = self._card
-        if not isinstance(images, Source):
-            return as_images(images, card.channels, card.dimensions)
-        if images.channels != card.channels:
-            raise DataError(
-                f"the encoder takes {card.channels} channels; the images have {images.channels}"
-            )
-        if images.volumetric != (card.dimensions == 3):
-            wanted = "volumes" if card.dimensions == 3 else "images"
-            raise DataError(
-                f"the encoder was pretrained on {wanted}; a sample here is "
-                f"{'x'.join(map(str, images.shape))}. Open the data with --set "
-                f"data.dimensions={card.dimensions}."
-            )
-        return images
 
-
-def _middle(volumes: Source) -> NDArray[Any]:
-    """What lies around the centre of the first volume."""
-    centre = [side // 2 for side in volumes.sides(0)]
-    start = [max(place - 16, 0) for place in centre]
-    stop = [min(place + 16, side) for place, side in zip(centre, volumes.sides(0), strict=True)]
-    return volumes.region(0, start, stop)
-
-
-def _as_seen(intensity: Intensity, dtype: np.dtype[Any], part: NDArray[Any]) -> NDArray[Any]:
-    return intensity(as_stored(part, dtype))
+def _stacked(found: Iterator[Patches]) -> NDArray[np.float32]:
+    maps = [one.features for one in found]
+    if len({one.shape for one in maps}) > 1:
+        grids = " and ".join(sorted({"x".join(map(str, one.shape[:-1])) for one in maps})[:2])
+        raise DataError(
+            f"these images are of several sizes and have {grids} positions, which fit no one "
+            "array: take them one by one from FrozenEncoder(…).patches(images)."
+        )
+    return np.stack(maps)
 
 
 def _device(name: str) -> torch.device:

@@ -19,20 +19,25 @@ FAR = 20.0
 
 def framed(image: NDArray[Any], size: int) -> NDArray[Any]:
     """The centre square of an image at `size` px a side: (H, W, C) -> (size, size, C)."""
-    height, width, channels = image.shape
+    height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    square = np.ascontiguousarray(image[top : top + side, left : left + side])
-    if side == size:
-        return square
+    return stretched(image[top : top + side, left : left + side], size, size)
+
+
+def stretched(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """An image of another size: (H, W, C) -> (height, width, C)."""
+    whole = np.ascontiguousarray(image)
+    if image.shape[:2] == (height, width):
+        return whole
     # Averaging over area when shrinking: anything else aliases.
-    how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    how = cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_LINEAR
     # OpenCV resizes at most 4 channels at a time.
     parts = [
-        cv2.resize(square[..., first : first + 4], (size, size), interpolation=how)
-        for first in range(0, channels, 4)
+        cv2.resize(whole[..., first : first + 4], (width, height), interpolation=how)
+        for first in range(0, image.shape[2], 4)
     ]
-    return np.concatenate([part.reshape(size, size, -1) for part in parts], axis=2)
+    return np.concatenate([part.reshape(height, width, -1) for part in parts], axis=2)
 
 
 def as_images(images: ArrayLike, channels: int, dimensions: int = 2) -> Sequence[NDArray[Any]]:
