@@ -25,15 +25,16 @@ CARRIED_OUT = (
     "max_hours",
     "attention",
     "compile",
+    "activation_checkpointing",
     "log.every_steps",
     "log.shortcuts",
     "checkpoint.",
 )
 """How a run is carried out. None of it changes what the model sees; another device, number of ranks
 or kind of attention rounds sums another way."""
-FREE_ON_RESUME = (*CARRIED_OUT, "data.where")
+FREE_ON_RESUME = (*CARRIED_OUT, "data.where", "micro_batch")
 """What a resumed run may do otherwise. Other conditions on the rows change what the model sees, and
-the fingerprint of the data tells."""
+the fingerprint of the data tells. Other micro-batches change what BatchNorm sees."""
 OF_THE_RUN_ALONE = (*CARRIED_OUT, "log.", "epochs")
 """Settings that no encoder has to know of: the above, what only watches, and `epochs`, which
 `steps` says in steps. One training is one file, however it was carried out."""
@@ -271,6 +272,13 @@ class PretrainConfig(Settings):
     """Optimiser steps in all; takes the place of `epochs`."""
     batch_size: int = Field(default=256, gt=1)
     """The GLOBAL batch, over all devices. SIGReg depends on it, so it is never changed silently."""
+    micro_batch: int | None = Field(default=None, gt=0)
+    """Samples of a device that go through the backbone at once, where the batch is too large for
+    its memory; SIGReg and prediction still see the whole batch, and the gradient is the whole
+    batch's. Costs one more forward pass. BatchNorm in the backbone sees the parts."""
+    activation_checkpointing: bool = False
+    """Compute activations again in the backward pass in place of keeping them, block by block: less
+    memory for one more forward pass, the same gradient."""
     seed: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = Field(default=1, gt=0)

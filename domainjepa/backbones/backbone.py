@@ -145,6 +145,28 @@ class Backbone(nn.Module):
         names = getattr(self.net, "no_weight_decay", None)
         return set(names()) if names is not None else set()
 
+    def checkpoint_activations(self) -> None:
+        """From now on activations are computed again in the backward pass, block by block (Chen et
+        al. 2016, arXiv:1604.06174).
+
+        Raises:
+            ConfigError: the network cannot do it.
+        """
+        try:
+            cast(Any, self.net).set_grad_checkpointing(True)
+        except (AttributeError, AssertionError, NotImplementedError) as error:
+            raise ConfigError(
+                f"activation_checkpointing: {self.name!r} cannot do it; timm's ViTs, ConvNeXts, "
+                "ResNets and EfficientNets can. Leave it out, or set micro_batch, which every "
+                "network can do."
+            ) from error
+
+    @property
+    def batch_statistics(self) -> bool:
+        """Whether what it makes of an image depends on the batch that the image is in."""
+        # PyTorch has no public name for what all kinds of BatchNorm have in common.
+        return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.modules())
+
     def strides_over_one_pixel(self, channels: int, size: int) -> bool:
         """Whether an image of this size leaves 1x1 positions before a convolution with a stride.
 

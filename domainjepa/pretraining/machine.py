@@ -11,6 +11,8 @@ from domainjepa.config import PretrainConfig, ViewsConfig
 from domainjepa.distributed import local_rank, world_size
 from domainjepa.errors import ConfigError, UserError
 
+WITHOUT_BATCH_NORM = ("convnext_tiny", "vit_small_patch16_224")
+
 
 def choose_device(config: PretrainConfig) -> tuple[torch.device, str]:
     """The device of this rank, and the precision.
@@ -73,6 +75,23 @@ def rank_warnings(device: torch.device) -> list[str]:
     return [
         f"{world_size()} ranks on the CPU: BatchNorm sees each rank's share of the batch (on CUDA "
         "its statistics are of the whole batch), so weights differ a little from those of one rank."
+    ]
+
+
+def micro_batch_warnings(config: PretrainConfig, backbone: Backbone) -> list[str]:
+    """What a batch in parts does otherwise than a whole one."""
+    share = -(-config.batch_size // world_size())
+    if config.micro_batch is None:
+        return []
+    if config.micro_batch >= share:
+        return [f"micro_batch={config.micro_batch} divides nothing: a device has {share} samples"]
+    if not backbone.batch_statistics:
+        return []
+    return [
+        f"micro_batch={config.micro_batch}: BatchNorm in {backbone.name} takes its statistics of "
+        f"each micro-batch, not of {share} samples, so this is not the training of the undivided "
+        f"batch. Backbones without BatchNorm, such as {' and '.join(WITHOUT_BATCH_NORM)}, train "
+        "the same."
     ]
 
 

@@ -63,19 +63,28 @@ class Network(nn.Module):
 
         All views of a step share one batch of the projector's BatchNorm.
         """
+        return self.heads(self.features(groups), len(groups[0]))
+
+    def features(self, groups: Sequence[Tensor]) -> Tensor:
+        """What the backbone yields for groups of views: (V, N, D)."""
         samples = groups[0].shape[1]
-        features = torch.cat([self.backbone(views.flatten(0, 1)) for views in groups])
-        embeddings = self.projector(features)
+        flat = torch.cat([self.backbone(views.flatten(0, 1)) for views in groups])
+        return flat.reshape(-1, samples, flat.shape[-1])
+
+    def heads(self, features: Tensor, num_global: int) -> Outputs:
+        """Everything after the backbone, from features (V, N, D), the global views first."""
+        samples = features.shape[1]
+        embeddings = self.projector(features.flatten(0, 1))
         predicted = self.predictor(embeddings) if self.predictor is not None else None
 
         def by_view(flat: Tensor) -> Tensor:
             return flat.reshape(-1, samples, flat.shape[-1])
 
         return Outputs(
-            by_view(features),
+            features,
             by_view(embeddings),
             None if predicted is None else by_view(predicted),
-            self._probe(by_view(features)[: groups[0].shape[0]]),
+            self._probe(features[:num_global]),
         )
 
     def learning(self) -> list[nn.Parameter]:

@@ -26,6 +26,7 @@ from domainjepa.objective import LeJEPALoss, SIGReg
 from domainjepa.pretraining.machine import (
     choose_device,
     machine_note,
+    micro_batch_warnings,
     rank_warnings,
     refuse_unwritten_gradients,
     view_workers,
@@ -193,6 +194,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
             *divided_groups(source, rows),
             *spacing_warnings(source),
             *rank_warnings(device),
+            *micro_batch_warnings(resolved, backbone),
         ],
     )
 
@@ -239,6 +241,8 @@ def build_backbone(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(config.seed, "weights"))
         backbone = Backbone(config.backbone, channels, views.global_size)
+    if config.activation_checkpointing:
+        backbone.checkpoint_activations()
     views = resolve_sizes(
         wanted,
         shape,

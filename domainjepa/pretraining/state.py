@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,20 +83,28 @@ class RunState:
         unreadable = Quarantine(len(plan.rows), config.data.skip_unreadable)
         return cls(network, build_optimizer(network, config), averaged, unreadable)
 
-    def center(self, groups: list[Tensor]) -> Tensor | None:
-        """The centre from averaged weights, (N, K), or None where the views' own mean serves."""
-        if self.averaged is None:
-            return None
-        with torch.no_grad():
-            outputs: Outputs = self.averaged(groups[:1])
-            return outputs.embeddings.float().mean(0)
+    @torch.no_grad()
+    def center(self, parts: Iterable[Sequence[Tensor]]) -> Tensor:
+        """The centre from averaged weights, (N, K), of the global views, which come in parts."""
+        assert self.averaged is not None
+        features = torch.cat([self.averaged.features(part) for part in parts], dim=1)
+        outputs: Outputs = self.averaged.heads(features, len(features))
+        return outputs.embeddings.float().mean(0)
 
-    def update(self, loss: Tensor, plan: Plan) -> Gradient:
+    def update(
+        self, loss: Tensor, plan: Plan, backward: Callable[[Tensor], None] = Tensor.backward
+    ) -> Gradient:
         """One step of the optimiser at the learning rate of this step, on all ranks or on none:
-        only where the loss and every gradient are numbers on each of them."""
+        only where the loss and every gradient are numbers on each of them.
+
+        Args:
+            loss: of the batch.
+            plan: of the run.
+            backward: puts the gradient of a loss into the weights.
+        """
         chosen = plan.config.optimizer
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        backward(loss)
         gradient = Gradient.of(self.network, loss)
         if gradient.fault:
             return gradient

@@ -9,16 +9,18 @@ from torch import Tensor
 
 from domainjepa.backbones.attention import attention_by
 from domainjepa.data.sampling import key
-from domainjepa.distributed import rank
+from domainjepa.distributed import rank, world_size
 from domainjepa.encoder.standardise import Standardise
 from domainjepa.errors import UserError
 from domainjepa.pretraining.batches import Batch, suspects
+from domainjepa.pretraining.micro_batches import MicroBatches, Views, parts_of_a_batch
 from domainjepa.pretraining.network import Outputs
 from domainjepa.pretraining.parallel import parallel
 from domainjepa.pretraining.plan import Plan
 from domainjepa.pretraining.probe import probe_loss
 from domainjepa.pretraining.progress import Display
 from domainjepa.pretraining.run_folder import INTACT
+from domainjepa.pretraining.running_statistics import RunningStatistics
 from domainjepa.pretraining.state import RunState
 
 MAX_BAD_STEPS = 3
@@ -49,43 +51,65 @@ class Step:
         self._network = parallel(state.network, plan)
         standardise = Standardise(plan.mean, plan.std, plan.backbone.dimensions)
         self._standardise = standardise.to(plan.device)
+        self._statistics = RunningStatistics(state.buffers())
+        self._micro = MicroBatches(
+            self._features,
+            parts_of_a_batch(plan.config, world_size()),
+            RunningStatistics(state.network.backbone.buffers()),
+            self._network.alone,
+        )
 
     def __call__(self, batch: Batch) -> Learned:
         """One step of the optimiser, or none: then running statistics are as they were, too."""
         plan, state, config = self._plan, self._state, self._plan.config
-        # Whatever is random inside the network (drop path) is keyed by the step, too.
-        torch.manual_seed(key(config.seed, "network", state.step, rank()))
-        groups = self._groups(batch)
-        buffers = [buffer.clone() for buffer in state.buffers()]
-        bfloat16 = config.precision == "bfloat16"
-        autocast = torch.autocast(plan.device.type, torch.bfloat16, enabled=bfloat16)
-        with autocast, attention_by(config.attention):
-            outputs = self._network(groups)
-            center = state.center(groups)
-        terms = plan.objective(
-            outputs.embeddings,
-            config.views.num_global,
-            state.step,
-            center=center,
-            predicted=outputs.predicted,
-        )
-        probe = probe_loss(outputs.logits, batch, plan, state)
-        gradient = state.update(terms.loss + probe, plan)
+        groups = [batch[name] for name in ("global", "local") if name in batch]
+        before = self._statistics.taken()
+        # Of the backward pass, too: a part that is computed again takes the same kernels.
+        with attention_by(config.attention):
+            features = self._micro.features(groups)
+            with self._autocast():
+                outputs = self._network.heads(features, config.views.num_global)
+            terms = plan.objective(
+                outputs.embeddings,
+                config.views.num_global,
+                state.step,
+                center=self._center(groups),
+                predicted=outputs.predicted,
+            )
+            probe = probe_loss(outputs.logits, batch, plan, state)
+            gradient = state.update(terms.loss + probe, plan, self._micro.backward)
         if gradient.fault:
-            for buffer, before in zip(state.buffers(), buffers, strict=True):
-                buffer.copy_(before)
+            self._statistics.put(before)
         else:
             sums = {name: value.item() for name, value in terms._asdict().items()}
             state.meter.add(steps=1, gradient_norm=gradient.norm, **sums)
         return Learned(outputs, gradient.fault)
 
-    def _groups(self, batch: Batch) -> list[Tensor]:
-        """The views as the network takes them, the global group first."""
-        return [
-            self._standardise(batch[name].to(self._plan.device, non_blocking=True))
-            for name in ("global", "local")
-            if name in batch
-        ]
+    def _features(self, groups: Views, part: int) -> Tensor:
+        """The features of a part of a batch, given as it was loaded, the global group first."""
+        # Whatever is random inside the network (drop path) is keyed by the step, too.
+        draws = (self._plan.config.seed, "network", self._state.step, rank())
+        torch.manual_seed(key(*draws, part) if part else key(*draws))
+        with self._autocast():
+            features: Tensor = self._network.features(self._seen(groups))
+        return features
+
+    def _center(self, groups: Views) -> Tensor | None:
+        """The centre from averaged weights, (N, K), or None where the views' own mean serves."""
+        if self._state.averaged is None:
+            return None
+        with self._autocast():
+            parts = self._micro.parts(groups[:1])
+            return self._state.center(self._seen(part) for part in parts)
+
+    def _seen(self, groups: Views) -> list[Tensor]:
+        """The views as the network takes them."""
+        device = self._plan.device
+        return [self._standardise(views.to(device, non_blocking=True)) for views in groups]
+
+    def _autocast(self) -> torch.autocast:
+        bfloat16 = self._plan.config.precision == "bfloat16"
+        return torch.autocast(self._plan.device.type, torch.bfloat16, enabled=bfloat16)
 
 
 class BadSteps:

@@ -46,8 +46,8 @@ def poisoned(monkeypatch: pytest.MonkeyPatch, at: Callable[[int], bool], bad: fl
     """At these steps the loss stays what it was and its gradient does not."""
     update = RunState.update
 
-    def poison(state: RunState, loss: Tensor, plan: Plan) -> Gradient:
-        return update(state, Poison.apply(loss, bad) if at(state.step) else loss, plan)
+    def poison(state: RunState, loss: Tensor, *others: Any) -> Gradient:
+        return update(state, Poison.apply(loss, bad) if at(state.step) else loss, *others)
 
     monkeypatch.setattr(RunState, "update", poison)
 
