@@ -28,6 +28,7 @@ CARRIED_OUT = (
     "activation_checkpointing",
     "log.every_steps",
     "log.shortcuts",
+    "log.track",
     "checkpoint.",
 )
 """How a run is carried out. None of it changes what the model sees; another device, number of ranks
@@ -250,6 +251,9 @@ class LogConfig(Settings):
     shortcuts: bool = True
     """Warn where something simple, such as colour or brightness, tells samples apart across their
     views; and say at the end how much of it the features hold."""
+    track: Names = ()
+    """Who else is told of the run: tensorboard, wandb, mlflow, trackio, or `module:function` of
+    one's own. `--track` sets it."""
 
 
 class PretrainConfig(Settings):

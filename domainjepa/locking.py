@@ -16,6 +16,17 @@ class Busy(Exception):
     """Another process has the file locked."""
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process has a file locked; one that is not there is not."""
+    try:
+        with path.open("rb") as file:
+            # Shared, for a moment: whoever wants the lock itself has to come in that very moment.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    return False
+
+
 class LockedFile:
     """A file, made where it is missing, that no other process has locked as long as it is open.
 

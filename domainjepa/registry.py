@@ -139,6 +139,17 @@ BACKBONES = Registry("backbone", "domainjepa.backbones", {})
 STATISTICS = Registry("statistic", "domainjepa.statistics", {})
 """Besides those of the objective: functions of projections (..., N, M) -> (..., M)."""
 
+TRACKERS = Registry(
+    "tracker",
+    "domainjepa.trackers",
+    {
+        "tensorboard": "domainjepa.tracking.services:TensorBoard",
+        "wandb": "domainjepa.tracking.services:WandB",
+        "mlflow": "domainjepa.tracking.services:MLflow",
+        "trackio": "domainjepa.tracking.services:Trackio",
+    },
+)
+
 BASELINES = Registry(
     "baseline",
     "domainjepa.baselines",

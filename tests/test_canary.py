@@ -119,7 +119,8 @@ def commands(out: Path, table: Path) -> list[list[str]]:
     return [
         ["inspect", *data, "--json", "--out", f"{out}/montage.png"],
         ["views", *data, "--out", f"{out}/views.png"],
-        ["pretrain", *data, *small, "--out", run],
+        ["pretrain", *data, *small, "--out", run, "--track", "tests.tracking.fakes:Recorder"],
+        ["watch", run, "--once"],
         ["evaluate", run, *data, "--protocol", "knn", "--baseline", "pixels", "--maps", "0,1",
          "--out", f"{out}/scores"],
         *(["embed", run, *data, "--out", f"{out}/f.{kind}"] for kind in ("npz", "h5", "parquet")),
@@ -152,6 +153,7 @@ def test_nothing_that_is_written_names_a_patient_and_every_writer_was_asked(
     monkeypatch.setenv("DOMAINJEPA_CACHE", str(cache))
     for module in (index, archives, kept):
         monkeypatch.setattr(module, "MANY", 4)  # indices are written for many files alone
+    monkeypatch.setenv("RECORDED", str(out / "tracked.jsonl"))
     monkeypatch.chdir(planted)  # the path that is typed may be printed: here it names nobody
     for command in commands(out, table):
         monkeypatch.setattr(sys, "argv", ["domainjepa", *command])

@@ -15,6 +15,7 @@ ROOT = Path(domainjepa.__file__).parent
 LAYERS = [
     {
         "errors",
+        "braille",
         "registry",
         "catalog",
         "config",
@@ -30,11 +31,11 @@ LAYERS = [
         "waiting",
         "writing",
     },
-    {"data", "domains", "backbones", "objective"},
+    {"data", "domains", "backbones", "objective", "tracking"},
     {"views"},
     {"encoder"},
     {"pretraining", "evaluation"},
-    {"inspection", "embed", "demo", "selection", "export"},
+    {"inspection", "embed", "demo", "selection", "export", "watch"},
     {"cli"},
     {"__main__", "__init__"},
 ]

@@ -46,6 +46,10 @@ def pretrain(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of --out.")
     ] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="tensorboard, wandb, mlflow, trackio or module:function; repeatable."),
+    ] = None,
     set_: Set = None,
 ) -> None:
     """Pretrain an encoder and write its run folder: settings, metrics, checkpoints, report."""
@@ -67,6 +71,7 @@ def pretrain(
         "device": device,
         "devices": devices,
         "max_hours": max_hours,
+        "log.track": track or None,
     }
     config = settings.resolve(layer, set_ or (), flags)
     if not config.data.path:

@@ -1,4 +1,4 @@
-"""Commands that look at data: inspect, views, prepare, list."""
+"""Commands that look: inspect, views, prepare, watch, list."""
 
 from __future__ import annotations
 
@@ -140,6 +140,19 @@ def prepare(
         typer.echo(str(stopped), err=True)
         raise typer.Exit(stopped.exit_status) from None
     typer.echo(f"{out}: {len(source):,} samples; use it as --data {out}")
+
+
+@app.command()
+def watch(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    once: Annotated[bool, typer.Option("--once", help="Show what is there and return.")] = False,
+) -> None:
+    """Show the curves of runs as they go, from their folders alone; ends when all have ended."""
+    from rich.console import Console
+
+    from domainjepa.watch import watch as show
+
+    show(runs, Console(), once=once)
 
 
 LISTS = (

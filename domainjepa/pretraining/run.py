@@ -34,7 +34,9 @@ from domainjepa.pretraining.run_folder import RunFolder
 from domainjepa.pretraining.same_data import refuse_changed_data, same_as_before
 from domainjepa.pretraining.state import RunState
 from domainjepa.pretraining.step import BadSteps, Step
+from domainjepa.pretraining.tracked import tracked
 from domainjepa.signals import StopSignal
+from domainjepa.tracking.tracking import Tracking, make_trackers
 from domainjepa.views.shortcuts import warnings_of
 
 
@@ -70,6 +72,7 @@ def pretrain(
                 f"{config.devices}."
             )
         console = console if console and is_main() else Console(quiet=not is_main())
+        trackers = make_trackers(config.log.track) if is_main() else {}
         plan = make_plan(config)
         if resume:
             folder.check_same(plan.config)
@@ -87,7 +90,9 @@ def pretrain(
                 show_warnings(console, warnings_of(nuisances(plan)))
             if resume:
                 console.print(f"going on after step {state.step} of {plan.steps}", highlight=False)
-            run(plan, state, folder, console, end)
+            told = tracked(plan, folder, state.step)
+            with Tracking(trackers, told, lambda line: show_warnings(console, [line])) as tracking:
+                run(plan, state, folder, console, tracking, end)
             if is_main():
                 folder.save_encoder(plan, state)
                 notes = afterthoughts(plan, state)
@@ -100,7 +105,12 @@ def pretrain(
 
 
 def run(
-    plan: Plan, state: RunState, folder: RunFolder, console: Console, end: float = math.inf
+    plan: Plan,
+    state: RunState,
+    folder: RunFolder,
+    console: Console,
+    tracking: Tracking,
+    end: float = math.inf,
 ) -> None:
     """The training loop, from the step of `state` to the last, or to `end` on `time.monotonic`."""
     learn = Step(plan, state)
@@ -128,6 +138,7 @@ def run(
                 display.log(metrics)
                 if metrics_file:
                     metrics_file.write(metrics)
+                tracking.log(metrics)
             display.advance(state.step)
             stop.look_at_the_clock()
             if done or state.step % plan.save_every == 0:

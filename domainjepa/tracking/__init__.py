@@ -1,0 +1,1 @@
+"""Who else is told of a run: experiment trackers, and the protocol that makes one."""
