@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from domainjepa.data.channels.joined import joined
 from domainjepa.data.files.damage import to_skip
 from domainjepa.data.files.folder import read_folders
 from domainjepa.data.files.gathering import warn_of_rest
@@ -27,6 +28,7 @@ from domainjepa.data.formats.dicom.assembly import (
 from domainjepa.data.formats.dicom.file import bare, begins_like_dicom, pydicom
 from domainjepa.data.formats.dicom.frames import GREY
 from domainjepa.data.formats.dicom.header import Header, read_header
+from domainjepa.data.formats.dicom.sequences import alone, sequences
 from domainjepa.data.formats.dicom.series import Stack, places, stacks
 from domainjepa.data.formats.dicom.sources import DicomSource, DicomVolumes
 from domainjepa.data.source import Loader, OpenOptions, Source
@@ -65,18 +67,13 @@ class DicomLoader(Loader):
                     "sub-folders (data.labels=folders), groups are patients; a CSV table of paths "
                     f"can give them, and so can names of files: data.{role}=name:REGEX."
                 )
-        if options.bands:
-            raise DataError(
-                "data.bands: series of DICOM are not joined as channels. Convert them to NIfTI, "
-                "one file a series (dcm2niix does), and name the parts of those files' names."
-            )
         if not path.is_dir():
             file = path.resolve()
-            return _open(_look(file.parent, [file.name], options), options)
+            found = _look(file.parent, [file.name], options)
+            return _open(found, stacks(found.headers), options)
         listing = list_files(path, ENDINGS, options)
-        source = _open(_look(listing.root, listing.files, options), options)
+        source = _open_folder(_look(listing.root, listing.files, options), options)
         warn_of_rest(source, listing, self)
-        _read_folders(source, options)
         return source
 
     def open_files(self, root: Path, files: Sequence[str], options: OpenOptions) -> Source:
@@ -158,11 +155,32 @@ def _allow(found: Found, damaged: dict[int, DataError], options: OpenOptions) ->
     )
 
 
-def _open(found: Found, options: OpenOptions) -> DicomSource | DicomVolumes:
-    """Slices, or volumes where these or the slices between them are asked for."""
+def _open_folder(found: Found, options: OpenOptions) -> Source:
+    """What the files of a folder hold: series, or those of a study as channels."""
     _leave_out(found)
     every = stacks(found.headers)
-    if options.dimensions == 3 or options.neighbours or options.axis:
+    volumes = _in_volumes(options)
+    together = sequences(found, every, options, volumes=volumes) if options.bands else None
+    if together is None:
+        source = _open(found, every, options)
+        _read_folders(source, list(source.file_names()), options)
+        return source
+    studies, folders = together
+    parts = [_open(alone(found, band), band, options) for band in zip(*studies, strict=True)]
+    deep = [1 if volumes else len(study[0].slices) for study in studies]
+    names = [f"{name}/study".lstrip("/") for name in np.repeat(folders, deep).tolist()]
+    _read_folders(parts[0], names, options)
+    return joined(parts, options.bands)
+
+
+def _in_volumes(options: OpenOptions) -> bool:
+    """Whether volumes are asked for, or the slices between their own."""
+    return options.dimensions == 3 or bool(options.neighbours or options.axis)
+
+
+def _open(found: Found, every: Sequence[Stack], options: OpenOptions) -> DicomSource | DicomVolumes:
+    """Slices, or volumes where these or the slices between them are asked for."""
+    if _in_volumes(options):
         return make_volumes(found, every, options)
     source = make_slices(found, places(every), options)
     tell_of_order(source, every, found.filled())
@@ -206,13 +224,11 @@ def _only(found: Found, file: int) -> Stack:
     return made[0]
 
 
-def _read_folders(source: DicomSource | DicomVolumes, options: OpenOptions) -> None:
+def _read_folders(
+    source: DicomSource | DicomVolumes, names: Sequence[str], options: OpenOptions
+) -> None:
     """Labels and split by sub-folder, where these are no patients' folders."""
-    if isinstance(source, DicomVolumes):
-        slices, rows = source.slices, source.edges[:, 0]
-    else:
-        slices, rows = source, np.arange(len(source))
-    read_folders(source, [slices.files[file] for file in slices.where[rows, 0]])
+    read_folders(source, names)
     if source.labels is None or source.groups is None or options.labels == "folders":
         return
     pairs = np.unique(np.stack([source.labels, source.groups]), axis=1)

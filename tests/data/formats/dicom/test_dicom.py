@@ -332,9 +332,3 @@ def test_flipped_bits_end_in_an_array_or_a_message(tmp_path: Path, kind: str) ->
     else:
         path.write_bytes((SHIPPED / shipped[kind]).read_bytes())
     flip_bits(path, 60)
-
-
-def test_series_are_no_channels(tmp_path: Path) -> None:
-    save(dataset(np.zeros((4, 4), np.uint16)), tmp_path / "a_T1.dcm")
-    with pytest.raises(DataError, match=r"not joined as channels. Convert them to NIfTI"):
-        open_source(tmp_path, bands=("T1",))
