@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from domainjepa.config import PretrainConfig
     from domainjepa.data.opening import open_source
     from domainjepa.encoder.frozen import FrozenEncoder
+    from domainjepa.encoder.module import load_backbone
     from domainjepa.errors import UserError
     from domainjepa.evaluation.encoders.networks import Network
     from domainjepa.evaluation.suite import evaluate
@@ -28,6 +29,7 @@ __all__ = [
     "SIGReg",
     "UserError",
     "evaluate",
+    "load_backbone",
     "open_source",
     "pretrain",
 ]
@@ -40,6 +42,7 @@ _HOMES = {
     "SIGReg": "domainjepa.objective",
     "UserError": "domainjepa.errors",
     "evaluate": "domainjepa.evaluation.suite",
+    "load_backbone": "domainjepa.encoder.module",
     "open_source": "domainjepa.data.opening",
     "pretrain": "domainjepa.pretraining.run",
 }

@@ -20,6 +20,9 @@ from domainjepa.errors import UserError
 Layers = Literal["last"] | int | Sequence[int]
 """`last`, the map that the network pools; or stages, counted as Python does: -1 is the last."""
 
+Read = Callable[[nn.Module, Tensor], list[Tensor]]
+"""(network, images) -> maps (N, D, *positions)."""
+
 LARGE = 256
 """Pixels a side of the image that a stride is measured on: a small one leaves 4 positions of 28
 pixels to a stride of 8."""
@@ -104,16 +107,27 @@ def pyramid(net: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 def grid_of(net: nn.Module, channels: int, size: int, dimensions: int, layers: Layers) -> Grid:
-    """Where the positions of the chosen layers lie.
+    """Where the positions of the chosen layers lie; see `grids_of`."""
+
+    def read(net: nn.Module, images: Tensor) -> list[Tensor]:
+        return [feature_maps(net, images, layers)]
+
+    return grids_of(net, channels, size, dimensions, read)[0]
+
+
+def grids_of(
+    net: nn.Module, channels: int, size: int, dimensions: int, read: Read = pyramid
+) -> list[Grid]:
+    """Where the positions of maps lie, those of the pyramid unless others are read.
 
     Measured on images without content, for the stem of a network may have been thinned.
 
     Args:
-        net: with the channels of its input.
+        net: the network.
         channels: of its input.
         size: pixels a side of the images that it was made for.
         dimensions: 2 or 3.
-        layers: see `feature_maps`.
+        read: (network, images) -> maps.
 
     Raises:
         UserError: a network that does not show its maps, or has no such stage.
@@ -122,33 +136,33 @@ def grid_of(net: nn.Module, channels: int, size: int, dimensions: int, layers: L
     training = net.training
     net.eval()
     try:
-        found = _shape(net, [large, channels, dimensions], layers, without_weights=True)
+        found = _shapes(net, [large, channels, dimensions], read, without_weights=True)
         fixed = found is None
         if found is None:
             large = size
-            found = _shape(net, [size, channels, dimensions], layers, without_weights=False)
-        width, side = cast(tuple[int, int], found)
-        return Grid(_nearest_stride(net, large / side), fixed, width)
+            found = _shapes(net, [size, channels, dimensions], read, without_weights=False)
+        shapes = cast(list[torch.Size], found)
+        return [Grid(_nearest_stride(net, large / one[-1]), fixed, one[1]) for one in shapes]
     finally:
         net.train(training)
 
 
 class _Reading(nn.Module):
-    """`feature_maps` as a module, for `functional_call`."""
+    """What is read of a network as a module, for `functional_call`."""
 
-    def __init__(self, net: nn.Module, layers: Layers) -> None:
+    def __init__(self, net: nn.Module, read: Read) -> None:
         super().__init__()
-        self.net, self.layers = net, layers
+        self.net, self.read = net, read
 
-    def forward(self, images: Tensor) -> Tensor:
-        return feature_maps(self.net, images, self.layers)
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return self.read(self.net, images)
 
 
 @torch.no_grad()
-def _shape(
-    net: nn.Module, image: list[int], layers: Layers, without_weights: bool
-) -> tuple[int, int] | None:
-    """Features of a position, and positions a side.
+def _shapes(
+    net: nn.Module, image: list[int], read: Read, without_weights: bool
+) -> list[torch.Size] | None:
+    """The shapes of maps.
 
     Args:
         image: pixels a side, channels, dimensions.
@@ -156,21 +170,19 @@ def _shape(
             back where the network does not take the image, or the device.
     """
     pixels, channels, dimensions = image
-    reading = _Reading(net, layers)
+    reading = _Reading(net, read)
     where = "meta" if without_weights else next(net.parameters()).device
     blank = torch.zeros(1, channels, *[pixels] * dimensions, device=where)
     if not without_weights:
-        found = reading(blank)
-        return found.shape[1], found.shape[-1]
+        return [one.shape for one in reading(blank)]
     held = {**dict(reading.named_parameters()), **dict(reading.named_buffers())}
     empty = {name: torch.empty_like(one, device="meta") for name, one in held.items()}
     try:
-        found = torch.func.functional_call(reading, empty, (blank,))
+        return [one.shape for one in torch.func.functional_call(reading, empty, (blank,))]
     except UserError:
         raise
     except _REFUSED:
         return None
-    return found.shape[1], found.shape[-1]
 
 
 def _nearest_stride(net: nn.Module, ratio: float) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from domainjepa.errors import DataError
 
+OWN_PIXELS = 30_000
+"""Pixels, at least, that a sample's own scale is measured on."""
 _FAR = 1e30
 Image = NDArray[Any]
 Bands = tuple[float, ...]
@@ -73,7 +75,7 @@ class Linear(Intensity):
     high: Bands
 
     def __call__(self, image: Image) -> Image:
-        dtype = self._computed_in()
+        dtype = self.computed_in()
         low, high = np.asarray(self.low, dtype), np.asarray(self.high, dtype)
         scaled = (image.astype(dtype) - low) / (high - low)
         return _cut(scaled.astype(np.float32, copy=False))
@@ -84,9 +86,10 @@ class Linear(Intensity):
 
     def describe(self) -> str:
         told = f"linear, from {_numbers(self.low)} to {_numbers(self.high)}"
-        return told + _precision(self._computed_in())
+        return told + _precision(self.computed_in())
 
-    def _computed_in(self) -> np.dtype[Any]:
+    def computed_in(self) -> np.dtype[Any]:
+        """float32, or float64 where its numbers need it."""
         spans = np.subtract(self.high, self.low)
         return _wide_enough(*self.low, *self.high, *spans.tolist())
 
@@ -108,7 +111,7 @@ class Asinh(Intensity):
     softening: float = Field(gt=0)
 
     def __call__(self, image: Image) -> Image:
-        dtype = self._computed_in()
+        dtype = self.computed_in()
         sky, scale = np.asarray(self.sky, dtype), np.asarray(self.scale, dtype)
         flux: Image = ((image.astype(dtype) - sky) / scale).astype(np.float32, copy=False)
         known = np.isfinite(flux)
@@ -131,10 +134,11 @@ class Asinh(Intensity):
     def describe(self) -> str:
         return (
             f"asinh, sky {_numbers(self.sky)}, scale {_numbers(self.scale)}, "
-            f"softening {self.softening:.3g}{_precision(self._computed_in())}"
+            f"softening {self.softening:.3g}{_precision(self.computed_in())}"
         )
 
-    def _computed_in(self) -> np.dtype[Any]:
+    def computed_in(self) -> np.dtype[Any]:
+        """float32, or float64 where its numbers need it."""
         return _wide_enough(*self.sky, *self.scale)
 
 
@@ -195,7 +199,7 @@ class OwnScale(Intensity):
 
     def of(self, sample: Callable[[], Image]) -> Linear:
         """The line from low to high of this sample."""
-        pixels = thinned(sample(), 30_000)
+        pixels = thinned(sample(), OWN_PIXELS)
         bands = pixels.astype(np.float64 if pixels.dtype.itemsize > 4 else np.float32).T
         known = [band[np.isfinite(band)] for band in bands]
         limits = [np.percentile(band, self.percentiles) if len(band) else (0, 0) for band in known]
@@ -258,15 +262,19 @@ def channel_statistics(samples: Iterable[Image]) -> tuple[Bands, Bands]:
 
 
 def thinned(image: Image, most: int) -> Image:
-    """(M, C): at least `most` pixels of an image or a volume, or all, evenly spaced.
+    """(M, C): at least `most` pixels of an image or a volume, or all, evenly spaced."""
+    return image.reshape(-1, image.shape[-1])[:: thinning(image.shape[:-1], most)]
+
+
+def thinning(sides: Sequence[int], most: int) -> int:
+    """Every how many pixels of an image, or a volume, at least `most` are left, or all.
 
     The step shares no factor with the sides, or every pixel might come from one column.
     """
-    pixels = image.reshape(-1, image.shape[-1])
-    step = max(1, len(pixels) // most)
-    while math.gcd(step, math.prod(image.shape[-3:-1])) > 1:
+    step = max(1, math.prod(sides) // most)
+    while math.gcd(step, math.prod(sides[-2:])) > 1:
         step -= 1
-    return pixels[::step]
+    return step
 
 
 def _reach(scaled: Image) -> float:
