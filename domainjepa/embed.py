@@ -41,21 +41,12 @@ def embed(encoder: str | Path, source: Source, out: Path) -> tuple[int, int]:
     """
     if out.suffix not in (".npz", ".h5", ".hdf5", ".parquet"):
         raise UserError(f"--out {out.name!r}: features are written to .npz, .h5 or .parquet")
-    lost = source.unreadable(range(len(source)))
-    rows = np.setdiff1d(np.arange(len(source)), lost)
+    rows = readable(source)
     network = load(str(encoder))
     if hasattr(network, "adapt"):
         network.adapt(source, np.intersect1d(rows, source.rows("train", "val")))
     features = features_of(network, source, rows, console=Console())
-    console = Console(stderr=True)
-    found = beside(source, taken=("features", "rows", "class", "labels", "groups", "split", "ids"))
-    if found.left_out:
-        console.print(found.told(), highlight=False, markup=False)
-    columns = {**found.roles, **found.columns}
-    if source.labels is not None and source.classes:
-        columns["class"] = np.array(source.class_names(range(len(source))))
-    columns = {name: column[rows] for name, column in columns.items()}
-    columns = {"features": features, **({"rows": rows} if lost else {}), **columns}
+    columns = {"features": features, **beside_features(source, rows)}
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".npz":
         write_atomically(out, lambda file: np.savez(file, **columns))  # type: ignore[arg-type]
@@ -64,6 +55,24 @@ def embed(encoder: str | Path, source: Source, out: Path) -> tuple[int, int]:
     else:
         write_atomically(out, lambda file: _write_hdf5(file, columns))
     return features.shape[0], features.shape[1]
+
+
+def readable(source: Source) -> NDArray[np.int64]:
+    """All rows but those that the source knows to be unreadable."""
+    return np.setdiff1d(np.arange(len(source)), source.unreadable(range(len(source))))
+
+
+def beside_features(source: Source, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """What there is of these rows: see `embed`. What is left out is said on stderr."""
+    taken = ("features", "patches", "rows", "class", "labels", "groups", "split", "ids")
+    found = beside(source, taken=taken)
+    if found.left_out:
+        Console(stderr=True).print(found.told(), highlight=False, markup=False)
+    columns = {**found.roles, **found.columns}
+    if source.labels is not None and source.classes:
+        columns["class"] = np.array(source.class_names(range(len(source))))
+    some = {"rows": rows} if len(rows) < len(source) else {}
+    return {**some, **{name: column[rows] for name, column in columns.items()}}
 
 
 def _write_parquet(file: Any, columns: dict[str, NDArray[Any]]) -> None:

@@ -124,6 +124,8 @@ def commands(out: Path, table: Path) -> list[list[str]]:
         ["evaluate", run, *data, "--protocol", "knn", "--baseline", "pixels", "--maps", "0,1",
          "--out", f"{out}/scores"],
         *(["embed", run, *data, "--out", f"{out}/f.{kind}"] for kind in ("npz", "h5", "parquet")),
+        *(["embed", run, *data, "--patches", "--out", f"{out}/patches.{kind}"]
+          for kind in ("h5", "zarr")),
         *(["prepare", *data, "--out", f"{out}/p.{kind}", "--workers", "0"]
           for kind in ("h5", "zarr")),
         ["inspect", *data, "--set", "data.tile=16"],

@@ -35,7 +35,7 @@ LAYERS = [
     {"views"},
     {"encoder"},
     {"pretraining", "evaluation"},
-    {"inspection", "embed", "demo", "selection", "export", "watch"},
+    {"inspection", "embed", "embed_patches", "demo", "selection", "export", "watch"},
     {"cli"},
     {"__main__", "__init__"},
 ]

@@ -9,6 +9,7 @@ import typer
 
 from domainjepa.cli.app import app
 from domainjepa.cli.options import Data, Json, Loader, Set, opened
+from domainjepa.errors import UserError
 
 
 @app.command()
@@ -17,14 +18,39 @@ def embed(
         str, typer.Argument(help="A run folder, encoder.safetensors, or timm:NAME[=WEIGHTS].")
     ],
     data: Data,
-    out: Annotated[Path, typer.Option(help="FILE.npz, FILE.h5 or FILE.parquet")],
+    out: Annotated[
+        Path, typer.Option(help="FILE.npz, FILE.h5 or FILE.parquet; of patches FILE.h5 or .zarr")
+    ],
+    patches: Annotated[
+        bool, typer.Option("--patches", help="A vector for each position, not one a sample.")
+    ] = False,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="Of patches: last, a stage or block such as -1, or several: -4,-3,-2,-1."
+        ),
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Of patches: images are resized by this first.")
+    ] = None,
     loader: Loader = None,
     set_: Set = None,
 ) -> None:
     """Write the features of every sample, with labels, ids and split where the data has them."""
+    source = opened(data, loader, set_, [encoder])
+    if patches:
+        from domainjepa.embed_patches import embed_patches, parse_layers
+
+        told = embed_patches(
+            encoder, source, out, parse_layers(layers or "last"), 1.0 if scale is None else scale
+        )
+        typer.echo(f"{out}: {told}")
+        return
+    if layers is not None or scale is not None:
+        raise UserError("--layers and --scale are of patch features: add --patches.")
     from domainjepa.embed import embed as write
 
-    shape = write(encoder, opened(data, loader, set_, [encoder]), out)
+    shape = write(encoder, source, out)
     typer.echo(f"{out}: features {shape[0]:,} x {shape[1]}")
 
 
