@@ -284,13 +284,15 @@ class PretrainConfig(Settings):
     """Compute activations again in the backward pass in place of keeping them, block by block: less
     memory for one more forward pass, the same gradient."""
     seed: int = Field(default=0, ge=0)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = "auto"
+    """`auto`: the accelerator where there is one. `cuda` is ROCm, too; `mps` is Apple's, `xpu`
+    Intel's."""
     devices: int = Field(default=1, gt=0)
     max_hours: float | None = Field(default=None, gt=0)
     """Save and end with status 75 after the first step beyond this time, counted from the start of
     the command; `--resume` goes on. For clusters that limit the time of a job."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto`: bfloat16 autocast on CUDA, float32 on the CPU."""
+    """`auto`: bfloat16 autocast on GPUs that compute in it, float32 elsewhere."""
     attention: Literal["auto", "flash", "math"] = "auto"
     """Kernels of transformers: `auto`, the fastest safe ones; `flash`, that one or an error;
     `math`, slow and certain. cuDNN's are never taken: in bfloat16 their gradients can be NaN."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
-from domainjepa import settings
+from domainjepa import devices, settings
 from domainjepa.catalog import find
 from domainjepa.config import PretrainConfig
 from domainjepa.data.opening import open_source
@@ -16,7 +17,6 @@ from domainjepa.evaluation.encoders.baselines import baselines
 from domainjepa.evaluation.protocol import read_protocol
 from domainjepa.evaluation.reporting import terminal
 from domainjepa.evaluation.suite import evaluate
-from domainjepa.pretraining.machine import fast_on_cpu
 from domainjepa.pretraining.run import pretrain
 
 SHOTS = (1, 5, 10, "all")
@@ -71,6 +71,6 @@ def demo_config(survey: Path, steps: int | None = None) -> PretrainConfig:
     flags = {
         "data.path": str(survey),
         "steps": steps,
-        "precision": None if fast_on_cpu("bfloat16") else "float32",
+        "precision": None if devices.computes_bfloat16(torch.device("cpu")) else "float32",
     }
     return settings.resolve(settings.read_recipe(find("recipes", "demo")), (), flags)

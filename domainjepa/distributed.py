@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from domainjepa import devices
 from domainjepa.errors import RankLost
 
 
@@ -44,6 +45,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
+def local_world_size() -> int:
+    """The number of processes on this machine (torchrun's LOCAL_WORLD_SIZE)."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
+
+
 def is_main() -> bool:
     """True on the one rank that writes."""
     return rank() == 0
@@ -53,8 +59,8 @@ def is_main() -> bool:
 def process_group(device: str = "auto") -> Iterator[None]:
     """The process group that torchrun's environment describes, for the length of a `with` block.
 
-    NCCL where CUDA is available and `device` is not "cpu", else gloo. Without RANK and WORLD_SIZE
-    in the environment, or inside an existing group, the block runs as it is. A
+    Its backend is that of the devices that `device` names: NCCL for CUDA, gloo on the CPU. Without
+    RANK and WORLD_SIZE in the environment, or inside an existing group, the block runs as it is. A
     DistributedDataParallel that outlives the block aborts the process at exit (gloo), so let it
     live in a function that is called inside.
 
@@ -64,11 +70,11 @@ def process_group(device: str = "auto") -> Iterator[None]:
     if in_group() or not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         yield
         return
-    cuda = torch.cuda.is_available() and device != "cpu"
-    if cuda and local_rank() < torch.cuda.device_count():
-        torch.cuda.set_device(local_rank())
+    where = torch.device(devices.accelerator() or "cpu" if device == "auto" else device)
+    if where.type == devices.accelerator() and local_rank() < torch.accelerator.device_count():
+        torch.accelerator.set_device_index(local_rank())
     try:
-        dist.init_process_group("nccl" if cuda else "gloo")
+        dist.init_process_group(devices.communicates_by(where))
         yield
     except RuntimeError as error:
         if not _of_the_connection(error):
@@ -108,7 +114,8 @@ def any_over_ranks(flag: bool) -> bool:
     """True on every rank if `flag` is true on any: ranks that decide together do not hang."""
     if not in_group():
         return flag
-    device = torch.device("cuda", local_rank()) if dist.get_backend() == "nccl" else None
+    of_backend = {"nccl": "cuda", "xccl": "xpu"}.get(dist.get_backend())
+    device = torch.device(of_backend, local_rank()) if of_backend else None
     seen = torch.tensor(int(flag), device=device)
     dist.all_reduce(seen, op=dist.ReduceOp.MAX)
     return bool(seen.item())

@@ -21,6 +21,7 @@ LAYERS = [
         "config",
         "settings",
         "showing",
+        "devices",
         "distributed",
         "fork_server",
         "lifeline",

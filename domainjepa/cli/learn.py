@@ -36,7 +36,7 @@ def pretrain(
         int | None, typer.Option(min=2, help="The GLOBAL batch, over all devices.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps or xpu.")] = None,
     devices: Annotated[int | None, typer.Option(min=1, help="Processes, one a device.")] = None,
     max_hours: Annotated[
         float | None,

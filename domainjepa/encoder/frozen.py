@@ -16,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from domainjepa import devices
 from domainjepa.backbones import Backbone
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
@@ -46,7 +47,7 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         encoder: a run folder or an `encoder.safetensors`.
         output: `pooled`, one vector a sample, or `patches`, one for each position of its map.
         batch_size: images a forward pass.
-        device: `auto` takes CUDA where there is one.
+        device: `auto` takes the accelerator where there is one.
         weights: `untrained` draws fresh weights for the same network, keyed by the run's seed: the
             twin that pretraining has to beat.
         spacing: millimetres from voxel to voxel along D, H, W of volumes that come as arrays; 1
@@ -255,7 +256,7 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if self.output not in ("pooled", "patches"):
             raise UserError(f"output={self.output!r}: choose pooled or patches")
         for part in self._network_:
-            part.to(_device(self.device)).eval()
+            part.to(devices.choose(self.device)).eval()
 
     def _bytes(self) -> bytes:
         if self._carried and self._carried[0] == self.encoder:
@@ -303,15 +304,3 @@ def _stacked(found: Iterator[Patches]) -> NDArray[np.float32]:
             "array: take them one by one from FrozenEncoder(…).patches(images)."
         )
     return np.stack(maps)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(
-            f"device={name!r} cannot be used: {reason}. Choose auto, cpu or cuda."
-        ) from error

@@ -6,6 +6,7 @@ Numbers to look at, never losses: nothing here carries a gradient.
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ def effective_rank(z: Tensor) -> Tensor:
     Roy & Vetterli 2007, "The effective rank: a measure of effective dimensionality", eq. 2 (the
     singular values themselves, not their squares). Between 1 and K; 0 if all samples agree.
     """
-    z = z.double()
+    z = _double(z)
     sigma = torch.linalg.svdvals(z - z.mean(0))
     p = sigma / sigma.sum()
     rank = torch.special.entr(p).sum().exp()
@@ -57,7 +58,7 @@ def bhep(z: Tensor, beta: float = 1.0) -> Tensor:
 
     Source: Henze & Zirkler 1990, eq. 2.2, for the simple hypothesis.
     """
-    z = z.double()
+    z = _double(z)
     n, k = z.shape
     b = beta**2
     pairs = torch.cdist(z, z).square().mul_(-b / 2).exp_().sum() / n
@@ -73,7 +74,7 @@ def henze_zirkler(z: Tensor) -> Tensor:
     BHEP on whitened samples with beta = ((2K + 1) N / 4)^(1/(K+4)) / sqrt(2). By convention 4 N if
     the sample covariance is singular, which it is for N <= K. Henze & Zirkler 1990.
     """
-    z = z.double()
+    z = _double(z)
     n, k = z.shape
     centred = z - z.mean(0)
     values, vectors = torch.linalg.eigh(centred.T @ centred / n)
@@ -81,3 +82,18 @@ def henze_zirkler(z: Tensor) -> Tensor:
         return z.new_tensor(4.0 * n)
     beta = ((2 * k + 1) * n / 4) ** (1 / (k + 4)) / math.sqrt(2)
     return bhep(centred @ vectors / values.sqrt(), beta)
+
+
+def _double(z: Tensor) -> Tensor:
+    """float64, on the CPU where the device has none."""
+    return (z if _has_float64(z.device.type) else z.cpu()).double()
+
+
+@cache
+def _has_float64(device: str) -> bool:
+    """Whether a kind of device computes in float64; it is tried."""
+    try:
+        torch.ones(2, device=device, dtype=torch.float64).sum()
+    except (RuntimeError, TypeError, NotImplementedError):
+        return False
+    return True

@@ -88,10 +88,12 @@ def epps_pulley(
 def characteristic_sums(s: Tensor, dt: float, terms: int) -> Tensor:
     """Sums over n of cos(k dt s[n]) and sin(k dt s[n]), k = 1 ... terms; once differentiable.
 
-    (..., N, M) -> (..., 2, terms, M). On CUDA in float32 the Triton twin does it, if there is one.
+    (..., N, M) -> (..., 2, terms, M). On CUDA in float32 the Triton twin does it, if there is one;
+    on devices that do not compute with complex numbers their real and imaginary parts do.
     """
     on_cuda = s.is_cuda and s.dtype == torch.float32
-    function = (_triton_sums() if on_cuda else None) or _Sums
+    function: Any = _triton_sums() if on_cuda else None
+    function = function or (_Sums if _computes_complex(s.device.type) else _RealSums)
     views = s.reshape(math.prod(s.shape[:-2]), *s.shape[-2:])
     sums: Tensor = function.apply(views, dt, terms)
     return sums.reshape(*s.shape[:-2], *sums.shape[1:])
@@ -110,6 +112,17 @@ def _triton_sums() -> Any:
         warnings.warn(f"SIGReg runs without its Triton kernel: {error}", stacklevel=2)
         return None
     return Sums
+
+
+@cache
+def _computes_complex(device: str) -> bool:
+    """Whether a kind of device can do what _Sums asks for; it is tried."""
+    try:
+        s = torch.zeros(1, 1, 1, device=device, requires_grad=True)
+        _Sums.apply(s, 1.0, 3).sum().backward()
+    except (RuntimeError, TypeError, NotImplementedError):
+        return False
+    return True
 
 
 class _Sums(torch.autograd.Function):
@@ -154,6 +167,54 @@ class _Sums(torch.autograd.Function):
                 value.add_(coefficient).mul_(z)
             total[block] = value.real
         return total, None, None
+
+
+class _RealSums(torch.autograd.Function):
+    """_Sums in real numbers: z = cos + i sin, multiplied by hand."""
+
+    @staticmethod
+    def forward(ctx: Any, s: Tensor, dt: float, terms: int) -> Tensor:
+        ctx.dt, ctx.terms, ctx.shape = dt, terms, s.shape
+        phases = []
+        sums = s.new_zeros(s.shape[0], 2, terms, s.shape[2])
+        for block in _blocks(s):
+            theta = s[block] * dt
+            cos, sin = theta.cos(), theta.sin()
+            phases += [cos, sin]
+            real, imaginary = cos, sin
+            for k in range(terms):
+                if k:
+                    real, imaginary = _times(real, imaginary, cos, sin)
+                sums[block[0], 0, k, block[2]] += real.sum(-2)
+                sums[block[0], 1, k, block[2]] += imaginary.sum(-2)
+        ctx.save_for_backward(*phases)
+        return sums
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        slope = (
+            ctx.dt
+            * torch.arange(1, ctx.terms + 1, device=gradient.device, dtype=gradient.dtype)[:, None]
+        )
+        a, b = (gradient * slope).unsqueeze(-2).unbind(1)  # each (B, terms, 1, M)
+        total = gradient.new_empty(ctx.shape)
+        saved = iter(ctx.saved_tensors)
+        for block in _blocks(total):
+            cos, sin = next(saved), next(saved)
+            views, _, columns = block
+            real = imaginary = torch.zeros_like(cos)
+            for k in reversed(range(ctx.terms)):
+                real = real + b[views, k, :, columns]
+                imaginary = imaginary + a[views, k, :, columns]
+                real, imaginary = _times(real, imaginary, cos, sin)
+            total[block] = real
+        return total, None, None
+
+
+def _times(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    """(a + i b)(c + i d)."""
+    return a * c - b * d, a * d + b * c
 
 
 def _phase(s: Tensor, dt: float) -> Tensor:

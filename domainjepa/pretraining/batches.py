@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from domainjepa import devices
 from domainjepa.data.sampling import KeyedBatches
 from domainjepa.distributed import any_over_ranks, gather_over_ranks, rank, world_size
 from domainjepa.errors import DataError, UserError
@@ -103,6 +104,6 @@ def batch_loader(plan: Plan, start: int) -> DataLoader[Batch]:
         num_workers=workers,
         multiprocessing_context=context,
         worker_init_fn=work_for_the_run,
-        pin_memory=plan.device.type == "cuda",
+        pin_memory=devices.pins_memory(plan.device),
         prefetch_factor=2 if workers else None,
     )

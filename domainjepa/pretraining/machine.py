@@ -6,32 +6,26 @@ import os
 
 import torch
 
+from domainjepa import devices
 from domainjepa.backbones import Backbone
 from domainjepa.config import PretrainConfig, ViewsConfig
-from domainjepa.distributed import local_rank, world_size
-from domainjepa.errors import ConfigError, UserError
+from domainjepa.distributed import local_rank, local_world_size, world_size
+from domainjepa.errors import ConfigError
 
 WITHOUT_BATCH_NORM = ("convnext_tiny", "vit_small_patch16_224")
 
 
 def choose_device(config: PretrainConfig) -> tuple[torch.device, str]:
-    """The device of this rank, and the precision.
+    """The device of this rank, and the precision: bfloat16 on accelerators that compute in it.
 
     Raises:
-        UserError: CUDA was asked for and there is none, or less than one device for each rank.
+        UserError: a device was asked for and there is none, or less than one for each rank.
     """
-    cuda = torch.cuda.is_available()
-    if config.device == "cuda" and not cuda:
-        raise UserError("--device cuda: this machine has no usable CUDA device. Use --device cpu.")
-    device = torch.device("cpu")
-    if cuda and config.device != "cpu":
-        found = torch.cuda.device_count()
-        if local_rank() >= found:
-            raise UserError(f"more ranks than the {found} CUDA devices here: set --devices {found}")
-        device = torch.device("cuda", local_rank())
+    device = devices.of_rank(config.device, local_rank())
     precision = config.precision
     if precision == "auto":
-        precision = "bfloat16" if device.type == "cuda" else "float32"
+        fast = device.type != "cpu" and devices.computes_bfloat16(device)
+        precision = "bfloat16" if fast else "float32"
     return device, precision
 
 
@@ -39,17 +33,12 @@ def view_workers(config: PretrainConfig) -> int:
     """Processes that make views: the cores of this rank but one, 1 to 8, unless set."""
     if config.data.workers is not None:
         return config.data.workers
-    return max(1, min(8, available_cores() // world_size() - 1))
+    return max(1, min(8, available_cores() // local_world_size() - 1))
 
 
 def available_cores() -> int:
     """Cores that this process may use, which under Slurm or in a container are fewer than all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def fast_on_cpu(precision: str) -> bool:
-    """Whether this processor computes in a precision without emulating it."""
-    return precision == "float32" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def refuse_unwritten_gradients(backbone: Backbone, views: ViewsConfig, channels: int) -> None:
@@ -70,10 +59,10 @@ def refuse_unwritten_gradients(backbone: Backbone, views: ViewsConfig, channels:
 
 def rank_warnings(device: torch.device) -> list[str]:
     """What several ranks do otherwise than one."""
-    if world_size() == 1 or device.type == "cuda":
+    if world_size() == 1 or device.type != "cpu":
         return []
     return [
-        f"{world_size()} ranks on the CPU: BatchNorm sees each rank's share of the batch (on CUDA "
+        f"{world_size()} ranks on the CPU: BatchNorm sees each rank's share of the batch (on GPUs "
         "its statistics are of the whole batch), so weights differ a little from those of one rank."
     ]
 
@@ -97,7 +86,7 @@ def micro_batch_warnings(config: PretrainConfig, backbone: Backbone) -> list[str
 
 def machine_note(device: torch.device, precision: str, workers: int) -> str:
     """A phrase for the plan."""
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    where = devices.called(device)
     ranks = f"{world_size()} x " if world_size() > 1 else ""
-    cores = "" if device.type == "cuda" else f" ({torch.get_num_threads()} threads)"
+    cores = "" if device.type != "cpu" else f" ({torch.get_num_threads()} threads)"
     return f"{ranks}{where}{cores}, {precision}, {workers} worker{'s' if workers != 1 else ''}"

@@ -39,14 +39,15 @@ def parallel(network: Network, plan: Plan) -> Parallel:
         network.backbone.compile()
     if world_size() == 1:
         return Parallel(network.features, network.heads)
-    if plan.device.type == "cuda":
+    on_gpu = plan.device.type != "cpu"
+    if on_gpu:
         synchronised(network)
     heads = [network.projector, network.predictor, network.probe]
     halves = (
         _Half(network.features, network.backbone),
         _Half(network.heads, *filter(None, heads)),
     )
-    device = [plan.device.index] if plan.device.type == "cuda" else None
+    device = [plan.device.index] if on_gpu else None
     return Parallel(*(DistributedDataParallel(half, device_ids=device) for half in halves))
 
 

@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
+from domainjepa import devices
 from domainjepa.config import PretrainConfig
 from domainjepa.data.checks.quarantine import Quarantine
 from domainjepa.data.sampling import key
@@ -141,7 +142,9 @@ class RunState:
         tensors += [
             tensor for moments in self.optimizer.state.values() for tensor in moments.values()
         ]
-        return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+        device = next(self.network.parameters()).device  # counts of steps may lie elsewhere
+        whole = [tensor.isfinite().all().to(device) for tensor in tensors]
+        return bool(torch.stack(whole).all())
 
     def pack(self, plan: Plan) -> dict[str, Any]:
         """Plain tensors and numbers for a checkpoint."""
@@ -165,6 +168,8 @@ class RunState:
         try:
             counted = _Counted.model_validate(packed)
             self.network.load_state_dict(packed["network"])
+            for group in packed["optimizer"]["param_groups"]:
+                group["fused"] = self.optimizer.defaults["fused"]  # perhaps another device's
             self.optimizer.load_state_dict(packed["optimizer"])
             if self.averaged is not None:
                 self.averaged.load_state_dict(packed["averaged"])
@@ -208,7 +213,8 @@ def build_optimizer(network: Network, config: PretrainConfig) -> torch.optim.Opt
     ]
     if probe:
         groups.append({"params": list(probe), "weight_decay": 0.0, "peak": PROBE_LR})
-    return torch.optim.AdamW(groups, lr=lr, fused=True)
+    fused = devices.fuses_adamw(next(network.parameters()).device)
+    return torch.optim.AdamW(groups, lr=lr, fused=fused)
 
 
 def try_out(plan: Plan) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from domainjepa.objective import epps_pulley as module
 from domainjepa.objective.epps_pulley import epps_pulley, gaussian_mean
 
 
@@ -39,6 +40,36 @@ def test_float32_is_the_textbook_formula(knots: int, t_max: float, n: int, law: 
     truth, slope = value_and_gradient(lambda x: textbook(x, knots, t_max), s.double())
     assert (value - truth).norm() <= 1e-5 * truth.norm()
     assert (gradient - slope).norm() <= 1e-5 * slope.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_without_complex_numbers_it_is_the_same(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Forced on the CPU: no device without complex numbers was at hand.
+    monkeypatch.setattr("domainjepa.objective.epps_pulley._computes_complex", lambda device: False)
+    s = 1.5 * torch.randn(2, 700, 9, generator=torch.Generator().manual_seed(1)).to(dtype) + 1
+    value, gradient = value_and_gradient(epps_pulley, s)
+    truth, slope = value_and_gradient(textbook, s.double())
+    closest = 1e-12 if dtype == torch.float64 else 1e-5
+    assert (value - truth).norm() <= closest * truth.norm()
+    assert (gradient - slope).norm() <= closest * slope.norm()
+    monkeypatch.undo()
+    value, gradient = value_and_gradient(epps_pulley, s)
+    assert (value - truth).norm() <= closest * truth.norm()
+
+
+def test_a_device_without_complex_numbers_is_told_by_trying(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert module._computes_complex("cpu")
+    assert not module._computes_complex.__wrapped__("meta:no such device")
+    monkeypatch.setattr(torch, "complex", _refused)
+    assert not module._computes_complex.__wrapped__("cpu")
+
+
+def _refused(*_: Tensor) -> Tensor:
+    raise TypeError("no complex numbers here")
 
 
 @pytest.mark.parametrize("debias", [False, True])

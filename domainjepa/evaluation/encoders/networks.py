@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from domainjepa import devices
 from domainjepa.backbones import Backbone
 from domainjepa.backbones.weights import digest_of
 from domainjepa.data.sampling import key
@@ -88,11 +89,7 @@ class Network:
 
     def transform(self, images: Source | Sequence[Image]) -> NDArray[np.float32]:
         """(H, W, C) images or (D, H, W, C) volumes -> (N, D) float32."""
-        where = torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu")
-            if self.device == "auto"
-            else self.device
-        )
+        where = devices.choose(self.device)
         self.network.to(where).eval()
         found = []
         with torch.inference_mode():

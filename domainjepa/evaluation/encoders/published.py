@@ -22,6 +22,7 @@ from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 
+from domainjepa import devices
 from domainjepa.backbones import Backbone
 from domainjepa.backbones.weights import Unavailable, digest_of, fill, locate
 from domainjepa.data.sampling import key
@@ -142,11 +143,7 @@ class TimmEncoder:
     def transform(self, images: Source | Sequence[Image]) -> NDArray[np.float32]:
         """(H, W, C) images -> (N, D) float32."""
         network = self._load()
-        device = torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu")
-            if self.device == "auto"
-            else self.device
-        )
+        device = devices.choose(self.device)
         network.to(device).eval()
         features = []
         with torch.inference_mode():

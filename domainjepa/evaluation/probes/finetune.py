@@ -18,6 +18,7 @@ from timm.optim._optim_factory import create_optimizer_v2
 from torch import Tensor, nn
 from torch.nn import functional
 
+from domainjepa import devices
 from domainjepa.backbones import Backbone
 from domainjepa.backbones.attention import attention_by
 from domainjepa.data.metadata.targets import Kind, Target
@@ -127,18 +128,17 @@ def tuned(
         settings: how.
         seed: keys the head's batches, augmentation and dropout.
         groups: (len(train),) equal for rows that stay together, or None.
-        device: `auto` takes CUDA where there is one.
+        device: `auto` takes the accelerator where there is one.
     """
-    where = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    )
+    where = devices.choose(device)
     values = target.values[train]
     wanted, scale = as_tensor(target.kind, values)
     whole = target.kind == "classes"
     folds = tuning_folds(target.strata(values), seed=seed, groups=groups, parts=PARTS, whole=whole)
     fit, validate = folds[0] if folds else (np.arange(len(train)), None)
     inputs = _Inputs(source, train, prepare)
-    with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
+    others = [] if where.type == "cpu" else [where]
+    with torch.random.fork_rng(devices=others, device_type=where.type):
         torch.manual_seed(key(seed, "fine-tune") % 2**63)
         network = copy.deepcopy(backbone).requires_grad_(True)
         with torch.no_grad():
@@ -188,7 +188,8 @@ def _train(
             group["lr"] = peak * share
         model.train()
         images = augmented(inputs[batch].to(where), settings.augment, random)
-        autocast = torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda")
+        fast = where.type != "cpu" and devices.computes_bfloat16(where)
+        autocast = torch.autocast(where.type, torch.bfloat16, enabled=fast)
         with autocast, attention_by("auto"):
             given = model(images)
         loss = loss_of(kind, given.float(), wanted[batch].to(where))

@@ -1,0 +1,112 @@
+"""Devices: the CPU and the accelerators that PyTorch knows, and what each can do.
+
+`cuda` is AMD's ROCm, too; `mps` is Apple's GPU, `xpu` Intel's. Training and inference ask here.
+What a device can do is tried on it where that is cheap: no table of versions is as true.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import nn
+
+from domainjepa.errors import UserError
+
+KNOWN = ("cuda", "mps", "xpu")
+"""Accelerators, by the names that PyTorch gives them."""
+
+
+def accelerator() -> str | None:
+    """The kind of accelerator that this machine has and PyTorch can use, or None."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found.type if found is not None and found.type in KNOWN else None
+
+
+def choose(name: str) -> torch.device:
+    """The device of a name: `auto`, the accelerator where there is one, `cpu`, or another such as
+    `cuda:1`.
+
+    Raises:
+        UserError: it cannot be used here.
+    """
+    if name == "auto":
+        return torch.device(accelerator() or "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"device={name!r} cannot be used: {reason}. Choose auto, cpu, "
+            f"{' or '.join(KNOWN)}; here there is {accelerator() or 'no accelerator'}."
+        ) from error
+
+
+def of_rank(name: str, local_rank: int) -> torch.device:
+    """The device of a rank of this machine: each has an accelerator of its own, or all the CPU.
+
+    Args:
+        name: `auto`, `cpu` or one of `KNOWN`.
+        local_rank: the rank's number on its machine.
+
+    Raises:
+        UserError: there is no such device, or none left for this rank.
+    """
+    kind = accelerator() if name == "auto" else name
+    if kind is None or kind == "cpu":
+        return torch.device("cpu")
+    if kind != accelerator():
+        raise UserError(
+            f"--device {kind}: this machine has no usable {kind} device. Use --device "
+            f"{accelerator() or 'cpu'}."
+        )
+    found = torch.accelerator.device_count()
+    if local_rank >= found:
+        raise UserError(f"more ranks than the {found} {kind} devices here: set --devices {found}")
+    return torch.device(kind, local_rank)
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 and no emulation of it. Not assumed of Apple's."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "xpu":
+        return bool(torch.xpu.is_bf16_supported())
+    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def pins_memory(device: torch.device) -> bool:
+    """Whether copies to it are faster from page-locked memory."""
+    return device.type in ("cuda", "xpu")
+
+
+def communicates_by(device: torch.device) -> str:
+    """The backend of process groups: nccl (RCCL on ROCm), xccl or gloo.
+
+    Raises:
+        UserError: several processes cannot work together on such devices.
+    """
+    if device.type == "mps":
+        raise UserError("several ranks need several devices: a Mac has one. Use --devices 1.")
+    return {"cuda": "nccl", "xpu": "xccl"}.get(device.type, "gloo")
+
+
+@cache
+def fuses_adamw(device: torch.device) -> bool:
+    """Whether PyTorch has AdamW in one kernel for it; without, the same in several."""
+    weight = nn.Parameter(torch.zeros(1, device=device))
+    weight.grad = torch.zeros_like(weight)
+    try:
+        torch.optim.AdamW([weight], fused=True).step()
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
+
+
+def called(device: torch.device) -> str:
+    """What the plan calls it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "xpu":
+        return torch.xpu.get_device_name(device)
+    return {"mps": "Apple GPU"}.get(device.type, "CPU")
