@@ -33,9 +33,10 @@ CARRIED_OUT = (
 )
 """How a run is carried out. None of it changes what the model sees; another device, number of ranks
 or kind of attention rounds sums another way."""
-FREE_ON_RESUME = (*CARRIED_OUT, "data.where", "micro_batch")
+FREE_ON_RESUME = (*CARRIED_OUT, "data.where", "micro_batch", "init.weights", "init.extend")
 """What a resumed run may do otherwise. Other conditions on the rows change what the model sees, and
-the fingerprint of the data tells. Other micro-batches change what BatchNorm sees."""
+the fingerprint of the data tells. Other micro-batches change what BatchNorm sees. What the run
+began with is in its folder."""
 OF_THE_RUN_ALONE = (*CARRIED_OUT, "log.", "epochs")
 """Settings that no encoder has to know of: the above, what only watches, and `epochs`, which
 `steps` says in steps. One training is one file, however it was carried out."""
@@ -197,6 +198,35 @@ class BackboneConfig(Settings):
     drop_path: float = Field(default=0.0, ge=0, lt=1)
 
 
+class InitConfig(Settings):
+    """Weights to begin with in the place of random ones; see start-from-weights.md."""
+
+    weights: str | None = None
+    """A run folder, an `encoder.safetensors`, or `timm:NAME[=FILE]`; `--init` sets it."""
+    extend: str | None = None
+    """A run folder whose last checkpoint is gone on from, optimiser included, in a new run with a
+    warm-up and a cosine of its own; `--extend` sets it."""
+    sha256: str | None = None
+    """Of what `weights` or `extend` led to, written by the run: a repeat refuses any other."""
+    first_step: int = Field(default=0, ge=0)
+    """The number of the first step in the keys of all draws, written by a run that extends another:
+    they go on where those of the other ended."""
+    frozen: float = Field(default=0.0, ge=0, le=1)
+    """Share of the backbone's layers, from the stem on, that stay as they were given, their running
+    statistics included."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> InitConfig:
+        if self.weights and self.extend:
+            raise ValueError("init.weights and init.extend each say what to begin with: give one")
+        return self
+
+    @property
+    def given(self) -> bool:
+        """Whether a run begins with weights that were given."""
+        return bool(self.weights or self.extend or self.sha256)
+
+
 class ProjectorConfig(Settings):
     """MLP from features to embeddings; thrown away after pretraining."""
 
@@ -225,7 +255,11 @@ class ObjectiveConfig(Settings):
 class OptimizerConfig(Settings):
     """AdamW, linear warm-up, then a cosine down to `final_lr`."""
 
-    lr: float = Field(default=5e-4, gt=0)
+    lr: float | None = Field(default=None, gt=0)
+    """At the peak. By default 5e-4, and a fifth of it where the run begins with given weights: the
+    projector is random at first, and its gradients would take them apart."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Each layer of the backbone learns at this share of the rate of the layer above it."""
     weight_decay: float | None = Field(default=None, ge=0)
     """By default 5e-2 for transformers and 5e-4 for convolutional networks."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
@@ -238,6 +272,9 @@ class OptimizerConfig(Settings):
 
 
 class CheckpointConfig(Settings):
+    encoders_every: int | None = Field(default=None, gt=0)
+    """Keep the encoder of every so many steps, each to be used as RUN@STEP; by default the last
+    alone."""
     every_steps: int | None = Field(default=None, gt=0)
     """By default once an epoch, but every 200 steps at the most often and 500 at the least."""
     keep: int = Field(default=2, ge=1)
@@ -266,6 +303,7 @@ class PretrainConfig(Settings):
     intensity: IntensityConfig = IntensityConfig()
     views: ViewsConfig = ViewsConfig()
     backbone: BackboneConfig = BackboneConfig()
+    init: InitConfig = InitConfig()
     projector: ProjectorConfig = ProjectorConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

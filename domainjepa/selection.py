@@ -20,7 +20,8 @@ from rich.table import Table
 
 from domainjepa import settings
 from domainjepa.data.source import Source
-from domainjepa.encoder.artefact import FILE_NAME, load_encoder
+from domainjepa.encoder.artefact import load_encoder
+from domainjepa.encoder.places import FILE_NAME, at_step, every_kept
 from domainjepa.errors import UserError
 from domainjepa.pretraining.progress import read_metrics
 from domainjepa.pretraining.run_folder import RunFolder
@@ -41,7 +42,7 @@ class Ranked:
     """One run, or one step of it.
 
     Attributes:
-        name: of the run's folder, with the step where a checkpoint was asked for.
+        name: of the run's folder, with the step where that of one was asked for.
         backbone, lam: of its settings.
         step: whose loss it is.
         loss: mean of the log lines of the last 5 % of the steps up to this one.
@@ -87,13 +88,15 @@ def select(
     """Rank runs, or single checkpoints of runs.
 
     Args:
-        runs: run folders, or files of their `checkpoints/`.
+        runs: run folders, RUN@STEP of encoders kept on the way (RUN@* are all of a run), or files
+            of their `checkpoints/`.
         alpha: power of lambda; 0 ranks by the plain loss.
         probes: name -> accuracy, in place of the last accuracy of the online probe.
 
     Raises:
         UserError: no run there, nothing logged yet, or lambda 0, whose loss says nothing.
     """
+    runs = [one for path in runs for one in every_kept(path)]
     every = [_rank(path, alpha, probes) for path in runs]
     names = [one.name for one in every]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -103,7 +106,7 @@ def select(
     warnings = _differences(runs)
     if diverged := [one.name for one in every if one not in ranked]:
         warnings.append(f"left out, since the loss is no longer a number: {', '.join(diverged)}")
-    if len({one.step for one in ranked if not one.name.endswith(f" step {one.step}")}) > 1:
+    if len({one.step for one in ranked if not re.search(r"( step |@)\d+$", one.name)}) > 1:
         warnings.append("the runs have trained for different numbers of steps: more, lower loss")
     with_probe = [one for one in ranked if one.probe is not None]
     accuracies = [one.probe for one in with_probe if one.probe is not None]
@@ -120,7 +123,7 @@ def probe(runs: Sequence[Path], source: Source) -> dict[str, float]:
     """Name -> accuracy of a linear probe with all labels on the run's frozen features.
 
     Raises:
-        UserError: a checkpoint among the runs; only finished runs have an encoder.
+        UserError: a checkpoint among the runs, which is no encoder.
         DataError: no labels.
     """
     from domainjepa.encoder.frozen import FrozenEncoder
@@ -130,17 +133,17 @@ def probe(runs: Sequence[Path], source: Source) -> dict[str, float]:
     for path in runs:
         if path.suffix == ".pt":
             raise UserError(
-                f"{path.name} is a checkpoint: --data probes encoders of finished runs. Leave "
-                "--data out to compare by the online probe."
+                f"{path.name} is a checkpoint: --data probes encoders, of finished runs or "
+                "RUN@STEP. Leave --data out to compare by the online probe."
             )
     protocol = read_protocol("few-shot").model_copy(update={"shots": ("all",)})
-    results = evaluate([FrozenEncoder(path) for path in runs], source, [protocol])
+    every = [one for path in runs for one in every_kept(path)]
+    results = evaluate([FrozenEncoder(path) for path in every], source, [protocol])
     return {one["encoder"]: one["mean"] for one in results.summary if one["metric"] == "accuracy"}
 
 
 def _rank(path: Path, alpha: float, probes: Mapping[str, float] | None) -> Ranked:
-    found = re.fullmatch(r"step-(\d+)\.pt", path.name)
-    root = path.parent.parent if found else path
+    root, at = _run_and_step(path)
     folder = RunFolder(root)
     if not folder.config.is_file():
         raise UserError(
@@ -148,7 +151,7 @@ def _rank(path: Path, alpha: float, probes: Mapping[str, float] | None) -> Ranke
             "of its checkpoints."
         )
     config = settings.resolve(settings.read_recipe(folder.config))
-    last = int(found[1]) if found else math.inf
+    last = math.inf if at is None else at
     every = [line for line in read_metrics(folder.metrics) if "loss" in line]
     every = [line for line in every if line["step"] <= last]
     if not every:
@@ -165,7 +168,9 @@ def _rank(path: Path, alpha: float, probes: Mapping[str, float] | None) -> Ranke
     step = int(lines[-1]["step"]) if lines and lines[-1]["step"] > end * (1 - LAST) else end
     losses = [float(line["loss"]) for line in lines if line["step"] > step * (1 - LAST)]
     loss = sum(losses) / len(losses) if losses else math.nan
-    name = f"{root.resolve().name} step {step}" if found else root.resolve().name
+    name = root.resolve().name
+    if at is not None:
+        name += f" step {step}" if path.suffix == ".pt" else f"@{at}"
     probe = every[-1].get("probe_accuracy") if probes is None else probes.get(name)
     return Ranked(
         name=name,
@@ -178,6 +183,15 @@ def _rank(path: Path, alpha: float, probes: Mapping[str, float] | None) -> Ranke
     )
 
 
+def _run_and_step(path: Path) -> tuple[Path, int | None]:
+    """The run folder, and the step of a checkpoint or of RUN@STEP."""
+    if found := re.fullmatch(r"step-(\d+)\.pt", path.name):
+        return path.parent.parent, int(found[1])
+    if found_at := at_step(path):
+        return found_at[0], int(found_at[1])
+    return path, None
+
+
 def _spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
     if len(one) < 3 or len(set(one)) == 1 or len(set(other)) == 1:
         return None
@@ -188,7 +202,7 @@ def _spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
 
 def _differences(runs: Sequence[Path]) -> list[str]:
     """Settings besides lambda, and data, that make losses incomparable."""
-    folders = [path.parent.parent if path.suffix == ".pt" else path for path in runs]
+    folders = [_run_and_step(path)[0] for path in runs]
     each = [
         settings.flat(settings.resolve(settings.read_recipe(f / "config.toml"))) for f in folders
     ]

@@ -185,13 +185,19 @@ def setting_words() -> set[str]:
 
 
 def without_paths(config: PretrainConfig) -> dict[str, Any]:
-    """The settings as plain data for an artefact: what is None is left out, and the data's path
-    too, unless it is the bare name of a dataset card; of conditions on columns that tell persons
-    the value."""
+    """The settings as plain data for an artefact: what is None is left out, and the paths of the
+    data and of weights too, unless it is the bare name of a dataset card; of conditions on columns
+    that tell persons the value."""
     plain = config.model_dump(mode="json", exclude_none=True)
     if config.data.path not in catalog.names("datasets"):
         del plain["data"]["path"]
     plain["data"].pop("root", None)
+    plain["init"].pop("extend", None)
+    if config.init.weights:
+        published, _, _ = config.init.weights.partition("=")
+        plain["init"]["weights"] = published
+        if not published.startswith("timm:"):
+            del plain["init"]["weights"]
     plain["data"]["where"] = [_PERSONAL.sub(r"\1\2…", condition) for condition in config.data.where]
     return plain
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from domainjepa.backbones import feature_maps, monai_networks, own_networks, timm_networks
 from domainjepa.backbones.feature_maps import Layers
+from domainjepa.backbones.layers import layers
 from domainjepa.backbones.stem import Traits, stem_reduction
 from domainjepa.config import BackboneConfig
 from domainjepa.errors import ConfigError
@@ -38,6 +39,7 @@ class Backbone(nn.Module):
         dim: length of the features that the projector sees.
         reads_layers: probes read CLS tokens of the last two layers instead of the pooled output.
         stem_reduction: by what the stem's stride was divided.
+        frozen: parts that stay as they are, their running statistics included.
         multiple: local views must have a multiple of this many pixels a side; 0 where the network
             takes one size only, so that local views are resized to the global size.
     """
@@ -55,6 +57,7 @@ class Backbone(nn.Module):
         super().__init__()
         nominal = traits(config.name)
         self.name = config.name
+        self.frozen: list[nn.Module] = []
         self.dimensions = nominal.dimensions
         self.transformer = nominal.transformer
         # A stem with less stride than the rule asks for is thinned as far as it goes.
@@ -139,6 +142,39 @@ class Backbone(nn.Module):
             return False
         finally:
             self.net.train()
+
+    def layers(self) -> dict[str, int]:
+        """Name of each weight -> its layer, 0 for the stem; see `domainjepa.backbones.layers`."""
+        return {f"net.{name}": layer for name, layer in layers(self.net).items()}
+
+    def freeze(self, share: float) -> tuple[int, int]:
+        """Keep the first layers as they are, whatever a run does.
+
+        Args:
+            share: of the layers, from the stem on, rounded to whole ones.
+
+        Returns:
+            The frozen layers, and all.
+        """
+        layer_of = self.layers()
+        count = max(layer_of.values()) + 1
+        still = round(share * count)
+        for name, weight in self.named_parameters():
+            weight.requires_grad_(layer_of[name] >= still)
+        self.frozen = [
+            part
+            for part in self.net.modules()
+            if (own := list(part.parameters())) and not any(weight.requires_grad for weight in own)
+        ]
+        self.train(self.training)
+        return still, count
+
+    def train(self, mode: bool = True) -> Self:
+        """Frozen parts are never in training mode: no statistic of theirs moves, nothing drops."""
+        super().train(mode)
+        for part in self.frozen if hasattr(self, "frozen") else ():
+            part.eval()
+        return self
 
     def exempt_from_decay(self) -> set[str]:
         """Names of the weights that the network's authors exempt from weight decay."""

@@ -41,11 +41,36 @@ def locate(model: str, path: Path | None) -> tuple[Path, str]:
     if path is None:
         return _from_hub(model)
     try:
-        with open(path, "rb", opener=regular) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_digest(path)
     except OSError as error:
         raise Unavailable(f"no weights at {path.name}: {error.strerror}") from error
     return path, f"local file, SHA-256 {digest}"
+
+
+def published(model: str, path: Path | None) -> tuple[dict[str, Tensor], str]:
+    """The weights of a published network, without its classifier, and the SHA-256 of their file.
+
+    Args:
+        model: its name in timm.
+        path: a file of one's own; None takes the hub's.
+
+    Raises:
+        Unavailable: there are none, or they are none of this network.
+    """
+    found, _ = locate(model, path)
+    net = timm.create_model(model, pretrained=False, num_classes=0)
+    fill(net, model, found)
+    return net.state_dict(), file_digest(found)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        OSError: absent, or no regular file; `strerror` says which.
+    """
+    with open(path, "rb", opener=regular) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fill(net: nn.Module, model: str, path: Path) -> None:

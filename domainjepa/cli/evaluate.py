@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def evaluate(
     encoders: Annotated[
         list[str],
-        typer.Argument(help="Run folders, encoder.safetensors files, or timm:NAME[=WEIGHTS]."),
+        typer.Argument(
+            help="Run folders, RUN@STEP, encoder.safetensors files, or timm:NAME[=WEIGHTS]."
+        ),
     ],
     data: Data,
     protocol: Annotated[

@@ -6,8 +6,9 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,6 +44,14 @@ def pretrain(
         typer.Option(min=0, help="Save and end with status 75 after this time; --resume goes on."),
     ] = None,
     loader: Loader = None,
+    init: Annotated[
+        str | None,
+        typer.Option(help="Begin with weights: RUN, encoder.safetensors, or timm:NAME[=FILE]."),
+    ] = None,
+    extend: Annotated[
+        Path | None,
+        typer.Option(help="Go on from the last checkpoint of this run, in a new one."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of --out.")
     ] = False,
@@ -54,16 +63,19 @@ def pretrain(
 ) -> None:
     """Pretrain an encoder and write its run folder: settings, metrics, checkpoints, report."""
     from domainjepa import settings
-    from domainjepa.catalog import find
 
     if epochs is not None and steps is not None:
         raise UserError("--epochs and --steps say the same thing twice: give one of them.")
-    layer = settings.read_recipe(find("recipes", recipe)) if recipe else {}
+    # The folder of a run that was begun holds all that it began with.
+    begun = resume and out is not None and (out / "config.toml").is_file()
+    layer = _recipe(recipe, None if begun else extend, epochs or steps)
     flags = {
         "data.path": data or None,
         "data.loader": loader,
         "backbone.name": backbone,
         "domain": domain,
+        "init.weights": init,
+        "init.extend": str(extend) if extend else None,
         "epochs": epochs,
         "steps": steps,
         "batch_size": batch_size,
@@ -73,6 +85,8 @@ def pretrain(
         "max_hours": max_hours,
         "log.track": track or None,
     }
+    if init and backbone is None and not begun:
+        flags["backbone.name"] = _backbone(init, layer, set_ or ())
     config = settings.resolve(layer, set_ or (), flags)
     if not config.data.path:
         raise UserError(
@@ -98,6 +112,31 @@ def pretrain(
     if os.environ.get("RANK", "0") == "0":
         typer.echo(f"encoder: {out}/encoder.safetensors   report: {out}/report.html")
         typer.echo(f"next: {_next(config, out)}")
+
+
+def _recipe(recipe: str | None, extend: Path | None, length: int | None) -> dict[str, Any]:
+    """The settings under those of the command: of a recipe, over those of a run to extend."""
+    from domainjepa import settings
+    from domainjepa.catalog import find
+
+    layer = settings.read_recipe(find("recipes", recipe)) if recipe else {}
+    if extend is None:
+        return layer
+    from domainjepa.pretraining.beginning import parent_settings
+
+    if not length:
+        raise UserError("--extend: for how long? Give --epochs or --steps of the new run.")
+    return settings.overlay(parent_settings(extend), layer)
+
+
+def _backbone(init: str, layer: Mapping[str, Any], assignments: Sequence[str]) -> str | None:
+    """The backbone that the weights are of, unless another is asked for, which will be refused."""
+    from domainjepa.pretraining.beginning import backbone_of
+
+    named = "name" in layer.get("backbone", {})
+    if named or any(text.startswith("backbone.name") for text in assignments):
+        return None
+    return backbone_of(init)
 
 
 def _next(config: PretrainConfig, out: Path) -> str:

@@ -15,7 +15,8 @@ from domainjepa.errors import UserError
 @app.command()
 def embed(
     encoder: Annotated[
-        str, typer.Argument(help="A run folder, encoder.safetensors, or timm:NAME[=WEIGHTS].")
+        str,
+        typer.Argument(help="A run folder, RUN@STEP, encoder.safetensors, or timm:NAME[=WEIGHTS]."),
     ],
     data: Data,
     out: Annotated[
@@ -56,7 +57,9 @@ def embed(
 
 @app.command()
 def select(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or files of their checkpoints.")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders, 'RUN@*', or files of checkpoints.")
+    ],
     alpha: Annotated[
         float, typer.Option(min=0, help="Rank by loss / lambda^alpha; 0 is the plain loss.")
     ] = 0.4,
@@ -73,7 +76,9 @@ def select(
     from rich.console import Console
 
     from domainjepa import selection
+    from domainjepa.encoder.places import every_kept
 
+    runs = [one for run in runs for one in every_kept(run)]
     finished = [str(run) for run in runs if run.suffix != ".pt"]
     probes = selection.probe(runs, opened(data, loader, set_, finished)) if data else None
     found = selection.select(runs, alpha=alpha, probes=probes)
@@ -88,7 +93,7 @@ def select(
 
 @app.command()
 def export(
-    encoder: Annotated[str, typer.Argument(help="A run folder or encoder.safetensors.")],
+    encoder: Annotated[str, typer.Argument(help="A run folder, RUN@STEP or encoder.safetensors.")],
     to: Annotated[str, typer.Option(help="sklearn, onnx or timm.")],
     out: Annotated[Path, typer.Option(help="FILE.skops, FILE.onnx, or a folder for timm.")],
     data: Annotated[

@@ -26,11 +26,11 @@ from torch import Tensor
 from domainjepa.backbones import Backbone
 from domainjepa.config import BackboneConfig
 from domainjepa.domains.intensity import load_intensity
+from domainjepa.encoder.places import FILE_NAME, file_of
 from domainjepa.errors import UserError
 from domainjepa.reading import parse_json, regular
 from domainjepa.writing import write_atomically
 
-FILE_NAME = "encoder.safetensors"
 MAX_HEADER = 16 * 2**20
 LARGE = 2**30
 """Bytes from which on a file is read only after its shapes were compared with its network's."""
@@ -49,7 +49,9 @@ class EncoderCard(BaseModel):
         intensity: the domain's intensity with its numbers.
         mean, std: a number for each channel after the intensity, on the 0..1 scale.
         data: the dataset card's name if there was one, the number of samples, the fingerprint.
-        step: optimiser steps that the weights have seen.
+        step: optimiser steps of the run that the weights have seen.
+        init: the weights that the run began with, by name and SHA-256, and what matched; None of
+            random ones.
         config: the settings of the run.
         versions: of the packages that made it.
         sha256: of the weights and of this card; written and checked by the functions below.
@@ -71,6 +73,7 @@ class EncoderCard(BaseModel):
     step: int
     config: dict[str, Any]
     versions: dict[str, str]
+    init: dict[str, Any] | None = None
     sha256: str = ""
 
     @property
@@ -107,8 +110,9 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 def seal(card: EncoderCard, weights: Mapping[str, Tensor]) -> str:
     """SHA-256 over the weights and everything that the card says."""
     said = card.model_dump(mode="json", exclude={"sha256"})
-    if card.spacing is None:
-        del said["spacing"]  # so that encoders of images keep the sum that they had without it
+    for added in ("spacing", "init"):  # encoders keep the sum that they had without them
+        if said[added] is None:
+            del said[added]
     words = json.dumps(said, sort_keys=True)
     return hashlib.sha256(f"{weights_digest(weights)} {words}".encode()).hexdigest()
 
@@ -127,7 +131,7 @@ def save_encoder(path: Path, backbone: Backbone, card: EncoderCard) -> None:
 
 
 def load_encoder(path: Path) -> tuple[EncoderCard, dict[str, Tensor]]:
-    """The card and the weights of a run folder or a file.
+    """The card and the weights of a run folder, of RUN@STEP, or of a file.
 
     Raises:
         UserError: no such file, no encoder of this project, or bytes that are not those saved.
@@ -136,13 +140,12 @@ def load_encoder(path: Path) -> tuple[EncoderCard, dict[str, Tensor]]:
 
 
 def read_encoder(path: Path) -> bytes:
-    """The bytes of the artefact in a run folder or a file.
+    """The bytes of the artefact in a run folder, at RUN@STEP, or in a file.
 
     Raises:
         UserError: there is none, or its header does not tell its size.
     """
-    if path.is_dir():
-        path = path / FILE_NAME
+    path = file_of(path)
     try:
         with open(path, "rb", opener=regular) as file:
             size = os.fstat(file.fileno()).st_size

@@ -21,7 +21,6 @@ from domainjepa.backbones import Backbone
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.encoder.artefact import (
-    FILE_NAME,
     EncoderCard,
     parse_encoder,
     read_encoder,
@@ -30,12 +29,16 @@ from domainjepa.encoder.artefact import (
 )
 from domainjepa.encoder.inputs import accepted, image_batches, volumes
 from domainjepa.encoder.patches import Layers, Patches, PatchReader
+from domainjepa.encoder.places import INITIAL, name_of, run_of
 from domainjepa.encoder.samples import as_stored, framed
 from domainjepa.encoder.standardise import Standardise
 from domainjepa.encoder.windows import window_batches, windows
 from domainjepa.errors import DataError, UserError
 
 __all__ = ["FrozenEncoder", "as_stored", "framed"]
+
+NOT_SEEN = {"config", "data", "domain", "init", "sha256", "step"}
+"""What a card says of the training alone."""
 
 
 class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -44,7 +47,8 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Stateless: `fit` only checks its input. Clone, pickle, grid-search and pipe it as any other.
 
     Args:
-        encoder: a run folder or an `encoder.safetensors`.
+        encoder: a run folder, RUN@STEP for one that was kept on the way, or an
+            `encoder.safetensors`.
         output: `pooled`, one vector a sample, or `patches`, one for each position of its map.
         batch_size: images a forward pass.
         device: `auto` takes the accelerator where there is one.
@@ -164,6 +168,17 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         twin.weights = "untrained"
         return twin
 
+    def initial(self) -> FrozenEncoder | None:
+        """What the run began with, where it was given weights and keeps them beside its encoder."""
+        if self._carried or self.card.init is None:
+            return None
+        path = run_of(Path(self.encoder)) / INITIAL
+        if not path.is_file():
+            return None
+        begun = self.__sklearn_clone__()
+        begun.encoder = path
+        return begun.called(f"{self.name} initial")
+
     @property
     def card(self) -> EncoderCard:
         """What the file says of itself."""
@@ -192,10 +207,7 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _folder(self) -> str:
         if self._carried and self._carried[0] == self.encoder:
             return str(self.encoder)
-        path = Path(self.encoder).resolve()
-        if path.name == FILE_NAME:
-            path = path.parent
-        return path.name.removesuffix(".safetensors")
+        return name_of(Path(self.encoder))
 
     @property
     def sha256(self) -> str:
@@ -279,7 +291,7 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             backbone.load_state_dict(weights)
         else:
             # Runs that differ in their training alone have one and the same twin.
-            seen = card.model_dump_json(exclude={"config", "data", "domain", "sha256", "step"})
+            seen = card.model_dump_json(exclude=NOT_SEEN)
             fresh = weights_digest(backbone.state_dict())
             digest = hashlib.sha256(f"{seen} {fresh}".encode()).hexdigest()
         backbone.eval().requires_grad_(False)

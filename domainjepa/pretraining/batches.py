@@ -96,7 +96,7 @@ def batch_loader(plan: Plan, start: int) -> DataLoader[Batch]:
             plan.rows,
             batch_size=config.batch_size,
             seed=config.seed,
-            steps=range(start, plan.steps),
+            steps=range(plan.draw(start), plan.draw(plan.steps)),
             rank=rank(),
             world_size=world_size(),
         ),

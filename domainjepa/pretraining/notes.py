@@ -53,7 +53,8 @@ def training_note(config: PretrainConfig, steps_an_epoch: int) -> str:
     """Steps, batch, rates; every setting resolved."""
     steps, rates = config.steps or 0, config.optimizer
     parts = f" in micro-batches of {config.micro_batch}" if config.micro_batch else ""
+    layered = f" (x {rates.layer_decay:g} a layer)" if rates.layer_decay < 1 else ""
     return (
         f"{steps:,} steps of {config.batch_size}{parts} ({steps / steps_an_epoch:.1f} epochs), "
-        f"lr {rates.lr:g}, weight decay {rates.weight_decay:g}"
+        f"lr {rates.lr:g}{layered}, weight decay {rates.weight_decay:g}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from domainjepa.domains.measuring import measure_channels
 from domainjepa.domains.proposal import propose_domain
 from domainjepa.errors import ConfigError
 from domainjepa.objective import LeJEPALoss, SIGReg
+from domainjepa.pretraining.beginning import Beginning, begin, begun_with
 from domainjepa.pretraining.machine import (
     choose_device,
     machine_note,
@@ -56,6 +58,9 @@ from domainjepa.pretraining.volume_plan import (
 from domainjepa.registry import DOMAINS, STATISTICS
 from domainjepa.views.sizes import LARGEST_IMAGE, resolve_sizes
 
+LR = 5e-4
+LR_OF_GIVEN = LR / 5
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -71,6 +76,7 @@ class Plan:
         identity: of the source, taken once.
         target: what the online probe tells; None without labels, or where it is off.
         held_out: (len(source),) bool, the rows that never train the online probe.
+        beginning: the weights that the backbone was given; None where they are random.
         steps, steps_an_epoch: of the optimiser.
         device: of this rank.
         notes: what was found and decided, one line each.
@@ -92,6 +98,7 @@ class Plan:
     steps: int
     steps_an_epoch: int
     device: torch.device
+    beginning: Beginning | None = None
     notes: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -105,6 +112,15 @@ class Plan:
         """Steps from one checkpoint to the next."""
         return self.config.checkpoint.every_steps or 1
 
+    def keeps(self, step: int) -> bool:
+        """Whether the encoder of a step stays: RUN@STEP."""
+        every = self.config.checkpoint.encoders_every
+        return every is not None and step % every == 0
+
+    def draw(self, step: int) -> int:
+        """The number of a step in the keys of its draws: those of an extended run lie behind it."""
+        return self.config.init.first_step + step
+
     @property
     def classes(self) -> int:
         """Classes, or labels, that the online probe tells; 0 without any or with the probe off."""
@@ -115,12 +131,13 @@ class Plan:
         return int(self.target.values[self.rows].max()) + 1
 
 
-def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
+def make_plan(config: PretrainConfig, *, batches: bool = True, kept: Path | None = None) -> Plan:
     """Open the data, look at it, and settle every open question of the settings.
 
     Args:
         config: the settings.
         batches: whether there must be enough samples for a batch.
+        kept: the file of a resumed run that holds the weights that it began with.
 
     Raises:
         UserError: data, domain or backbone that cannot be used; says what to do.
@@ -149,6 +166,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
     if precision == "bfloat16" and device.type == "cpu":
         refuse_unwritten_gradients(backbone, views, channels)
     steps_an_epoch = max(len(rows) // config.batch_size, 1)
+    beginning = begin(backbone, config, channels, steps_an_epoch, kept)
     steps = config.steps or config.epochs * steps_an_epoch
     resolved = config.model_copy(
         update={
@@ -157,6 +175,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
             "views": views,
             "precision": precision,
             "device": device.type,
+            "init": begun_with(config, beginning),
             **_inner_settings(config, source, backbone, steps, steps_an_epoch),
         }
     )
@@ -168,6 +187,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         ("domain", f"{name} ({reason}); {intensity.describe()}"),
         ("views", views_note(views, source)),
         ("backbone", backbone_note(backbone)),
+        ("begins with", beginning.told() if beginning else ""),
         ("objective", objective_note(config.objective)),
         ("training", training_note(resolved, steps_an_epoch)),
         ("machine", machine_note(device, precision, resolved.data.workers or 0)),
@@ -188,6 +208,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True) -> Plan:
         steps=steps,
         steps_an_epoch=steps_an_epoch,
         device=device,
+        beginning=beginning,
         notes=[note for note in notes if note[1]],
         warnings=[
             *source.warnings,
@@ -258,7 +279,9 @@ def _inner_settings(
     config: PretrainConfig, source: Source, backbone: Backbone, steps: int, steps_an_epoch: int
 ) -> dict[str, Settings]:
     """The groups of settings with every "auto" in them replaced by its value."""
-    weight_decay = config.optimizer.weight_decay
+    lr, weight_decay = config.optimizer.lr, config.optimizer.weight_decay
+    if lr is None:
+        lr = LR_OF_GIVEN if config.init.given else LR
     if weight_decay is None:
         weight_decay = 5e-2 if backbone.transformer else 5e-4
     log_every = config.log.every_steps or min(50, max(1, steps // 100))
@@ -266,7 +289,7 @@ def _inner_settings(
     found = {"workers": view_workers(config), **opened_as(source)}
     return {
         "backbone": config.backbone.model_copy(update={"stem_reduction": backbone.stem_reduction}),
-        "optimizer": config.optimizer.model_copy(update={"weight_decay": weight_decay}),
+        "optimizer": config.optimizer.model_copy(update={"lr": lr, "weight_decay": weight_decay}),
         "data": config.data.model_copy(update=found),
         "log": config.log.model_copy(update={"every_steps": log_every}),
         "checkpoint": config.checkpoint.model_copy(update={"every_steps": save_every}),

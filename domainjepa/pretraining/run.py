@@ -15,7 +15,7 @@ from rich.console import Console
 
 from domainjepa.config import PretrainConfig
 from domainjepa.distributed import is_main, process_group, world_size
-from domainjepa.encoder.artefact import FILE_NAME
+from domainjepa.encoder.places import FILE_NAME
 from domainjepa.errors import ConfigError
 from domainjepa.pretraining.batches import batches, next_batch
 from domainjepa.pretraining.checkpoint import load_checkpoint
@@ -73,7 +73,8 @@ def pretrain(
             )
         console = console if console and is_main() else Console(quiet=not is_main())
         trackers = make_trackers(config.log.track) if is_main() else {}
-        plan = make_plan(config)
+        kept = folder.initial if resume and folder.initial.is_file() else None
+        plan = make_plan(config, kept=kept)
         if resume:
             folder.check_same(plan.config)
         warnings = [*plan.warnings, *folder.warnings]
@@ -85,7 +86,11 @@ def pretrain(
                 packed = load_checkpoint(folder.checkpoints)
                 show_warnings(console, same_as_before(packed, plan))
                 state.load(packed)
+            elif config.init.extend:
+                state.go_on_from(load_checkpoint(Path(config.init.extend) / "checkpoints"))
             folder.open(plan.config, state.step)
+            if not begun:
+                folder.save_beginning(plan, state)
             if not begun and is_main() and plan.config.log.shortcuts:
                 show_warnings(console, warnings_of(nuisances(plan)))
             if resume:
@@ -140,6 +145,8 @@ def run(
                     metrics_file.write(metrics)
                 tracking.log(metrics)
             display.advance(state.step)
+            if plan.keeps(state.step):
+                folder.keep_encoder(plan, state)
             stop.look_at_the_clock()
             if done or state.step % plan.save_every == 0:
                 refuse_changed_data(plan, state.step)

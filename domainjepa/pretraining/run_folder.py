@@ -10,7 +10,12 @@ from typing import cast
 from domainjepa import settings
 from domainjepa.config import FREE_ON_RESUME, PretrainConfig
 from domainjepa.distributed import any_over_ranks, is_main
-from domainjepa.encoder.artefact import FILE_NAME, EncoderCard, package_versions, save_encoder
+from domainjepa.encoder.artefact import (
+    EncoderCard,
+    package_versions,
+    save_encoder,
+)
+from domainjepa.encoder.places import FILE_NAME, INITIAL, kept_at
 from domainjepa.errors import ConfigError, UserError
 from domainjepa.locking import Busy, LockedFile
 from domainjepa.pretraining.checkpoint import MANIFEST, drop_others, save_checkpoint
@@ -37,6 +42,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
         self.config = path / "config.toml"
+        self.initial = path / INITIAL
         self.warnings: list[str] = []
 
     @contextmanager
@@ -158,12 +164,7 @@ class RunFolder:
         Raises:
             UserError: they are not, or the files cannot be written.
         """
-        if any_over_ranks(not state.finite()):
-            raise UserError(
-                f"weights or gradients were NaN or infinite by step {state.step}: they are not "
-                f"saved. {INTACT} Begin a new run with another --out and a lower --set "
-                "optimizer.lr."
-            )
+        _refuse_no_numbers(state)
         _by_the_main_rank(lambda: self._save(plan, state))
 
     def _save(self, plan: Plan, state: RunState) -> None:
@@ -171,6 +172,32 @@ class RunFolder:
         self.save_encoder(plan, state)
         keep = plan.config.checkpoint.keep
         save_checkpoint(self.checkpoints, state.pack(plan), state.step, keep)
+
+    def save_beginning(self, plan: Plan, state: RunState) -> None:
+        """Weights that were given to a run, and before them the state that it took over from one
+        that it extends: a resumed run that finds them needs nothing else."""
+        if plan.beginning is not None:
+            _by_the_main_rank(lambda: self._save_beginning(plan, state))
+
+    def _save_beginning(self, plan: Plan, state: RunState) -> None:
+        if plan.config.init.extend:
+            keep = plan.config.checkpoint.keep
+            save_checkpoint(self.checkpoints, state.pack(plan), 0, keep)
+        save_encoder(self.initial, plan.backbone, encoder_card(plan, 0))
+
+    def keep_encoder(self, plan: Plan, state: RunState) -> None:
+        """The artefact as of this step, to stay: RUN@STEP.
+
+        Raises:
+            UserError: weights that are no numbers, or the file cannot be written.
+        """
+        _refuse_no_numbers(state)
+        _by_the_main_rank(lambda: self._keep_encoder(plan, state))
+
+    def _keep_encoder(self, plan: Plan, state: RunState) -> None:
+        path = kept_at(self.path, state.step)
+        path.parent.mkdir(exist_ok=True)
+        save_encoder(path, plan.backbone, encoder_card(plan, state.step))
 
     def save_encoder(self, plan: Plan, state: RunState) -> None:
         """The artefact, as of this step."""
@@ -181,6 +208,15 @@ class RunFolder:
         from domainjepa.pretraining.report import write_run_report
 
         write_run_report(self.path / "report.html", notes, read_metrics(self.metrics))
+
+
+def _refuse_no_numbers(state: RunState) -> None:
+    if any_over_ranks(not state.finite()):
+        raise UserError(
+            f"weights or gradients were NaN or infinite by step {state.step}: they are not "
+            f"saved. {INTACT} Begin a new run with another --out and a lower --set "
+            "optimizer.lr."
+        )
 
 
 def encoder_card(plan: Plan, step: int) -> EncoderCard:
@@ -205,6 +241,7 @@ def encoder_card(plan: Plan, step: int) -> EncoderCard:
         step=step,
         config=settings.learned_from(config),
         versions=package_versions(plan.backbone.dimensions),
+        init=plan.beginning.card() if plan.beginning else None,
     )
 
 

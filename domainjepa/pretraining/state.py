@@ -10,20 +10,18 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
-from domainjepa import devices
-from domainjepa.config import PretrainConfig
 from domainjepa.data.checks.quarantine import Quarantine
 from domainjepa.data.sampling import key
 from domainjepa.errors import ConfigError, UserError
 from domainjepa.pretraining.gradient import Gradient
 from domainjepa.pretraining.network import Network, Outputs
+from domainjepa.pretraining.optimizer import build_optimizer
 from domainjepa.pretraining.plan import Plan
 from domainjepa.pretraining.progress import Meter
 from domainjepa.pretraining.schedule import learning_rate
 
-PROBE_LR = 1e-2
 _NOT_FIT = "Restore it from a backup, or begin a new run with another --out."
 
 
@@ -185,36 +183,26 @@ class RunState:
         if self.meter.sums.get("steps"):  # version 0.1 summed no gradients
             self.meter.sums.setdefault("gradient_norm", math.nan)
 
+    def go_on_from(self, parent: dict[str, Any]) -> None:
+        """Take over weights and moments of another run's checkpoint; steps and rates are one's own.
+
+        Raises:
+            UserError: it is of another network.
+        """
+        own = [{n: v for n, v in one.items() if n != "params"} for one in self._groups()]
+        self.load({**parent, "step": 0, "meter": {}, "unreadable": []})
+        for group, settings in zip(self._groups(), own, strict=True):
+            group.update(settings)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return self.optimizer.param_groups
+
     def _refuse_other_moments(self) -> None:
         """Raises ValueError where a moment is not of its weight's shape: nothing else asks."""
         for weight, moments in self.optimizer.state.items():
             for name, moment in moments.items():
                 if getattr(moment, "shape", None) not in (weight.shape, torch.Size([])):
                     raise ValueError(f"the moment {name} has another shape than its weight")
-
-
-def build_optimizer(network: Network, config: PretrainConfig) -> torch.optim.Optimizer:
-    """AdamW. The probe has its own lr.
-
-    What does not decay: biases and norms (one-dimensional), and what timm exempts, such as the
-    position embedding and the CLS token of a ViT.
-    """
-    probe = set() if network.probe is None else set(network.probe.parameters())
-    exempt = {f"backbone.net.{name}" for name in network.backbone.exempt_from_decay()}
-    decaying: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, weight in network.named_parameters():
-        if weight not in probe:
-            (decaying if weight.ndim > 1 and name not in exempt else plain).append(weight)
-    lr, decay = config.optimizer.lr, config.optimizer.weight_decay
-    groups: list[dict[str, Any]] = [
-        {"params": decaying, "weight_decay": decay, "peak": lr},
-        {"params": plain, "weight_decay": 0.0, "peak": lr},
-    ]
-    if probe:
-        groups.append({"params": list(probe), "weight_decay": 0.0, "peak": PROBE_LR})
-    fused = devices.fuses_adamw(next(network.parameters()).device)
-    return torch.optim.AdamW(groups, lr=lr, fused=fused)
 
 
 def try_out(plan: Plan) -> None:

@@ -72,7 +72,7 @@ class Step:
             terms = plan.objective(
                 outputs.embeddings,
                 config.views.num_global,
-                state.step,
+                plan.draw(state.step),
                 center=self._center(groups),
                 predicted=outputs.predicted,
             )
@@ -88,7 +88,7 @@ class Step:
     def _features(self, groups: Views, part: int) -> Tensor:
         """The features of a part of a batch, given as it was loaded, the global group first."""
         # Whatever is random inside the network (drop path) is keyed by the step, too.
-        draws = (self._plan.config.seed, "network", self._state.step, rank())
+        draws = (self._plan.config.seed, "network", self._plan.draw(self._state.step), rank())
         torch.manual_seed(key(*draws, part) if part else key(*draws))
         with self._autocast():
             features: Tensor = self._network.features(self._seen(groups))

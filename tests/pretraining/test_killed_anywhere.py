@@ -26,7 +26,9 @@ WALK = textwrap.dedent(
         checkpoint__keep=1, log__shortcuts=False, log__probe=False,
     )
     plan = run.make_plan(config)
-    run.make_plan = lambda config: dataclasses.replace(plan, backbone=copy.deepcopy(plan.backbone))
+    run.make_plan = lambda config, **_: dataclasses.replace(
+        plan, backbone=copy.deepcopy(plan.backbone)
+    )
     report.draw_curves = lambda metrics: b""  # most of the time, and none of the writes
     CHANGES = {"os.mkdir", "os.rmdir", "os.rename", "os.remove", "os.truncate", "fsync"}
     seen = 0

@@ -141,14 +141,18 @@ def _without_weights(name: str, made: Encoder, weights: str | None) -> Encoder:
 
 
 def untrained(encoders: Sequence[Encoder], weights: str | None = None) -> list[Encoder]:
-    """The same networks before pretraining: what the architecture alone is worth."""
+    """The same networks before pretraining: what the architecture alone is worth, and what the
+    weights are that a run began with where it was given some."""
     if weights is not None:
         raise UserError("the baseline untrained draws its own weights: write untrained alone")
     twins: dict[str, Encoder] = {}
+    evaluated = {encoder.sha256 for encoder in encoders if isinstance(encoder, FrozenEncoder)}
     for encoder in encoders:
         if isinstance(encoder, FrozenEncoder):
             twin = encoder.untrained()
-            twins.setdefault(twin.sha256, twin)
+            for before in (encoder.initial(), twin):
+                if before is not None and before.sha256 not in evaluated:
+                    twins.setdefault(before.sha256, before)
     return list(twins.values())
 
 
