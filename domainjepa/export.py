@@ -30,7 +30,8 @@ def export(encoder: FrozenEncoder, to: str, out: Path, source: Source | None = N
         How to use it, for a person.
 
     Raises:
-        UserError: no such target, a target that cannot hold this encoder, or a file that is there.
+        UserError: no such target, a target that cannot hold this encoder, a classifier of patches,
+            or a file that is there.
         MissingExtra: the package that writes it is not installed.
     """
     if to not in TARGETS:
@@ -39,18 +40,25 @@ def export(encoder: FrozenEncoder, to: str, out: Path, source: Source | None = N
         raise UserError(f"{out.name} exists already: choose another --out, or remove it.")
     if source is not None and to != "sklearn":
         raise UserError(f"--data trains a classifier, which {to} does not take: leave it out.")
+    if source is not None and encoder.output == "patches":
+        raise UserError("--data trains a classifier of samples: leave it out, or --patches.")
     return TARGETS[to](encoder, out, source)
 
 
 class Features(nn.Module):
-    """(N, C, S, S), of volumes (N, C, S, S, S), on the 0..1 scale -> (N, D) features."""
+    """(N, C, S, S), of volumes (N, C, S, S, S), on the 0..1 scale -> (N, D) features; of an
+    encoder of patches (N, D, *positions)."""
 
     def __init__(self, encoder: FrozenEncoder) -> None:
         super().__init__()
         self.backbone, self.standardise = encoder.network
+        self.layers = encoder.layers if encoder.output == "patches" else None
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.backbone.probe_features(self.standardise(images))
+        seen = self.standardise(images)
+        if self.layers is None:
+            return self.backbone.probe_features(seen)
+        return self.backbone.feature_maps(seen, self.layers)
 
 
 def to_sklearn(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
@@ -101,17 +109,23 @@ def to_onnx(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
         raise MissingExtra("onnx", "export", "export --to onnx") from error
     card = encoder.card
     module = Features(encoder).eval()
-    sides = [card.size] * card.dimensions
+    sides: list[int | str] = [card.size] * card.dimensions
     channels = len(card.mean)  # after the intensity, which may make several of one
-    example = torch.zeros(2, channels, *sides)
+    example = torch.zeros(2, channels, *[card.size] * card.dimensions)
+    dense = encoder.output == "patches"
+    free: dict[int, Any] = {0: torch.export.Dim("batch")}
+    if dense and card.dimensions == 2 and not encoder.grid.fixed:
+        # In three dimensions the exporter wrote down the positions of the example.
+        free |= {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+        sides = ["H", "W"]
     program = torch.onnx.export(
         module,
         (example,),
         dynamo=True,
         verbose=False,
         input_names=["images"],
-        output_names=["features"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        output_names=["patches" if dense else "features"],
+        dynamic_shapes=(free,),
     )
     assert program is not None
     model = program.model_proto
@@ -120,6 +134,7 @@ def to_onnx(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
     model.doc_string = (
         f"{card.backbone.name} pretrained by domainjepa. Input: ({shape}) float32 after the "
         "intensity of the metadata, 8-bit values divided by 255."
+        + (f" Output: patches, (N, D, positions), {encoder.grid.stride} px apart." if dense else "")
     )
     onnx.helper.set_model_props(
         model,
@@ -188,6 +203,7 @@ def to_timm(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
         whole.rename(out)  # an interrupted export leaves no half of a folder
     return (
         f'model = timm.create_model("local-dir:{out.name}", pretrained=True, num_classes=0)\n'
+        "Maps: features_only=True in the place of num_classes=0 (docs/dense.md).\n"
         "Its mean and std are of images after the intensity: "
         f"{json.dumps(card.intensity)}"
     )

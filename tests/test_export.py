@@ -67,6 +67,28 @@ def test_an_onnx_graph_gives_the_same_features(run: Path, tmp_path: Path) -> Non
     assert told["encoder_sha256"] == encoder.card.sha256
 
 
+def test_an_onnx_graph_of_patches_takes_images_of_other_sizes(run: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    from onnx.reference import ReferenceEvaluator
+
+    encoder = FrozenEncoder(run, output="patches", layers=(-2, -1))
+    export(encoder, "onnx", tmp_path / "patches.onnx")
+    model = onnx.load(tmp_path / "patches.onnx")
+    assert f"{encoder.grid.stride} px apart" in model.doc_string
+    for images in (IMAGES, np.tile(IMAGES[:1], (1, 2, 3, 1))):
+        scaled = (images / np.float32(255)).transpose(0, 3, 1, 2).astype(np.float32)
+        (patches,) = ReferenceEvaluator(model).run(None, {"images": scaled})
+        expected = np.moveaxis(encoder.transform(images), -1, 1)
+        np.testing.assert_allclose(patches, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_classifier_takes_no_patches(run: Path, blobs: Path, tmp_path: Path) -> None:
+    encoder = FrozenEncoder(run, output="patches")
+    with pytest.raises(UserError, match="--patches"):
+        export(encoder, "sklearn", tmp_path / "encoder.skops", open_source(blobs))
+
+
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "test_vit_relpos"])
 def test_a_timm_model_gives_the_same_features(
     backbone: str, run: Path, blobs: Path, tmp_path: Path
@@ -87,6 +109,12 @@ def test_a_timm_model_gives_the_same_features(
         theirs = model((scaled - mean) / std)
         ours = encoder.network[0](encoder.network[1](scaled))
     torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
+    if backbone == "test_resnet":
+        maps = timm.create_model(f"local-dir:{out}", pretrained=True, features_only=True).eval()
+        with torch.inference_mode():
+            theirs = maps((scaled - mean) / std)[-1]
+            ours = encoder.network[0].feature_maps(encoder.network[1](scaled))
+        torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
 
 
 def test_windows_of_one_channel_are_the_channels_of_the_network(tmp_path: Path) -> None:

@@ -11,6 +11,14 @@ from domainjepa.cli.app import app
 from domainjepa.cli.options import Data, Json, Loader, Set, opened
 from domainjepa.errors import UserError
 
+Patches = Annotated[
+    bool, typer.Option("--patches", help="A vector for each position, not one a sample.")
+]
+Layers = Annotated[
+    str | None,
+    typer.Option(help="Of patches: last, a stage or block such as -1, or several: -4,-3,-2,-1."),
+]
+
 
 @app.command()
 def embed(
@@ -99,6 +107,8 @@ def export(
     data: Annotated[
         str | None, typer.Option(help="Labelled data: the pipeline ends in a classifier.")
     ] = None,
+    patches: Patches = False,
+    layers: Layers = None,
     loader: Loader = None,
     set_: Set = None,
 ) -> None:
@@ -106,6 +116,13 @@ def export(
     from domainjepa.encoder.frozen import FrozenEncoder
     from domainjepa.export import export as write
 
+    if layers is not None and not patches:
+        raise UserError("--layers is of patch features: add --patches.")
     source = opened(data, loader, set_, [encoder]) if data else None
-    usage = write(FrozenEncoder(encoder), to, out, source)
+    frozen = FrozenEncoder(encoder)
+    if patches:
+        from domainjepa.embed_patches import parse_layers
+
+        frozen.set_params(output="patches", layers=parse_layers(layers or "last"))
+    usage = write(frozen, to, out, source)
     typer.echo(f"{out}\n{usage}")

@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from domainjepa import devices
 from domainjepa.backbones import Backbone
+from domainjepa.backbones.feature_maps import Grid
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.encoder.artefact import (
@@ -192,6 +193,12 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self._network_
 
     @property
+    def grid(self) -> Grid:
+        """Of the patch features: the stride in pixels of what the network sees, and the width."""
+        self._load()
+        return PatchReader(self._card, *self._network_, self.layers).grid
+
+    @property
     def name(self) -> str:
         """A short name for tables: that of the folder, unless it is called otherwise."""
         called = self._called or self._folder
@@ -228,8 +235,7 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self._load()
         width = self._width
         if self.output == "patches":
-            grid = PatchReader(self._card, *self._network_, self.layers).grid
-            width = grid.width
+            width = self.grid.width
         return np.array([f"{self.card.backbone.name}_{i}" for i in range(width)], dtype=object)
 
     def __sklearn_is_fitted__(self) -> bool:
