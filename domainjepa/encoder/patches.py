@@ -24,7 +24,7 @@ from domainjepa.data.source import Source
 from domainjepa.encoder.artefact import EncoderCard
 from domainjepa.encoder.inputs import accepted, image_batches, volumes
 from domainjepa.encoder.samples import stretched
-from domainjepa.encoder.sliding import MOST, WINDOW, part, patches_of, slide
+from domainjepa.encoder.sliding import FEATURES, MOST, WINDOW, part, patches_of, slide
 from domainjepa.encoder.standardise import Standardise
 from domainjepa.errors import UserError
 from domainjepa.views.resampling import Cube, Volume, unit_scale
@@ -122,7 +122,8 @@ class PatchReader:
         height, width = (max(round(side * self.scale), 1) for side in sides)
         seen = [unit_scale(stretched(image, height, width)) for image in images]
         stacked = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2)
-        at_once = max(MOST[2] // (height * width), 1)
+        numbers = grid.width * math.ceil(height / grid.stride) * math.ceil(width / grid.stride)
+        at_once = max(min(MOST[2] // (height * width), FEATURES // numbers), 1)
         maps = [
             patches_of(some, self._network, grid, self._window(grid), self.overlap)
             for some in torch.split(stacked, at_once)

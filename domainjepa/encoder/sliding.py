@@ -26,6 +26,8 @@ Read = Callable[[Sequence[int], Sequence[int]], Tensor]
 
 MOST = {2: 2**20, 3: 2**20}
 """Pixels, and voxels, that go through a network at once."""
+FEATURES = 2**26
+"""Numbers that a network gives at once."""
 WINDOW = {2: 512, 3: 96}
 """Pixels a side of a convolutional network's window, by dimensions, where they are not given."""
 
@@ -71,12 +73,15 @@ def slide(
     extent = [widest if grid.fixed else min(widest, count) for count in positions]
     starts = [_along(*axis, overlap) for axis in zip(positions, extent, strict=True)]
     places = list(product(*starts))
-    at_once = max(MOST[len(sides)] // (math.prod(extent) * stride ** len(sides)), 1)
+    count = math.prod(extent)
+    at_once = min(
+        MOST[len(sides)] // (count * stride ** len(sides)), FEATURES // (count * grid.width)
+    )
     weight = _weight(extent, overlap)
     most = [max(count, width) for count, width in zip(positions, extent, strict=True)]
     total, weights = torch.zeros(()), torch.zeros(most)
-    for first in range(0, len(places), at_once):
-        some = places[first : first + at_once]
+    for first in range(0, len(places), max(at_once, 1)):
+        some = places[first : first + max(at_once, 1)]
         seen = [read(*_pixels(place, extent, stride)) for place in some]
         maps = fitted(network(torch.cat(seen)), extent).float().cpu()
         for place, one in zip(some, torch.split(maps, len(seen[0])), strict=True):

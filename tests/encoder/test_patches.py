@@ -195,6 +195,19 @@ def test_few_pixels_go_through_at_once(monkeypatch: pytest.MonkeyPatch, fixed: b
     assert max(shape[0] for shape in seen) == (2 if fixed else 4)
 
 
+def test_few_features_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sliding, "FEATURES", 2 * 3 * 4**2)
+    seen: list[int] = []
+
+    def network(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        return functional.avg_pool2d(images, 4)
+
+    found = patches_of(torch.zeros(1, 3, 16, 64), network, Grid(4, False, 3), 16, 0.0)
+    assert found.shape == (1, 3, 4, 16)
+    assert seen == [2, 2]
+
+
 def test_a_map_with_a_position_more_or_less_fits() -> None:
     images = torch.arange(16.0).expand(1, 1, 16, 16)
     more = patches_of(
