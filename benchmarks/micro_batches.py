@@ -41,7 +41,6 @@ BACKBONES = ("vit_tiny_patch16_224", "convnext_atto")
 WAYS: dict[str, dict[str, Any]] = {
     "undivided": {},
     "micro_batch=16": {"micro_batch": 16},
-    "micro_batch=4": {"micro_batch": 4},
     "activation_checkpointing": {"activation_checkpointing": True},
     "micro_batch=16 and activation_checkpointing": {
         "micro_batch": 16,

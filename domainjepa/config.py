@@ -26,6 +26,7 @@ CARRIED_OUT = (
     "attention",
     "compile",
     "activation_checkpointing",
+    "shard",
     "log.every_steps",
     "log.shortcuts",
     "log.track",
@@ -321,6 +322,9 @@ class PretrainConfig(Settings):
     activation_checkpointing: bool = False
     """Compute activations again in the backward pass in place of keeping them, block by block: less
     memory for one more forward pass, the same gradient."""
+    shard: Literal["none", "full"] = "none"
+    """`full`: every device keeps its part of weights, gradients and moments alone (FSDP2), for
+    backbones that outgrow a card. Checkpoints are whole: another number of devices resumes them."""
     seed: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = "auto"
     """`auto`: the accelerator where there is one. `cuda` is ROCm, too; `mps` is Apple's, `xpu`

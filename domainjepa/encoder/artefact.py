@@ -119,11 +119,13 @@ def seal(card: EncoderCard, weights: Mapping[str, Tensor]) -> str:
 
 def save_encoder(path: Path, backbone: Backbone, card: EncoderCard) -> None:
     """Write the artefact, whole or not at all."""
+    save_state(path, backbone.state_dict(), card)
+
+
+def save_state(path: Path, state: Mapping[str, Tensor], card: EncoderCard) -> None:
+    """Write the artefact of a backbone whose state dict this is."""
     # Copies: safetensors refuses tensors that share their memory, as tied weights do.
-    weights = {
-        name: value.to("cpu", copy=True).contiguous()
-        for name, value in backbone.state_dict().items()
-    }
+    weights = {name: value.to("cpu", copy=True).contiguous() for name, value in state.items()}
     # One key alone: safetensors writes several in a random order, and equal runs give equal bytes.
     signed = card.model_copy(update={"sha256": seal(card, weights)})
     data = safetensors.torch.save(weights, {"domainjepa": signed.model_dump_json()})

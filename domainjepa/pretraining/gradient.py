@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from domainjepa.distributed import any_over_ranks
@@ -47,4 +48,6 @@ class Gradient(NamedTuple):
 
 
 def _norm(weights: Iterable[nn.Parameter]) -> Tensor:
-    return get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+    norm = get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+    whole: Tensor = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    return whole

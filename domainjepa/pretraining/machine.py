@@ -57,14 +57,32 @@ def refuse_unwritten_gradients(backbone: Backbone, views: ViewsConfig, channels:
             )
 
 
-def rank_warnings(device: torch.device) -> list[str]:
+def rank_warnings(config: PretrainConfig, device: torch.device) -> list[str]:
     """What several ranks do otherwise than one."""
-    if world_size() == 1 or device.type != "cpu":
+    if world_size() == 1:
+        return ["shard=full divides nothing: there is one rank"] if config.shard == "full" else []
+    if device.type != "cpu":
         return []
     return [
         f"{world_size()} ranks on the CPU: BatchNorm sees each rank's share of the batch (on GPUs "
         "its statistics are of the whole batch), so weights differ a little from those of one rank."
     ]
+
+
+def sharded(config: PretrainConfig) -> bool:
+    """Whether weights are divided over the ranks; one rank has nothing to divide."""
+    return config.shard == "full" and world_size() > 1
+
+
+def refuse_with_sharding(config: PretrainConfig) -> None:
+    """What was never made to work on divided weights.
+
+    Raises:
+        ConfigError: it is asked for.
+    """
+    other = "compile" if config.compile else "objective.average_weights"
+    if config.shard == "full" and (config.compile or config.objective.average_weights):
+        raise ConfigError(f"shard = 'full' and {other} do not go together: leave one of them out.")
 
 
 def micro_batch_warnings(config: PretrainConfig, backbone: Backbone) -> list[str]:

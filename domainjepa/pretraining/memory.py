@@ -40,4 +40,6 @@ def _advice(plan: Plan) -> str:
     parts = [f"--set micro_batch={smaller} ({exact}, a third slower)"]
     if not config.activation_checkpointing:
         parts.append("--set activation_checkpointing=true (the same gradient, a third slower)")
-    return f"First try {' or '.join(parts)}; both can be given with --resume."
+    if world_size() > 1 and config.shard == "none":
+        parts.append("--set shard=full (weights and moments divided over the ranks)")
+    return f"First try {' or '.join(parts)}; all can be given with --resume."

@@ -35,7 +35,7 @@ def nuisances(plan: Plan, network: Network | None = None) -> list[Nuisance]:
     maker = ViewMaker(plan.domain, plan.intensity, plan.config.views, plan.config.seed)
     standardise = Standardise(plan.mean, plan.std).to(plan.device)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def embed(views: list[NDArray[Any]]) -> NDArray[Any]:
         assert network is not None
         network.eval()

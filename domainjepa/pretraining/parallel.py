@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from domainjepa.distributed import world_size
+from domainjepa.pretraining.machine import sharded
 from domainjepa.pretraining.network import Network
 from domainjepa.pretraining.plan import Plan
 
@@ -37,7 +38,7 @@ def parallel(network: Network, plan: Plan) -> Parallel:
     """The network as it runs: compiled if asked for; with several ranks, gradients averaged."""
     if plan.config.compile:
         network.backbone.compile()
-    if world_size() == 1:
+    if world_size() == 1 or sharded(plan.config):  # which averages gradients by itself
         return Parallel(network.features, network.heads)
     on_gpu = plan.device.type != "cpu"
     if on_gpu:

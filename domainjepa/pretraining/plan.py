@@ -31,6 +31,7 @@ from domainjepa.pretraining.machine import (
     micro_batch_warnings,
     rank_warnings,
     refuse_unwritten_gradients,
+    refuse_with_sharding,
     view_workers,
 )
 from domainjepa.pretraining.notes import (
@@ -142,6 +143,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True, kept: Path | None
     Raises:
         UserError: data, domain or backbone that cannot be used; says what to do.
     """
+    refuse_with_sharding(config)
     objective = build_objective(config)
     source = open_samples(config)
     nominal = traits(config.backbone.name)
@@ -214,7 +216,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True, kept: Path | None
             *source.warnings,
             *divided_groups(source, rows),
             *spacing_warnings(source),
-            *rank_warnings(device),
+            *rank_warnings(resolved, device),
             *micro_batch_warnings(resolved, backbone),
         ],
     )

@@ -19,6 +19,7 @@ from domainjepa.encoder.places import FILE_NAME
 from domainjepa.errors import ConfigError
 from domainjepa.pretraining.batches import batches, next_batch
 from domainjepa.pretraining.checkpoint import load_checkpoint
+from domainjepa.pretraining.machine import sharded
 from domainjepa.pretraining.memory import explain_memory
 from domainjepa.pretraining.monitor import afterthoughts, metrics_line, note_unreadable, nuisances
 from domainjepa.pretraining.plan import Plan, make_plan
@@ -31,7 +32,11 @@ from domainjepa.pretraining.progress import (
     show_warnings,
 )
 from domainjepa.pretraining.run_folder import RunFolder
-from domainjepa.pretraining.same_data import refuse_changed_data, same_as_before
+from domainjepa.pretraining.same_data import (
+    refuse_changed_data,
+    refuse_other_data_elsewhere,
+    same_as_before,
+)
 from domainjepa.pretraining.state import RunState
 from domainjepa.pretraining.step import BadSteps, Step
 from domainjepa.pretraining.tracked import tracked
@@ -75,13 +80,14 @@ def pretrain(
         trackers = make_trackers(config.log.track) if is_main() else {}
         kept = folder.initial if resume and folder.initial.is_file() else None
         plan = make_plan(config, kept=kept)
+        refuse_other_data_elsewhere(plan)
         if resume:
             folder.check_same(plan.config)
         warnings = [*plan.warnings, *folder.warnings]
         show_plan(console, f"pretrain into {folder.path.name}", plan.notes, warnings)
         try:
             state = RunState.start(plan)
-            begun = resume and folder.has_checkpoint()
+            begun = resume and folder.to_go_on_from()
             if begun:
                 packed = load_checkpoint(folder.checkpoints)
                 show_warnings(console, same_as_before(packed, plan))
@@ -98,9 +104,10 @@ def pretrain(
             told = tracked(plan, folder, state.step)
             with Tracking(trackers, told, lambda line: show_warnings(console, [line])) as tracking:
                 run(plan, state, folder, console, tracking, end)
-            if is_main():
-                folder.save_encoder(plan, state)
+            folder.save_encoder(plan, state)
+            if is_main() or sharded(plan.config):  # one rank alone cannot use divided weights
                 notes = afterthoughts(plan, state)
+            if is_main():
                 show_notes(console, notes)
                 folder.write_report([*plan.notes, *notes])
         except (MemoryError, RuntimeError) as error:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+
+from torch import Tensor
 
 from domainjepa import settings
 from domainjepa.config import FREE_ON_RESUME, PretrainConfig
 from domainjepa.distributed import any_over_ranks, is_main
-from domainjepa.encoder.artefact import (
-    EncoderCard,
-    package_versions,
-    save_encoder,
-)
+from domainjepa.encoder.artefact import EncoderCard, package_versions, save_state
 from domainjepa.encoder.places import FILE_NAME, INITIAL, kept_at
 from domainjepa.errors import ConfigError, UserError
 from domainjepa.locking import Busy, LockedFile
@@ -153,6 +151,20 @@ class RunFolder:
                 "another --out."
             )
 
+    def to_go_on_from(self) -> bool:
+        """Whether there is a checkpoint, asked by all ranks: each reads it.
+
+        Raises:
+            UserError: some see it and others do not.
+        """
+        found = self.has_checkpoint()
+        if any_over_ranks(found) and any_over_ranks(not found):
+            raise UserError(
+                f"not all ranks see the checkpoint in {self.path.name!r}: put --out on a file "
+                "system that all machines share."
+            )
+        return found
+
     def has_checkpoint(self) -> bool:
         """Whether there is something to go on from; a run killed before it begins anew."""
         return (self.checkpoints / MANIFEST).is_file()
@@ -165,25 +177,28 @@ class RunFolder:
             UserError: they are not, or the files cannot be written.
         """
         _refuse_no_numbers(state)
-        _by_the_main_rank(lambda: self._save(plan, state))
+        packed, weights = state.pack(plan), state.encoder()
+        _by_the_main_rank(lambda: self._save(plan, packed, weights))
 
-    def _save(self, plan: Plan, state: RunState) -> None:
+    def _save(self, plan: Plan, packed: dict[str, Any], weights: dict[str, Tensor]) -> None:
         flush_to_disk(self.metrics)  # a checkpoint is never ahead of the lines before it
-        self.save_encoder(plan, state)
+        save_state(self.path / FILE_NAME, weights, encoder_card(plan, packed["step"]))
         keep = plan.config.checkpoint.keep
-        save_checkpoint(self.checkpoints, state.pack(plan), state.step, keep)
+        save_checkpoint(self.checkpoints, packed, packed["step"], keep)
 
     def save_beginning(self, plan: Plan, state: RunState) -> None:
         """Weights that were given to a run, and before them the state that it took over from one
         that it extends: a resumed run that finds them needs nothing else."""
         if plan.beginning is not None:
-            _by_the_main_rank(lambda: self._save_beginning(plan, state))
+            packed, weights = state.pack(plan), state.encoder()
+            _by_the_main_rank(lambda: self._save_beginning(plan, packed, weights))
 
-    def _save_beginning(self, plan: Plan, state: RunState) -> None:
+    def _save_beginning(
+        self, plan: Plan, packed: dict[str, Any], weights: dict[str, Tensor]
+    ) -> None:
         if plan.config.init.extend:
-            keep = plan.config.checkpoint.keep
-            save_checkpoint(self.checkpoints, state.pack(plan), 0, keep)
-        save_encoder(self.initial, plan.backbone, encoder_card(plan, 0))
+            save_checkpoint(self.checkpoints, packed, 0, plan.config.checkpoint.keep)
+        save_state(self.initial, weights, encoder_card(plan, 0))
 
     def keep_encoder(self, plan: Plan, state: RunState) -> None:
         """The artefact as of this step, to stay: RUN@STEP.
@@ -192,16 +207,18 @@ class RunFolder:
             UserError: weights that are no numbers, or the file cannot be written.
         """
         _refuse_no_numbers(state)
-        _by_the_main_rank(lambda: self._keep_encoder(plan, state))
+        weights = state.encoder()
+        _by_the_main_rank(lambda: self._keep_encoder(plan, weights, state.step))
 
-    def _keep_encoder(self, plan: Plan, state: RunState) -> None:
-        path = kept_at(self.path, state.step)
+    def _keep_encoder(self, plan: Plan, weights: dict[str, Tensor], step: int) -> None:
+        path = kept_at(self.path, step)
         path.parent.mkdir(exist_ok=True)
-        save_encoder(path, plan.backbone, encoder_card(plan, state.step))
+        save_state(path, weights, encoder_card(plan, step))
 
     def save_encoder(self, plan: Plan, state: RunState) -> None:
-        """The artefact, as of this step."""
-        save_encoder(self.path / FILE_NAME, plan.backbone, encoder_card(plan, state.step))
+        """The artefact, as of this step; every rank takes part."""
+        weights, card = state.encoder(), encoder_card(plan, state.step)
+        _by_the_main_rank(lambda: save_state(self.path / FILE_NAME, weights, card))
 
     def write_report(self, notes: list[tuple[str, str]]) -> None:
         """`report.html`: the plan, the curves and the last figures of the run."""

@@ -6,9 +6,12 @@ the end. A `touch` changes nothing; another content is an error, and the last go
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
-from domainjepa.distributed import any_over_ranks, is_main
+import torch
+
+from domainjepa.distributed import any_over_ranks, gather_over_ranks, is_main
 from domainjepa.errors import UserError
 from domainjepa.pretraining.plan import Plan
 from domainjepa.pretraining.run_folder import INTACT
@@ -31,6 +34,21 @@ def refuse_changed_data(plan: Plan, step: int) -> None:
             f"the data changed while the run read them: it was seen after step {step}, and nothing "
             f"is saved of it. {INTACT} Make the data what they were and go on with --resume, or "
             "begin a new run with another --out on a copy that nobody writes to."
+        )
+
+
+def refuse_other_data_elsewhere(plan: Plan) -> None:
+    """Every rank reads its own part of a batch: from the same data, on whatever machine it is.
+
+    Raises:
+        UserError: another rank found other data under the same path.
+    """
+    digest = hashlib.blake2b(plan.identity.fingerprint.encode(), digest_size=7).digest()
+    own = torch.tensor([int.from_bytes(digest, "little")], device=plan.device)
+    if len(set(gather_over_ranks(own).tolist())) > 1:
+        raise UserError(
+            "not all ranks see the same data: their fingerprints differ. Copy the data to every "
+            "machine, or put them on a file system that all share."
         )
 
 

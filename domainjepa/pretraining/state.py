@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,11 +16,13 @@ from domainjepa.data.checks.quarantine import Quarantine
 from domainjepa.data.sampling import key
 from domainjepa.errors import ConfigError, UserError
 from domainjepa.pretraining.gradient import Gradient
+from domainjepa.pretraining.machine import sharded
 from domainjepa.pretraining.network import Network, Outputs
 from domainjepa.pretraining.optimizer import build_optimizer
 from domainjepa.pretraining.plan import Plan
 from domainjepa.pretraining.progress import Meter
 from domainjepa.pretraining.schedule import learning_rate
+from domainjepa.pretraining.sharding import divided, own_part, shard, whole
 
 _NOT_FIT = "Restore it from a backup, or begin a new run with another --out."
 
@@ -72,10 +74,13 @@ class RunState:
                 predictor=config.objective.predictor,
                 classes=plan.classes,
             )
-        network.to(plan.device)
-        if plan.backbone.dimensions == 2:
-            # Of volumes no layout was found to be faster than another.
-            network.to(memory_format=torch.channels_last)
+        if sharded(config):
+            shard(network, plan)
+        else:
+            network.to(plan.device)
+            if plan.backbone.dimensions == 2:
+                # Of volumes no layout was found to be faster than another.
+                network.to(memory_format=torch.channels_last)
         averaged = None
         if config.objective.average_weights:
             averaged = copy.deepcopy(network).requires_grad_(False)
@@ -130,7 +135,7 @@ class RunState:
         return [buffer for network in networks for buffer in network.buffers()]
 
     def finite(self) -> bool:
-        """Whether all weights, statistics and moments are numbers.
+        """Whether all weights, statistics and moments that this rank holds are numbers.
 
         The moments hold every gradient since the first: one that overflowed stays in them. Asking
         synchronises with the device.
@@ -141,12 +146,13 @@ class RunState:
             tensor for moments in self.optimizer.state.values() for tensor in moments.values()
         ]
         device = next(self.network.parameters()).device  # counts of steps may lie elsewhere
-        whole = [tensor.isfinite().all().to(device) for tensor in tensors]
-        return bool(torch.stack(whole).all())
+        finite = [own_part(tensor).isfinite().all().to(device) for tensor in tensors]
+        return bool(torch.stack(finite).all())
 
     def pack(self, plan: Plan) -> dict[str, Any]:
-        """Plain tensors and numbers for a checkpoint."""
-        return {
+        """Plain tensors and numbers for a checkpoint. Every rank calls it: the main rank has it
+        whole."""
+        packed = {
             "step": self.step,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -156,6 +162,11 @@ class RunState:
             "fingerprint": plan.identity.fingerprint,
             "stamp": plan.identity.stamp,
         }
+        return cast(dict[str, Any], whole(packed))
+
+    def encoder(self) -> dict[str, Tensor]:
+        """The state dict of the backbone. Every rank calls it: the main rank has it whole."""
+        return cast(dict[str, Tensor], whole(self.network.backbone.state_dict()))
 
     def load(self, packed: dict[str, Any]) -> None:
         """Go on from a checkpoint.
@@ -165,10 +176,12 @@ class RunState:
         """
         try:
             counted = _Counted.model_validate(packed)
-            self.network.load_state_dict(packed["network"])
+            own = self.network.state_dict()
+            weights = {name: divided(v, own.get(name, v)) for name, v in packed["network"].items()}
+            self.network.load_state_dict(weights)
             for group in packed["optimizer"]["param_groups"]:
                 group["fused"] = self.optimizer.defaults["fused"]  # perhaps another device's
-            self.optimizer.load_state_dict(packed["optimizer"])
+            self.optimizer.load_state_dict(self._divided_moments(packed["optimizer"]))
             if self.averaged is not None:
                 self.averaged.load_state_dict(packed["averaged"])
             self._refuse_other_moments()
@@ -196,6 +209,15 @@ class RunState:
 
     def _groups(self) -> list[dict[str, Any]]:
         return self.optimizer.param_groups
+
+    def _divided_moments(self, packed: dict[str, Any]) -> dict[str, Any]:
+        """The state of the optimiser with this rank's part of every moment."""
+        ordered = [weight for group in self._groups() for weight in group["params"]]
+        moments = {
+            number: {name: divided(value, ordered[number]) for name, value in of_weight.items()}
+            for number, of_weight in packed["state"].items()
+        }
+        return {**packed, "state": moments}
 
     def _refuse_other_moments(self) -> None:
         """Raises ValueError where a moment is not of its weight's shape: nothing else asks."""

@@ -228,40 +228,41 @@ def test_a_run_in_parts_goes_on_in_others(blobs: Path, tmp_path: Path) -> None:
     pretrain(others, tmp_path / "parts", resume=True, console=QUIET)
 
 
-# Every rank compares with the undivided batch in one process, which it computes before.
+# Every rank compares with the undivided batch in one process.
 RANK = textwrap.dedent(
     """
     import sys
     from pathlib import Path
     import torch
     from domainjepa import distributed as d
-    from domainjepa.encoder.standardise import Standardise
-    from tests.conftest import tiny
-    from tests.pretraining.test_micro_batches import apart, gradient
+    from tests.pretraining.test_micro_batches import apart, plain_gradient
 
     torch.set_num_threads(1)
-    plain = Standardise.forward
-
-    def found(name, dtype, **changes):
-        Standardise.forward = lambda self, views: plain(self, views).to(dtype)
-        # Without what is float32 whatever else is, and without BatchNorm.
-        changes |= {"log__probe": False, "views__local_size": 32, "projector__layers": 1}
-        return gradient(tiny(Path(sys.argv[1]), backbone__name=name, **changes), dtype)[0]
-
-    cases = [(n, t) for n in ("test_vit", "test_convnext") for t in (torch.float32, torch.double)]
-    alone = {case: found(*case) for case in cases}
+    blobs, alone = map(Path, sys.argv[1:])
     with d.process_group("cpu"):
-        for (name, dtype), truth in alone.items():
-            parts = found(name, dtype, micro_batch=3, activation_checkpointing=True)
-            error = apart(parts, truth)
+        for (name, dtype), truth in torch.load(alone).items():
+            divided = {"micro_batch": 3, "activation_checkpointing": True}
+            error = apart(plain_gradient(blobs, name, dtype, **divided), truth)
             assert error < (1e-10 if dtype == torch.double else 1e-5), (name, dtype, error)
     print("done")
     """
 )
+CASES = [(n, t) for n in ("test_vit", "test_convnext") for t in (torch.float32, torch.double)]
+
+
+def plain_gradient(blobs: Path, backbone: str, dtype: torch.dtype, **changes: Any) -> Tensor:
+    """Of a network in one dtype, without BatchNorm: its statistics are of each rank's share."""
+    plain = Standardise.forward
+    changes |= {"log__probe": False, "views__local_size": 32, "projector__layers": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Standardise, "forward", lambda self, views: plain(self, views).to(dtype))
+        return gradient(tiny(blobs, backbone__name=backbone, **changes), dtype)[0]
 
 
 def test_two_ranks_in_parts_have_the_gradient_of_one_undivided(blobs: Path, tmp_path: Path) -> None:
     script = tmp_path / "rank.py"
     script.write_text(RANK)
-    for said in programs.ranks(2, script, blobs):
+    alone = {case: plain_gradient(blobs, *case) for case in CASES}
+    torch.save(alone, tmp_path / "alone.pt")
+    for said in programs.ranks(2, script, blobs, tmp_path / "alone.pt"):
         assert said.endswith("done\n")

@@ -10,16 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 
 from domainjepa import cli
 from domainjepa.encoder.artefact import load_encoder
 from domainjepa.errors import UserError
+from domainjepa.pretraining import same_data
 from domainjepa.pretraining.batches import Batch, batches
 from domainjepa.pretraining.checkpoint import load_checkpoint
-from domainjepa.pretraining.plan import Plan
+from domainjepa.pretraining.plan import Plan, make_plan
 from domainjepa.pretraining.run import pretrain
+from domainjepa.pretraining.same_data import refuse_other_data_elsewhere
 from tests.conftest import tiny
 
 QUIET = Console(quiet=True)
@@ -109,3 +112,15 @@ def test_a_run_whose_data_are_gone_after_training_ends_well(
     assert "next: domainjepa evaluate" in out
     assert load_encoder(tmp_path / "run")[0].step == 8
     assert "could not be read any more" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_ranks_that_see_other_data_are_refused(
+    blobs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(tiny(blobs))
+    refuse_other_data_elsewhere(plan)
+    monkeypatch.setattr(same_data, "gather_over_ranks", lambda own: torch.cat([own, own]))
+    refuse_other_data_elsewhere(plan)
+    monkeypatch.setattr(same_data, "gather_over_ranks", lambda own: torch.cat([own, own + 1]))
+    with pytest.raises(UserError, match="not all ranks see the same data"):
+        refuse_other_data_elsewhere(plan)
