@@ -23,6 +23,7 @@ CARRIED_OUT = (
     "device",
     "devices",
     "max_hours",
+    "threads",
     "attention",
     "compile",
     "activation_checkpointing",
@@ -330,6 +331,10 @@ class PretrainConfig(Settings):
     """`auto`: the accelerator where there is one. `cuda` is ROCm, too; `mps` is Apple's, `xpu`
     Intel's."""
     devices: int = Field(default=1, gt=0)
+    threads: int | None = Field(default=None, gt=0)
+    """Threads of the processor that compute, where no GPU does. By default the cores that nobody is
+    using when the run begins; a run that goes on keeps them, since their number decides how sums
+    are rounded. OMP_NUM_THREADS goes before."""
     max_hours: float | None = Field(default=None, gt=0)
     """Save and end with status 75 after the first step beyond this time, counted from the start of
     the command; `--resume` goes on. For clusters that limit the time of a job."""

@@ -19,6 +19,11 @@ def is_live(console: Console) -> bool:
     return console.is_terminal and console.file.isatty()
 
 
+def stage(console: Console, what: str) -> None:
+    """A line before work that takes seconds and cannot be counted."""
+    console.print(f"[dim]{what} …[/dim]", highlight=False)
+
+
 @contextmanager
 def bar(console: Console, what: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
     """Shows progress for as long as the block lasts; nothing of it stays on a terminal.

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# Runs that are compared take the same threads, however busy the machine is: before torch is there.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import h5py
 import numpy as np

@@ -101,6 +101,13 @@ def pretrain(
         from domainjepa.pretraining.launch import launch
 
         raise typer.Exit(launch(sys.argv[1:], config.devices))
+    main = os.environ.get("RANK", "0") == "0"
+    if main:
+        from rich.console import Console
+
+        from domainjepa.waiting import stage
+
+        stage(Console(), "loading PyTorch")
     from domainjepa.pretraining.run import pretrain as run
     from domainjepa.signals import Stopped
 
@@ -109,7 +116,7 @@ def pretrain(
     except Stopped as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(stopped.exit_status) from None
-    if os.environ.get("RANK", "0") == "0":
+    if main:
         typer.echo(f"encoder: {out}/encoder.safetensors   report: {out}/report.html")
         typer.echo(f"next: {_next(config, out)}")
 

@@ -13,19 +13,33 @@ from domainjepa.data.source import Source
 from domainjepa.domains.domain import Domain
 from domainjepa.domains.intensity import Intensity, channel_statistics
 
-SAMPLES = 1024
-"""Training samples that the intensity and the standardisation are measured on, at most."""
+SAMPLES, FEWEST = 1024, 64
+"""Training samples that the intensity and the standardisation are measured on, at most; and those
+that a run of a few steps takes."""
 BYTES = 2**29
 """Bytes that they may take."""
 _VOLUMES = 128
 
 
 def measure_channels(
-    source: Source, rows: NDArray[np.int64], domain: Domain, seed: int
+    source: Source,
+    rows: NDArray[np.int64],
+    domain: Domain,
+    seed: int,
+    *,
+    most: int = SAMPLES,
 ) -> tuple[Intensity, tuple[float, ...], tuple[float, ...]]:
-    """Intensity, channel means and standard deviations from a keyed selection of the rows."""
+    """Intensity, channel means and standard deviations from a keyed selection of the rows.
+
+    Args:
+        source: of the data.
+        rows: to choose from.
+        domain: whose intensity it is.
+        seed: of the choice.
+        most: samples, within `FEWEST` and `SAMPLES`: a run that sees few need not read many.
+    """
     draw = np.random.default_rng(key(seed, "statistics"))
-    samples = measured_on(source, rows, draw, SAMPLES)
+    samples = measured_on(source, rows, draw, min(max(most, FEWEST), SAMPLES))
     intensity = domain.fit_intensity(samples)
     mean, std = channel_statistics(intensity(sample) for sample in samples)
     return intensity, mean, std

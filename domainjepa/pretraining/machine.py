@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -39,6 +44,63 @@ def view_workers(config: PretrainConfig) -> int:
 def available_cores() -> int:
     """Cores that this process may use, which under Slurm or in a container are fewer than all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Threads(NamedTuple):
+    """Threads that compute on the processor.
+
+    Attributes:
+        number: of this rank; None on another device.
+        busy: cores that other work held when that was found out; 0 where nobody asked.
+    """
+
+    number: int | None
+    busy: int = 0
+
+
+def busy_cores(seconds: float = 0.2) -> int:
+    """Cores of the whole machine that other work holds while this process sleeps for a moment; 0
+    where the system does not tell, which is elsewhere than on Linux."""
+    try:
+        before = _ticks()
+        time.sleep(seconds)
+        idle, every = (now - then for now, then in zip(_ticks(), before, strict=True))
+    except (OSError, ValueError):
+        return 0
+    return round((os.cpu_count() or 1) * (1 - idle / max(every, 1)))
+
+
+def _ticks() -> tuple[int, int]:
+    """Of all cores since the machine began: idle ones, and all (proc_stat(5))."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
+
+
+def cpu_threads(config: PretrainConfig, device: torch.device) -> Threads:
+    """Threads that compute on the CPU, for this rank.
+
+    More threads than free cores wait for one another at every barrier: a step of SIGReg took up to
+    30 times as long with one of two cores busy. How many there are decides how sums are rounded, so
+    the number is a setting of the run, found once.
+    """
+    if config.threads or device.type != "cpu":
+        return Threads(config.threads)
+    if "OMP_NUM_THREADS" in os.environ:
+        return Threads(torch.get_num_threads())
+    cores, busy = available_cores(), busy_cores()
+    free = min(cores, (os.cpu_count() or cores) - busy)
+    return Threads(max(1, free // local_world_size()), busy)
+
+
+@contextmanager
+def threads_of(config: PretrainConfig) -> Iterator[None]:
+    """Within the block, torch computes with the threads of a run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(config.threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def refuse_unwritten_gradients(backbone: Backbone, views: ViewsConfig, channels: int) -> None:
@@ -102,9 +164,12 @@ def micro_batch_warnings(config: PretrainConfig, backbone: Backbone) -> list[str
     ]
 
 
-def machine_note(device: torch.device, precision: str, workers: int) -> str:
+def machine_note(device: torch.device, precision: str, workers: int, threads: Threads) -> str:
     """A phrase for the plan."""
     where = devices.called(device)
     ranks = f"{world_size()} x " if world_size() > 1 else ""
-    cores = "" if device.type != "cpu" else f" ({torch.get_num_threads()} threads)"
+    cores = ""
+    if threads.number:
+        busy = f", {threads.busy} of {os.cpu_count()} cores are busy" if threads.busy else ""
+        cores = f" ({threads.number} thread{'s' if threads.number != 1 else ''}{busy})"
     return f"{ranks}{where}{cores}, {precision}, {workers} worker{'s' if workers != 1 else ''}"

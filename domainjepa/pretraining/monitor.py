@@ -14,6 +14,7 @@ from domainjepa.encoder.standardise import Standardise
 from domainjepa.objective.diagnostics import distance_from_gaussian, effective_rank
 from domainjepa.pretraining.batches import Batch
 from domainjepa.pretraining.network import Network, Outputs
+from domainjepa.pretraining.notes import affordable_samples
 from domainjepa.pretraining.plan import Plan
 from domainjepa.pretraining.probe import probe_scores
 from domainjepa.pretraining.progress import Clock, Display
@@ -48,7 +49,14 @@ def nuisances(plan: Plan, network: Network | None = None) -> list[Nuisance]:
         return np.concatenate(parts)
 
     seed = plan.config.seed
-    return shortcuts(maker, plan.source, plan.rows, seed, embed=embed if network else None)
+    return shortcuts(
+        maker,
+        plan.source,
+        plan.rows,
+        seed,
+        embed=embed if network else None,
+        samples=affordable_samples(plan.config),
+    )
 
 
 @torch.no_grad()
@@ -56,7 +64,7 @@ def metrics_line(plan: Plan, state: RunState, outputs: Outputs, clock: Clock) ->
     """One line of `metrics.jsonl`; every rank takes part in its reductions."""
     sums = state.meter.take()
     steps = sums.pop("steps", 0.0)  # those that were taken: a batch that was no number adds nothing
-    probe = probe_scores(plan.target, sums)
+    probe = probe_scores(plan.target, state.probed.sums)
     views = plan.config.views.num_global
     features = gather_over_ranks(outputs.features[:views].float().flatten(0, 1))
     finite = bool(torch.isfinite(features).all())

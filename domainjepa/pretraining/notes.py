@@ -8,6 +8,7 @@ from domainjepa.backbones import Backbone
 from domainjepa.config import ObjectiveConfig, PretrainConfig, ViewsConfig
 from domainjepa.data.parts.regions import RegionsSource
 from domainjepa.data.source import Source
+from domainjepa.views.shortcuts import FEWEST, VIEWS
 
 
 def data_note(source: Source) -> str:
@@ -37,16 +38,51 @@ def views_note(views: ViewsConfig, source: Source) -> str:
     return f"{views.num_global} global of {views.global_size} {unit}{local}{region}"
 
 
-def backbone_note(backbone: Backbone) -> str:
-    """Its name and its size."""
+def backbone_note(backbone: Backbone, size: int, stride: int) -> str:
+    """Its name and its size; what a reduced stem costs, and what would cost less.
+
+    Args:
+        backbone: of the run.
+        size: of a global view.
+        stride: of the backbone with the stem that it was made with.
+    """
     weights = sum(p.numel() for p in backbone.parameters())
-    stem = f", stem stride / {backbone.stem_reduction}" if backbone.stem_reduction > 1 else ""
-    return f"{backbone.name}, {weights / 1e6:.1f} M weights, {backbone.dim} features{stem}"
+    said = f"{backbone.name}, {weights / 1e6:.1f} M weights, {backbone.dim} features"
+    less = backbone.stem_reduction
+    if less == 1:
+        return said
+    cost = less**backbone.dimensions
+
+    def grid(reduction: int) -> str:
+        return "x".join([str(max(size * reduction // stride, 1))] * backbone.dimensions)
+
+    return (
+        f"{said}; stem stride / {less}: up to {cost} times the work, for {grid(less)} positions of "
+        f"a global view. backbone.stem_reduction=1 has {grid(1)} for as little as a {cost}th;"
+        " while it is auto, smaller views take a smaller stride and cost no less"
+    )
 
 
 def objective_note(chosen: ObjectiveConfig) -> str:
     """The loss."""
     return f"LeJEPA, lambda {chosen.lam}, {chosen.statistic}, {chosen.num_slices} slices"
+
+
+def affordable_samples(config: PretrainConfig) -> int:
+    """Samples that shortcuts are looked for in, before and after: together a tenth of the views
+    that the run makes. Counted, not timed: what is found depends on settings alone."""
+    views = config.views.num_global + config.views.num_local
+    return (config.steps or 0) * config.batch_size * views // (10 * 2 * VIEWS)
+
+
+def shortcuts_note(config: PretrainConfig, source: Source) -> str:
+    """That a short run does not look for shortcuts; nothing where it does, or was told not to."""
+    if source.volumetric or not config.log.shortcuts or affordable_samples(config) >= FEWEST:
+        return ""
+    return (
+        "not looked for: it would take longer than a tenth of this run. `domainjepa inspect "
+        "--views` does"
+    )
 
 
 def training_note(config: PretrainConfig, steps_an_epoch: int) -> str:

@@ -27,6 +27,7 @@ from domainjepa.objective import LeJEPALoss, SIGReg
 from domainjepa.pretraining.beginning import Beginning, begin, begun_with
 from domainjepa.pretraining.machine import (
     choose_device,
+    cpu_threads,
     machine_note,
     micro_batch_warnings,
     rank_warnings,
@@ -38,6 +39,7 @@ from domainjepa.pretraining.notes import (
     backbone_note,
     data_note,
     objective_note,
+    shortcuts_note,
     training_note,
     views_note,
 )
@@ -161,15 +163,18 @@ def make_plan(config: PretrainConfig, *, batches: bool = True, kept: Path | None
     if batches:
         refuse_small_batches(config, len(rows), source.volumetric)
     domain, name, reason = choose_domain(source, config)
-    intensity, mean, std = measure_channels(source, rows, domain, config.seed)
+    steps_an_epoch = max(len(rows) // config.batch_size, 1)
+    steps = config.steps or config.epochs * steps_an_epoch
+    intensity, mean, std = measure_channels(
+        source, rows, domain, config.seed, most=steps * config.batch_size // 2
+    )
     channels = len(mean)  # the intensity may make several of one: the windows of a CT
     backbone, views = build_backbone(config, wanted, shape, channels, nominal, largest)
     device, precision = choose_device(config)
+    threads = cpu_threads(config, device)
     if precision == "bfloat16" and device.type == "cpu":
         refuse_unwritten_gradients(backbone, views, channels)
-    steps_an_epoch = max(len(rows) // config.batch_size, 1)
     beginning = begin(backbone, config, channels, steps_an_epoch, kept)
-    steps = config.steps or config.epochs * steps_an_epoch
     resolved = config.model_copy(
         update={
             "domain": name,
@@ -178,6 +183,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True, kept: Path | None
             "precision": precision,
             "device": device.type,
             "init": begun_with(config, beginning),
+            "threads": threads.number,
             **_inner_settings(config, source, backbone, steps, steps_an_epoch),
         }
     )
@@ -188,11 +194,12 @@ def make_plan(config: PretrainConfig, *, batches: bool = True, kept: Path | None
         ("labels", labels_said),
         ("domain", f"{name} ({reason}); {intensity.describe()}"),
         ("views", views_note(views, source)),
-        ("backbone", backbone_note(backbone)),
+        ("backbone", backbone_note(backbone, views.global_size or 0, nominal.stride)),
         ("begins with", beginning.told() if beginning else ""),
         ("objective", objective_note(config.objective)),
         ("training", training_note(resolved, steps_an_epoch)),
-        ("machine", machine_note(device, precision, resolved.data.workers or 0)),
+        ("shortcuts", shortcuts_note(resolved, source)),
+        ("machine", machine_note(device, precision, resolved.data.workers or 0, threads)),
     ]
     return Plan(
         config=resolved,

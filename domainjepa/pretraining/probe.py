@@ -16,12 +16,12 @@ from domainjepa.pretraining.state import RunState
 UNLABELLED = -100
 """The class that cross-entropy leaves out."""
 COUNTS = ("yes found", "yes", "no found", "no")
-"""Sums of a label over held-out rows, in the meter."""
+"""Sums of a label over held-out rows."""
 
 
 def probe_loss(logits: Tensor | None, batch: Batch, plan: Plan, state: RunState) -> Tensor | float:
-    """The loss of the online probe; its hits on held-out rows are added to the meter, those of all
-    ranks: a checkpoint holds one meter.
+    """The loss of the online probe; its hits on held-out rows are noted in `state.probed`, those of
+    all ranks: a checkpoint holds one.
 
     Cross-entropy of classes, of several labels the binary one where a label is known. The mean is
     over what is known of the global batch and not held out.
@@ -45,9 +45,9 @@ def _loss_of_classes(logits: Tensor, labels: Tensor, held_out: Tensor, state: Ru
     loss = functional.cross_entropy(flat, targets, ignore_index=UNLABELLED, reduction="sum")
     measured = known & held_out
     hits = (logits.argmax(-1) == labels)[:, measured].sum()
-    counts = torch.stack([(targets != UNLABELLED).sum(), hits, views * measured.sum()])
-    count, correct, counted = sum_over_ranks(counts)
-    state.meter.add(correct=correct.item(), counted=counted.item())
+    counts = torch.stack([(targets != UNLABELLED).sum(), hits, measured.sum()])
+    count, correct, rows = sum_over_ranks(counts)
+    state.probed.see(rows.item(), correct=correct.item(), counted=views * rows.item())
     return _mean(loss, count)
 
 
@@ -61,11 +61,11 @@ def _loss_of_labels(logits: Tensor, marks: Tensor, held_out: Tensor, state: RunS
     sides = [(side, measured & (marks == value)) for value, side in ((1, guess), (0, ~guess))]
     rows = [part for side, there in sides for part in (side & there, there.expand(views, -1, -1))]
     counts = torch.stack([part.sum(dim=(0, 1)) for part in rows])
-    both = sum_over_ranks(torch.cat([counts.flatten(), (views * learned.sum())[None]]))
-    *sums, count = both.tolist()
+    beside = torch.stack([measured.any(dim=1).sum(), views * learned.sum()])
+    *sums, seen, count = sum_over_ranks(torch.cat([counts.flatten(), beside])).tolist()
     labels = marks.shape[1]
     names = [f"{what} {label}" for what in COUNTS for label in range(labels)]
-    state.meter.add(**dict(zip(names, sums, strict=True)))
+    state.probed.see(seen, **dict(zip(names, sums, strict=True)))
     return _mean(loss, torch.tensor(count, device=loss.device))
 
 
@@ -76,17 +76,19 @@ def _mean(loss: Tensor, count: Tensor) -> Tensor:
 
 
 def probe_scores(target: Target | None, sums: dict[str, float]) -> dict[str, float | None]:
-    """What a line of `metrics.jsonl` says of the probe; its sums are taken out of the meter's.
+    """What a line of `metrics.jsonl` says of the probe.
 
-    `probe_accuracy` on held-out rows, or None; of several labels the mean of their balanced
-    accuracies, each of which is `probe/LABEL`: half of the yes found and half of the no found.
+    `probe_accuracy` on held-out rows, or None, and of how many in `probe_rows`; of several labels
+    the mean of their balanced accuracies, each of which is `probe/LABEL`: half of the yes found and
+    half of the no found.
     """
+    seen: dict[str, float | None] = {"probe_rows": sums["rows"]} if sums.get("rows") else {}
     if target is None or target.kind != "multi-label":
-        correct, counted = sums.pop("correct", 0.0), sums.pop("counted", 0.0)
-        return {"probe_accuracy": correct / counted if counted else None}
+        correct, counted = sums.get("correct", 0.0), sums.get("counted", 0.0)
+        return {"probe_accuracy": correct / counted if counted else None, **seen}
     each: dict[str, float | None] = {}
     for place, label in enumerate(target.classes):
-        yes_found, yes, no_found, no = (sums.pop(f"{what} {place}", 0.0) for what in COUNTS)
+        yes_found, yes, no_found, no = (sums.get(f"{what} {place}", 0.0) for what in COUNTS)
         each[f"probe/{label}"] = (yes_found / yes + no_found / no) / 2 if yes and no else None
     known = [value for value in each.values() if value is not None]
-    return {"probe_accuracy": float(np.mean(known)) if known else None, **each}
+    return {"probe_accuracy": float(np.mean(known)) if known else None, **each, **seen}

@@ -52,6 +52,10 @@ def show_notes(console: Console, notes: list[tuple[str, str]]) -> None:
         console.print(f"[bold cyan]{name}[/bold cyan]  {escape(shown(text))}", highlight=False)
 
 
+ENOUGH = 100
+"""Held-out rows from which on an accuracy is shown without their number."""
+
+
 class Meter:
     """Sums since the last log line; part of a checkpoint, so that a resumed run logs the same."""
 
@@ -67,6 +71,24 @@ class Meter:
         """The sums; they start from zero again."""
         sums, self.sums = self.sums, {}
         return sums
+
+
+class Recent(Meter):
+    """Sums over about the newest `size` rows; part of a checkpoint, too.
+
+    Older rows fade: with each new one they count 1/size less, so a sum settles at `size` times the
+    mean. A batch of 32 holds three rows that a probe is measured on: alone they say nothing.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+
+    def see(self, rows: float, **values: float) -> None:
+        """Add what was found on so many new rows, `rows` among the sums."""
+        kept = max(0.0, 1 - rows / self._size)
+        self.sums = {name: kept * value for name, value in self.sums.items()}
+        self.add(rows=rows, **values)
 
 
 class Clock:
@@ -217,7 +239,11 @@ def summary(metrics: dict[str, Any]) -> str:
         f"rank {metrics['effective_rank']:.0f}",
     ]
     if metrics.get("probe_accuracy") is not None:
-        parts.append(f"probe {100 * metrics['probe_accuracy']:.1f} %")
+        few = metrics.get("probe_rows", math.inf)
+        parts.append(
+            f"probe {100 * metrics['probe_accuracy']:.1f} %"
+            + (f" (of {few:.0f} rows)" if few < ENOUGH else "")
+        )
     parts.append(f"{metrics['samples_per_s']:.0f} samples/s")
     parts.append(f"waiting for data {100 * metrics['wait']:.0f} %")
     return "  ".join(parts)

@@ -52,12 +52,18 @@ def draw_curves(metrics: list[dict[str, Any]]) -> bytes:
 
 
 def write_run_report(
-    path: Path, notes: list[tuple[str, str]], metrics: list[dict[str, Any]]
+    path: Path,
+    title: str,
+    steps: int,
+    notes: list[tuple[str, str]],
+    metrics: list[dict[str, Any]],
 ) -> None:
-    """Write the report of a run.
+    """Write the report of a run, whether it has ended or not.
 
     Args:
         path: of the HTML file.
+        title: what the run is called.
+        steps: of the whole run.
         notes: the plan, name and text.
         metrics: the lines of `metrics.jsonl`.
     """
@@ -66,5 +72,8 @@ def write_run_report(
         for name, value in (metrics[-1] if metrics else {}).items()
     }
     curves = base64.b64encode(draw_curves(metrics)).decode() if metrics else ""
-    page = _PAGE.render(notes=notes, last=last, curves=curves).encode()
+    done = metrics[-1]["step"] if metrics else 0
+    page = _PAGE.render(
+        title=title, done=done, steps=steps, notes=notes, last=last, curves=curves
+    ).encode()
     write_atomically(path, lambda file: file.write(page))

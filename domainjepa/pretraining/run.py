@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from domainjepa.encoder.places import FILE_NAME
 from domainjepa.errors import ConfigError
 from domainjepa.pretraining.batches import batches, next_batch
 from domainjepa.pretraining.checkpoint import load_checkpoint
-from domainjepa.pretraining.machine import sharded
+from domainjepa.pretraining.machine import sharded, threads_of
 from domainjepa.pretraining.memory import explain_memory
 from domainjepa.pretraining.monitor import afterthoughts, metrics_line, note_unreadable, nuisances
 from domainjepa.pretraining.plan import Plan, make_plan
@@ -43,6 +44,7 @@ from domainjepa.pretraining.tracked import tracked
 from domainjepa.signals import StopSignal
 from domainjepa.tracking.tracking import Tracking, make_trackers
 from domainjepa.views.shortcuts import warnings_of
+from domainjepa.waiting import stage
 
 
 def pretrain(
@@ -69,7 +71,7 @@ def pretrain(
     """
     end = math.inf if config.max_hours is None else time.monotonic() + 3600 * config.max_hours
     folder = RunFolder(Path(out))
-    with process_group(config.device), folder.held(resume=resume):
+    with process_group(config.device), folder.held(resume=resume), ExitStack() as stack:
         if config.devices > 1 and world_size() == 1:
             raise ConfigError(
                 f"devices = {config.devices}, and this is one process. Start `domainjepa pretrain "
@@ -78,14 +80,16 @@ def pretrain(
             )
         console = console if console and is_main() else Console(quiet=not is_main())
         trackers = make_trackers(config.log.track) if is_main() else {}
+        stage(console, "opening and measuring the data")
         kept = folder.initial if resume and folder.initial.is_file() else None
-        plan = make_plan(config, kept=kept)
+        plan = make_plan(folder.threads_kept(config) if resume else config, kept=kept)
         refuse_other_data_elsewhere(plan)
         if resume:
             folder.check_same(plan.config)
         warnings = [*plan.warnings, *folder.warnings]
         show_plan(console, f"pretrain into {folder.path.name}", plan.notes, warnings)
         try:
+            stack.enter_context(threads_of(plan.config))
             state = RunState.start(plan)
             begun = resume and folder.to_go_on_from()
             if begun:
@@ -98,6 +102,7 @@ def pretrain(
             if not begun:
                 folder.save_beginning(plan, state)
             if not begun and is_main() and plan.config.log.shortcuts:
+                stage(console, "looking for shortcuts in the views")
                 show_warnings(console, warnings_of(nuisances(plan)))
             if resume:
                 console.print(f"going on after step {state.step} of {plan.steps}", highlight=False)
@@ -109,7 +114,7 @@ def pretrain(
                 notes = afterthoughts(plan, state)
             if is_main():
                 show_notes(console, notes)
-                folder.write_report([*plan.notes, *notes])
+                folder.write_report(plan, [*plan.notes, *notes])
         except (MemoryError, RuntimeError) as error:
             explain_memory(error, plan)
             raise
@@ -137,7 +142,7 @@ def run(
                 batch = next_batch(feed, stop, plan.device)
             if batch is None:
                 refuse_changed_data(plan, state.step)
-                folder.save(plan, state)
+                folder.save(plan, state, ends=True)
                 raise stop.stopped(state.step, plan.steps)
             learned = learn(batch)
             bad_steps.watch(learned, state.step, batch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -22,6 +24,8 @@ from domainjepa.pretraining.progress import read_metrics
 from domainjepa.pretraining.state import RunState
 from domainjepa.writing import UNFINISHED, flush_to_disk, write_atomically
 
+REPORT_EVERY = 60.0
+"""Seconds from one report to the next, while a run goes on."""
 INTACT = "What was saved before is intact."
 
 
@@ -42,6 +46,7 @@ class RunFolder:
         self.config = path / "config.toml"
         self.initial = path / INITIAL
         self.warnings: list[str] = []
+        self._reported = -math.inf
 
     @contextmanager
     def held(self, *, resume: bool) -> Iterator[None]:
@@ -165,26 +170,42 @@ class RunFolder:
             )
         return found
 
+    def threads_kept(self, config: PretrainConfig) -> PretrainConfig:
+        """The settings with the threads that the run began with, unless they say otherwise: another
+        number would round sums another way."""
+        if config.threads is not None or not self.config.is_file():
+            return config
+        return config.model_copy(
+            update={"threads": settings.read_recipe(self.config).get("threads")}
+        )
+
     def has_checkpoint(self) -> bool:
         """Whether there is something to go on from; a run killed before it begins anew."""
         return (self.checkpoints / MANIFEST).is_file()
 
-    def save(self, plan: Plan, state: RunState) -> None:
+    def save(self, plan: Plan, state: RunState, *, ends: bool = False) -> None:
         """The encoder and a checkpoint, as long as all that they hold are numbers. All ranks wait
         until they are on the disk: where one ends, a cluster may end the others.
+
+        The report comes with the first checkpoint, is written again from time to time, and where
+        the run `ends` here.
 
         Raises:
             UserError: they are not, or the files cannot be written.
         """
         _refuse_no_numbers(state)
         packed, weights = state.pack(plan), state.encoder()
-        _by_the_main_rank(lambda: self._save(plan, packed, weights))
+        _by_the_main_rank(lambda: self._save(plan, packed, weights, ends))
 
-    def _save(self, plan: Plan, packed: dict[str, Any], weights: dict[str, Tensor]) -> None:
+    def _save(
+        self, plan: Plan, packed: dict[str, Any], weights: dict[str, Tensor], ends: bool
+    ) -> None:
         flush_to_disk(self.metrics)  # a checkpoint is never ahead of the lines before it
         save_state(self.path / FILE_NAME, weights, encoder_card(plan, packed["step"]))
         keep = plan.config.checkpoint.keep
         save_checkpoint(self.checkpoints, packed, packed["step"], keep)
+        if ends or time.monotonic() - self._reported > REPORT_EVERY:
+            self.write_report(plan, plan.notes)
 
     def save_beginning(self, plan: Plan, state: RunState) -> None:
         """Weights that were given to a run, and before them the state that it took over from one
@@ -220,11 +241,15 @@ class RunFolder:
         weights, card = state.encoder(), encoder_card(plan, state.step)
         _by_the_main_rank(lambda: save_state(self.path / FILE_NAME, weights, card))
 
-    def write_report(self, notes: list[tuple[str, str]]) -> None:
-        """`report.html`: the plan, the curves and the last figures of the run."""
+    def write_report(self, plan: Plan, notes: list[tuple[str, str]]) -> None:
+        """`report.html`: the plan, the curves and the last figures of the run, by the name of its
+        folder and of a data set's card: a file may be named after a patient."""
         from domainjepa.pretraining.report import write_run_report
 
-        write_run_report(self.path / "report.html", notes, read_metrics(self.metrics))
+        title = f"{self.path.name}: {plan.source.public_name}"
+        metrics = read_metrics(self.metrics)
+        write_run_report(self.path / "report.html", title, plan.steps, notes, metrics)
+        self._reported = time.monotonic()
 
 
 def _refuse_no_numbers(state: RunState) -> None:

@@ -20,10 +20,12 @@ from domainjepa.pretraining.machine import sharded
 from domainjepa.pretraining.network import Network, Outputs
 from domainjepa.pretraining.optimizer import build_optimizer
 from domainjepa.pretraining.plan import Plan
-from domainjepa.pretraining.progress import Meter
+from domainjepa.pretraining.progress import Meter, Recent
 from domainjepa.pretraining.schedule import learning_rate
 from domainjepa.pretraining.sharding import divided, own_part, shard, whole
 
+PROBED = 500
+"""Held-out rows that the accuracy of the online probe is of: a standard error of two points."""
 _NOT_FIT = "Restore it from a backup, or begin a new run with another --out."
 
 
@@ -35,6 +37,7 @@ class _Counted(BaseModel):
     step: int = Field(ge=0)
     unreadable: list[int]
     meter: dict[str, float]
+    probed: dict[str, float] = {}
 
 
 @dataclass
@@ -46,6 +49,7 @@ class RunState:
         optimizer: of all of them.
         averaged: the averaged weights that yield the centre, None unless asked for.
         meter: sums since the last log line.
+        probed: hits of the online probe on the newest held-out rows.
         unreadable: the rows that could not be read.
         step: steps done.
     """
@@ -55,6 +59,7 @@ class RunState:
     averaged: Network | None
     unreadable: Quarantine
     meter: Meter = field(default_factory=Meter)
+    probed: Recent = field(default_factory=lambda: Recent(PROBED))
     step: int = 0
 
     @classmethod
@@ -158,6 +163,7 @@ class RunState:
             "optimizer": self.optimizer.state_dict(),
             "averaged": self.averaged.state_dict() if self.averaged else None,
             "meter": dict(self.meter.sums),
+            "probed": dict(self.probed.sums),
             "unreadable": sorted(self.unreadable.rows),
             "fingerprint": plan.identity.fingerprint,
             "stamp": plan.identity.stamp,
@@ -192,6 +198,7 @@ class RunState:
             reason = _first_line(error)
             raise UserError(f"the checkpoint does not fit this run: {reason} {_NOT_FIT}") from error
         self.step, self.meter.sums = counted.step, counted.meter
+        self.probed.sums = counted.probed
         self.unreadable.rows = set(counted.unreadable)
         if self.meter.sums.get("steps"):  # version 0.1 summed no gradients
             self.meter.sums.setdefault("gradient_norm", math.nan)

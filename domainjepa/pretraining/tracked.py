@@ -12,12 +12,12 @@ from domainjepa.pretraining.plan import Plan
 from domainjepa.pretraining.run_folder import RunFolder
 from domainjepa.tracking.tracker import TrackedRun, Value
 
-_WITHHELD = ("data", "target")
+_WITHHELD = ("data", "target", "init")
 
 
 def tracked(plan: Plan, folder: RunFolder, step: int) -> TrackedRun:
-    """The run as trackers see it: what decides what is learned but for `data.*` and `target.*`, and
-    of the data their public name, their number and their shape."""
+    """The run as trackers see it: what decides what is learned but for `data.*`, `target.*` and
+    `init.*`, and of the data their public name, their number and their shape."""
     learned = settings.learned_from(plan.config)
     source = plan.source
     facts: dict[str, Value] = {

@@ -31,7 +31,7 @@ BETWEEN, RETRIEVAL = 0.8, 0.15
 """From either on a nuisance identifies samples. On the simulated survey the astronomy domain leaves
 at most 0.40 and 0.05; without its gains, colour has 0.56 and 0.36."""
 
-_FEWEST = 50  # with fewer, three lucky hits would be an alarm
+FEWEST = 50  # with fewer, three lucky hits would be an alarm
 _AT_ONCE = 32  # samples whose views are in memory together
 _TINY = 1e-3  # on the 0..1 scale: what logarithms add, a quarter of a level of 8 bits
 
@@ -78,15 +78,15 @@ def shortcuts(
         rows: to choose from.
         seed: of the choice and of the views.
         embed: takes a list of (S, S, C) views, gives (N, K) embeddings of them.
-        samples: how many rows, at most.
+        samples: how many rows, at most; never more than `SAMPLES`.
 
     Returns:
-        One for each nuisance that the views can have; none where there are fewer than 50 rows.
+        One for each nuisance that the views can have; none of fewer than 50 samples.
     """
-    if source.volumetric or len(rows) < _FEWEST:
+    if source.volumetric or min(len(rows), samples) < FEWEST:
         return []
     draw = np.random.default_rng(key(seed, "shortcuts"))
-    chosen = np.sort(draw.permutation(rows)[:samples]).tolist()
+    chosen = np.sort(draw.permutation(rows)[: min(samples, SAMPLES)]).tolist()
     settings = maker.views.model_copy(update={"num_global": VIEWS, "num_local": 0})
     maker = ViewMaker(maker.domain, maker.intensity, settings, key(seed, "shortcuts", "views"))
     measured: list[dict[str, list[float]]] = []

@@ -60,7 +60,7 @@ RANKS = textwrap.dedent(
         labels = torch.tensor([0, 1, 0, 1])
         logits = torch.nn.functional.one_hot(labels, 2).float().expand(2, 4, 2)
         probe_loss(logits, {"rows": rows, "labels": labels}, plan, state)
-        assert state.meter.take() == {"correct": 8, "counted": 8}, "the meter is of all ranks"
+        assert state.probed.sums == {"rows": 4, "correct": 8, "counted": 8}, "of all ranks"
 
 
     with process_group("cpu"):

@@ -29,7 +29,11 @@ def test_six_pieces_give_the_encoder_of_one(blobs: Path, tmp_path: Path) -> None
         assert stopped.value.exit_status == 75
         saved = json.loads((six / "checkpoints/latest.json").read_text())
         assert saved["step"] == piece
+        report = (six / "report.html").read_text()
+        assert f"Not done: step {piece} of 6" in report
+        assert "<title>six: hdf5-" in report, "the file may be named after a patient"
     pretrain(tiny(blobs, steps=6, max_hours=MOMENT), six, resume=True, console=QUIET)
+    assert "6 steps, done." in (six / "report.html").read_text()
     name = "encoder.safetensors"
     assert (six / name).read_bytes() == (one / name).read_bytes()
     timed = {"samples_per_s", "wait"}

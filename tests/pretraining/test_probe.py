@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from domainjepa.errors import ConfigError
 from domainjepa.pretraining.plan import make_plan
 from domainjepa.pretraining.probe import probe_loss, probe_scores
-from domainjepa.pretraining.progress import Meter, read_metrics
+from domainjepa.pretraining.progress import Recent, read_metrics
 from domainjepa.pretraining.run import pretrain
 from tests.conftest import tiny
 
@@ -49,16 +49,15 @@ def test_labels_are_learned_and_scored_where_they_are_known(holed: Path) -> None
     marks = torch.from_numpy(plan.target.values[:32])
     logits = torch.randn(2, 32, 3, generator=torch.Generator().manual_seed(0))
     plan.held_out[:] = np.arange(64) % 3 == 0
-    state: Any = SimpleNamespace(meter=Meter())
+    state: Any = SimpleNamespace(probed=Recent(500))
     loss = probe_loss(logits, {"rows": rows, "labels": marks}, plan, state)
 
     known, held = marks >= 0, torch.from_numpy(plan.held_out[:32])[:, None]
     both = (known & ~held).expand(2, -1, -1)
     wanted = marks.float().expand(2, -1, -1)
     torch.testing.assert_close(loss, binary_cross_entropy_with_logits(logits[both], wanted[both]))
-    sums = state.meter.take()
-    found = probe_scores(plan.target, sums)
-    assert sums == {}
+    found = probe_scores(plan.target, state.probed.sums)
+    assert found["probe_rows"] == (known & held).any(dim=1).sum()
     for place, label in enumerate(LABELS.split(",")[:2]):
         there = (known & held)[:, place]
         told = (logits[:, there, place] > 0).long().flatten()

@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from domainjepa.pretraining.progress import (
@@ -12,8 +13,10 @@ from domainjepa.pretraining.progress import (
     Display,
     Meter,
     MetricsFile,
+    Recent,
     read_metrics,
     show_plan,
+    summary,
 )
 
 LINE = {
@@ -68,6 +71,26 @@ def test_plan_shows_notes_and_warnings() -> None:
     show_plan(Console(file=text, width=80), "run", [("data", "5 images")], ["look at [this]"])
     assert "5 images" in text.getvalue()
     assert "look at [this]" in text.getvalue()
+
+
+def test_recent_rows_fade_and_settle_at_their_mean() -> None:
+    recent = Recent(100)
+    for _ in range(400):
+        recent.see(4, correct=3)
+    # n' = (1 - 4/100) n + 4 settles at 100; so does the share of hits, at 3/4.
+    assert recent.sums["rows"] == pytest.approx(100, rel=1e-6)
+    assert recent.sums["correct"] / recent.sums["rows"] == pytest.approx(0.75)
+    for _ in range(25):
+        recent.see(4, correct=4)
+    kept = (1 - 4 / 100) ** 25
+    assert recent.sums["correct"] == pytest.approx(75 * kept + 100 * (1 - kept), rel=1e-6)
+    recent.see(250, correct=0)
+    assert recent.sums == {"rows": 250, "correct": 0}, "a large batch stands alone"
+
+
+def test_an_accuracy_of_few_rows_says_so() -> None:
+    assert "probe 75.0 % (of 13 rows)" in summary({**LINE, "probe_rows": 13.2})
+    assert "probe 75.0 %  100" in summary({**LINE, "probe_rows": 400.0})
 
 
 def test_meter_and_clock() -> None:

@@ -21,7 +21,7 @@ def test_the_report_holds_its_pictures_and_escapes_what_it_shows(tmp_path: Path)
         for step in (1, 2, 3)
     ]
     path = tmp_path / "report.html"
-    write_run_report(path, [("data", "<script>alert(1)</script>")], metrics)
+    write_run_report(path, "<b>run", 3, [("data", "<script>alert(1)</script>")], metrics)
     text = path.read_text()
     assert "<script>" not in text
     links = Links()
@@ -35,5 +35,5 @@ def test_curves_of_one_point_and_of_negative_losses_are_drawn() -> None:
 
 
 def test_a_run_without_metrics_has_a_report(tmp_path: Path) -> None:
-    write_run_report(tmp_path / "report.html", [("data", "none")], [])
+    write_run_report(tmp_path / "report.html", "run", 9, [("data", "none")], [])
     assert "data:image" not in (tmp_path / "report.html").read_text()

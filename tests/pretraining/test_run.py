@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -284,8 +285,8 @@ def test_weights_that_are_no_numbers_are_never_saved(
 ) -> None:
     update = RunState.update
 
-    def diverging(state: RunState, loss: torch.Tensor, plan: Plan) -> Gradient:
-        gradient = update(state, loss, plan)
+    def diverging(state: RunState, loss: torch.Tensor, plan: Plan, *more: Any) -> Gradient:
+        gradient = update(state, loss, plan, *more)
         if state.step == 4:
             with torch.no_grad():
                 next(state.network.parameters())[0] = torch.nan
@@ -361,7 +362,11 @@ def test_unreadable_samples_are_skipped_if_asked_counted_and_told(
         pretrain(tiny(data, data__skip_unreadable=0.01), tmp_path / "strict", console=QUIET)
 
 
-def test_a_shortcut_is_told_before_and_after(tmp_path: Path) -> None:
+def test_a_shortcut_is_told_before_and_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if the run were long enough to spend a tenth of it on them.
+    monkeypatch.setattr("domainjepa.pretraining.monitor.affordable_samples", lambda config: 256)
     survey = tmp_path / "survey.h5"
     simulate_survey(survey, samples=200)
     console = Console(record=True, width=300, file=io.StringIO())
@@ -477,7 +482,7 @@ def test_rows_without_a_label_and_held_out_rows_do_not_train_the_probe(blobs: Pa
     expected = -logits.log_softmax(-1)[:, trained, labels[trained]].mean()
     torch.testing.assert_close(loss, expected)
     hits = (logits[:, 5].argmax(-1) == labels[5]).sum().item()
-    assert state.meter.take() == {"correct": hits, "counted": 2}
+    assert state.probed.sums == {"rows": 1, "correct": hits, "counted": 2}
 
 
 def test_groups_are_held_out_whole() -> None:
