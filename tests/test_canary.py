@@ -31,6 +31,7 @@ from tests.data.formats.dicom.test_dicom_privacy import CANARY, contents, plant
 PACKAGE = Path(domainjepa.__file__).parent
 NAMES_NOBODY = {
     ("data/simulated/survey.py", "simulate_survey"): "galaxies that were never there",
+    ("doctor/doctor.py", "_galaxies"): "the same, in a folder that is gone again",
 }
 """Writers that no data of the user's reach, and why."""
 

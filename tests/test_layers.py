@@ -36,7 +36,7 @@ LAYERS = [
     {"views"},
     {"encoder"},
     {"pretraining", "evaluation"},
-    {"inspection", "embed", "embed_patches", "demo", "selection", "export", "watch"},
+    {"inspection", "embed", "embed_patches", "demo", "selection", "export", "watch", "doctor"},
     {"cli"},
     {"__main__", "__init__"},
 ]

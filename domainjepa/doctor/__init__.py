@@ -1,0 +1,1 @@
+"""`domainjepa doctor`: what this machine has, whether it computes right, and what slows it down."""
