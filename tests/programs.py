@@ -86,9 +86,13 @@ class Program:
         """Waits for it: its exit status and all that it wrote."""
         status = self.wait(timeout)
         out, errors = (text.decode(self._encoding, "replace") for text in self._outputs())
+        self.let_go()
+        return subprocess.CompletedProcess([], status, out, errors)
+
+    def let_go(self) -> None:
+        """Closes what holds it: it ends if it has not."""
         self._lines.close()
         self._control.close()
-        return subprocess.CompletedProcess([], status, out, errors)
 
     def _outputs(self) -> list[bytes]:
         return [os.pread(file.fileno(), 1 << 26, 0) for file in self._written]
@@ -179,6 +183,7 @@ def _kept(control: socket.socket, out: int, errors: int) -> list[str]:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)
         control.sendall(f"{pid}\n".encode())
+        threading.Thread(target=_end_with_the_tests, args=(control, pid), daemon=True).start()
         _, status = os.waitpid(pid, 0)
         control.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
         os._exit(0)
@@ -195,6 +200,13 @@ def _kept(control: socket.socket, out: int, errors: int) -> list[str]:
     first = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:] = [*filter(None, first), *(one for one in sys.path if one not in first)]
     return list(asked["words"])
+
+
+def _end_with_the_tests(control: socket.socket, pid: int) -> None:
+    """No program outlives the tests that started it, however these end."""
+    with contextlib.suppress(OSError):
+        control.recv(1)  # nothing is ever sent: the other end is gone
+        os.kill(pid, signal.SIGKILL)
 
 
 def _end(words: list[str]) -> NoReturn:

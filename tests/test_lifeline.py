@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import domainjepa
+from tests import programs
 
 WORKER = textwrap.dedent(
     """
@@ -116,3 +117,14 @@ def test_what_nobody_started_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(lifeline.STARTER, raising=False)
     monkeypatch.setattr(lifeline, "end_with_parent", lambda: pytest.fail("no starter was named"))
     lifeline.end_with_starter()
+
+
+def test_what_tests_started_ends_with_the_tests() -> None:
+    """A test run that is killed lets go of its programs, and leaves none behind."""
+    program = programs.start("-c", "import time\nwhile True: time.sleep(0.1)")
+    assert alive(program.pid)
+    program.let_go()
+    until = time.monotonic() + 20
+    while alive(program.pid) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not alive(program.pid)
