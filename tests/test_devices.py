@@ -12,7 +12,7 @@ from domainjepa.errors import UserError
 from domainjepa.objective.diagnostics import effective_rank
 from domainjepa.pretraining.batches import batches
 from domainjepa.pretraining.checkpoint import load_checkpoint
-from domainjepa.pretraining.machine import choose_device, machine_note
+from domainjepa.pretraining.machine import Threads, choose_device, machine_note
 from domainjepa.pretraining.plan import make_plan
 from domainjepa.pretraining.state import RunState
 from domainjepa.pretraining.step import Step
@@ -72,7 +72,7 @@ def test_precision_is_what_the_device_computes_in(
     assert (device.type, chosen) == (kind, precision)
     pretend(monkeypatch, "mps")
     assert choose_device(tiny(Path("data.h5"))) == (torch.device("mps", 0), "float32")
-    assert "Apple GPU, float32" in machine_note(torch.device("mps", 0), "float32", 0)
+    assert "Apple GPU, float32" in machine_note(torch.device("mps", 0), "float32", 0, Threads(None))
     assert [devices.pins_memory(torch.device(one)) for one in ("cuda", "mps", "cpu")] == [
         True,
         False,
