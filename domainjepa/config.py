@@ -213,7 +213,7 @@ class InitConfig(Settings):
     first_step: int = Field(default=0, ge=0)
     """The number of the first step in the keys of all draws, written by a run that extends another:
     they go on where those of the other ended."""
-    frozen: float = Field(default=0.0, ge=0, le=1)
+    frozen: float = Field(default=0.0, ge=0, lt=1)
     """Share of the backbone's layers, from the stem on, that stay as they were given, their running
     statistics included."""
 

@@ -39,7 +39,7 @@ class Backbone(nn.Module):
         dim: length of the features that the projector sees.
         reads_layers: probes read CLS tokens of the last two layers instead of the pooled output.
         stem_reduction: by what the stem's stride was divided.
-        frozen: parts that stay as they are, their running statistics included.
+        frozen: names of parts that stay as they are, their running statistics included.
         multiple: local views must have a multiple of this many pixels a side; 0 where the network
             takes one size only, so that local views are resized to the global size.
     """
@@ -57,7 +57,7 @@ class Backbone(nn.Module):
         super().__init__()
         nominal = traits(config.name)
         self.name = config.name
-        self.frozen: list[nn.Module] = []
+        self.frozen: list[str] = []
         self.dimensions = nominal.dimensions
         self.transformer = nominal.transformer
         # A stem with less stride than the rule asks for is thinned as far as it goes.
@@ -151,19 +151,19 @@ class Backbone(nn.Module):
         """Keep the first layers as they are, whatever a run does.
 
         Args:
-            share: of the layers, from the stem on, rounded to whole ones.
+            share: of the layers, from the stem on, rounded to whole ones; the last one learns.
 
         Returns:
             The frozen layers, and all.
         """
         layer_of = self.layers()
         count = max(layer_of.values()) + 1
-        still = round(share * count)
+        still = min(round(share * count), count - 1)
         for name, weight in self.named_parameters():
             weight.requires_grad_(layer_of[name] >= still)
         self.frozen = [
-            part
-            for part in self.net.modules()
+            name
+            for name, part in self.named_modules()
             if (own := list(part.parameters())) and not any(weight.requires_grad for weight in own)
         ]
         self.train(self.training)
@@ -172,8 +172,9 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Frozen parts are never in training mode: no statistic of theirs moves, nothing drops."""
         super().train(mode)
-        for part in self.frozen if hasattr(self, "frozen") else ():
-            part.eval()
+        # By name: synchronised BatchNorm takes the place of the parts that were there.
+        for name in self.frozen if hasattr(self, "frozen") else ():
+            self.get_submodule(name).eval()
         return self
 
     def exempt_from_decay(self) -> set[str]:

@@ -11,6 +11,7 @@ from domainjepa.backbones.layers import layers
 from domainjepa.backbones.transfer import over_channels, transfer
 from domainjepa.config import BackboneConfig
 from domainjepa.errors import UserError
+from domainjepa.pretraining.parallel import synchronised
 
 
 def network(name: str, channels: int, size: int = 32, stem: int = 1) -> Backbone:
@@ -131,6 +132,17 @@ def test_layers_count_from_the_stem_on() -> None:
 
     by_part = {name.rpartition(".")[0]: layer for name, layer in layers(Plain()).items()}
     assert by_part == {"stem": 0, "norm": 0, "blocks.0": 1, "blocks.1": 2}
+
+
+def test_synchronised_statistics_of_frozen_layers_stay_too() -> None:
+    backbone = network("test_resnet", 3)
+    assert backbone.freeze(0.999) == (4, 5)  # something is left to learn
+    synced = synchronised(backbone).train()
+    norms = {name: part for name, part in synced.named_modules() if hasattr(part, "running_mean")}
+    assert all(isinstance(part, nn.SyncBatchNorm) for part in norms.values())
+    assert {name for name, part in norms.items() if part.training} == {
+        name for name in norms if name.startswith("net.layer4")
+    }
 
 
 def test_frozen_layers_keep_their_weights_and_their_statistics() -> None:
