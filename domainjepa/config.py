@@ -96,7 +96,8 @@ class DataConfig(Settings):
     FITS HDUs, or planes of a cube. By default all that are found."""
     masks: str | None = None
     """Which files of a folder are masks of others and no samples: a pattern of names, such as
-    `*_gt.png` or `gt/*`; `none`: no file is. By default the usual layouts are recognised."""
+    `*_gt.png` or `gt/*`; `none`: no file is. Of HDF5, npz and Zarr the name of the array of masks.
+    By default the usual layouts and names are recognised."""
     dimensions: Literal[2, 3] | None = None
     """3: samples are volumes; 2: their slices. By default 3 for `monai:` backbones, else 2."""
     axis: str | None = None
@@ -145,6 +146,12 @@ class TargetConfig(Settings):
     redshift: bool | None = None
     """Numbers are redshifts: scatter, outliers and bias of dz / (1 + z) are measured. By default
     where the column is named like one."""
+    ignore: tuple[int, ...] | None = None
+    """Values of masks that are no class: such pixels neither train nor test. By default what the
+    data call ignore, void or unlabelled, and 255 beside others than 0."""
+    background: int | Literal["none"] | None = None
+    """Of masks, the value of what lies between structures, which is told apart and not scored. By
+    default 0, unless the data give it another name; none scores every class."""
 
 
 class ViewsConfig(Settings):

@@ -157,6 +157,7 @@ BASELINES = Registry(
         "pixels": "domainjepa.evaluation.encoders.baselines:pixels",
         "untrained": "domainjepa.evaluation.encoders.baselines:untrained",
         "supervised": "domainjepa.evaluation.encoders.scratch:supervised",
+        "intensity": "domainjepa.evaluation.segmentation.intensity:intensity",
         "histograms": "domainjepa.evaluation.encoders.baselines:histograms",
         "dinov2-small": "domainjepa.evaluation.encoders.published:BY_NAME.dinov2_small",
         "dinov2-base": "domainjepa.evaluation.encoders.published:BY_NAME.dinov2_base",

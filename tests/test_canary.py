@@ -109,6 +109,17 @@ def pictures(folder: Path) -> Path:
     return folder
 
 
+def pairs(folder: Path) -> Path:
+    """Pictures and masks of theirs that are called after a patient."""
+    draw = np.random.default_rng(0)
+    for number in range(9):
+        values = draw.integers(0, 1000, (32, 32)).astype(np.uint16)  # as those of the scans
+        for kind, one in (("image", values), ("label", (values > 400).astype(np.uint8))):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(one).save(folder / kind / f"{CANARY}_{number}.png")
+    return folder
+
+
 def commands(out: Path, table: Path) -> list[list[str]]:
     small = [
         *("--backbone", "test_vit", "--batch-size", "8", "--steps", "3"),
@@ -139,6 +150,8 @@ def commands(out: Path, table: Path) -> list[list[str]]:
         ["select", run],
         ["inspect", "--data", f"{table}/{CANARY}.csv", "--out", f"{out}/table.png"],
         ["inspect", "--data", f"{table}/{CANARY}.tar", "--out", f"{out}/tar.png"],
+        ["evaluate", run, "--data", f"{table}/pairs", "--baseline", "intensity",
+         "--protocol", f"{table}/short.toml", "--out", f"{out}/masks"],
     ]  # fmt: skip
 
 
@@ -155,6 +168,10 @@ def test_nothing_that_is_written_names_a_patient_and_every_writer_was_asked(
     called: dict[int, CodeType],
 ) -> None:
     out, cache, table = tmp_path / "out", tmp_path / "cache", pictures(tmp_path / "pictures")
+    pairs(table / "pairs")
+    (table / "short.toml").write_text(
+        'name = "masks"\nfeatures = "patches"\nprobe = "linear"\nshots = ["all"]\n'
+    )
     out.mkdir()
     monkeypatch.setenv("DOMAINJEPA_CACHE", str(cache))
     for module in (index, archives, kept):

@@ -28,14 +28,16 @@ def evaluate(
     protocol: Annotated[
         list[str] | None,
         typer.Option(
-            help="few-shot (default), linear, knn, finetune, few-shot-finetune, or a file."
+            help="few-shot (default), linear, knn, finetune, few-shot-finetune; of masks "
+            "segmentation, segmentation-knn, segmentation-finetune; or a file."
         ),
     ] = None,
     baseline: Annotated[
         list[str] | None,
         typer.Option(
-            help="untrained and pixels (default both), dinov2-small, timm:NAME, …: "
-            "`domainjepa list baselines`. NAME=WEIGHTS takes a file, NAME@224 another image size."
+            help="untrained and pixels (default both; of masks untrained and intensity), "
+            "dinov2-small, timm:NAME, …: `domainjepa list baselines`. NAME=WEIGHTS takes a file, "
+            "NAME@224 another image size."
         ),
     ] = None,
     target: Annotated[
@@ -144,7 +146,8 @@ def evaluate(
     source = opened(data, loader, rest, encoders)
     called: list[str | None] = [*name] if name else [None] * len(encoders)
     trained = [encoder(text, own) for text, own in zip(encoders, called, strict=True)]
-    names = ["untrained", "pixels"] if baseline is None else baseline
+    floor = "intensity" if any(one.of_masks for one in protocols) else "pixels"
+    names = ["untrained", floor] if baseline is None else baseline
     results = suite.evaluate(
         trained,
         source,

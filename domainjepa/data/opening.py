@@ -23,6 +23,7 @@ from domainjepa.data.channels.choice import chosen_bands
 from domainjepa.data.chosen import chosen
 from domainjepa.data.files.inner import inner
 from domainjepa.data.files.listing import ends_in, walk
+from domainjepa.data.masks.arrays import offer_masks
 from domainjepa.data.metadata import cards
 from domainjepa.data.metadata.user_rules import ROLES, hide_ids, is_rule, obey
 from domainjepa.data.source import Loader, OpenOptions, Source
@@ -78,8 +79,13 @@ def open_source(
     options = replace(options or OpenOptions(), **settings)
     rules = {role: told for role in ROLES if is_rule(told := getattr(options, role))}
     unruled: dict[str, Any] = dict.fromkeys(rules)
-    source = _opened(data, loader, replace(options, **unruled))
+    plain = replace(options, **unruled)
+    source = _opened(data, loader, plain)
     _escape_names(source)
+    beside = replace(plain, masks="none", labels=None, groups=None, ids=None, split=None)
+    offer_masks(
+        source, lambda name: _opened(data, loader, replace(beside, images=name)), plain.masks
+    )
     if options.root and source.loader != "table" and not Path(data).is_dir():
         raise DataError(
             "data.root is the folder of a table's images, or holds a folder of links; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -41,6 +41,28 @@ class FineTuning(BaseModel):
     """Left-right flips; shifts by up to an eighth of the side. The same for every encoder."""
     patience: int = Field(default=10, ge=1)
     """Looks at the validation part without a better loss before training stops."""
+    encoder: Literal["trained", "frozen"] = "trained"
+    """Of masks: whether the encoder is trained with the decoder, or the decoder alone."""
+    crop: int | None = Field(default=None, ge=16)
+    """Of masks: pixels a side of what is trained on at once; by default 256, of volumes 64."""
+
+
+class PatchFeatures(BaseModel):
+    """How patch features are read, and how many pixels probes are fitted on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    layers: Literal["last", "auto"] | int | Annotated[tuple[int, ...], Field(strict=False)] = "auto"
+    """The map that the network pools; a stage or block by its number, -1 the last; several side by
+    side, coarser ones brought to the finest grid. Auto: the coarsest stage whose grid keeps the
+    training masks (`grid_check.keeps`) and all after it; of transformers the last four blocks."""
+    scale: float | None = Field(default=None, gt=0)
+    """By what images are enlarged for the encoder; by default none, published encoders see images
+    that are smaller than those that they were trained on at that size."""
+    pixels: int = Field(default=20_000, ge=100)
+    """Pixels of all training images that a probe is fitted on, about."""
+    of_image: int = Field(default=2_000, ge=10)
+    """Of one image, at most."""
 
 
 class Protocol(BaseModel):
@@ -51,8 +73,9 @@ class Protocol(BaseModel):
     name: str = Field(pattern=r"^\w[\w. +-]*$")
     """Files of the report are named by it."""
     description: str = ""
-    features: Literal["pooled"] = "pooled"
-    """What is read out of an encoder: its own pooled features."""
+    features: Literal["pooled", "patches"] = "pooled"
+    """What is read out of an encoder: its own pooled features, which tell what an image is; or
+    those of its patches, which tell masks."""
     probe: Literal["linear", "knn", "finetune"]
     pool: Pool | None = None
     """Where one answer is asked for several samples: features or scores pooled, or attention
@@ -67,6 +90,7 @@ class Protocol(BaseModel):
     """Those that the kind of target has are measured, the first one is shown first; none: all."""
     seed: int = Field(default=0, ge=0)
     finetune: FineTuning = FineTuning()
+    patches: PatchFeatures = PatchFeatures()
 
     @field_validator("shots")
     @classmethod
@@ -100,9 +124,16 @@ class Protocol(BaseModel):
     def _fits_the_probe(self) -> Protocol:
         if self.probe == "finetune" and self.pool not in (None, *OF_SCORES):
             raise ValueError(f"fine-tuning pools scores: {' or '.join(OF_SCORES)}")
+        if self.features == "patches" and self.pool:
+            raise ValueError("masks are told pixel by pixel: nothing is pooled")
         if self.probe == "knn" and self.pool == "attention":
             raise ValueError("attention is trained with a linear head: take the probe linear")
         return self
+
+    @property
+    def of_masks(self) -> bool:
+        """Whether it tells masks, pixel by pixel."""
+        return self.features == "patches"
 
     @property
     def pooling(self) -> Pool:

@@ -36,6 +36,7 @@ from domainjepa.evaluation.reporting.maps import look
 from domainjepa.evaluation.reporting.report import write_report
 from domainjepa.evaluation.results.results import Results
 from domainjepa.evaluation.scoring import Site, scarce, score_everywhere
+from domainjepa.evaluation.segmentation.suite import evaluate_masks
 
 MAPPED = 6
 """Test samples whose maps a report shows, unless rows are named."""
@@ -92,6 +93,16 @@ def evaluate(
     both = (*encoders, *baselines) if encoders else ()
     _check_names("encoders", [encoder.name for encoder in both])
     _check_names("protocols", [protocol.name for protocol in run])
+    if any(protocol.of_masks for protocol in run):
+        _refuse_others(run, target, test_source, by)
+        results = evaluate_masks(
+            encoders, source, run, baselines=baselines,
+            settings=target if isinstance(target, TargetConfig) else None,
+            per=per, cache=cache or (out / "features" if out else None), console=console,
+        )  # fmt: skip
+        if out is not None:
+            write_report(results, source, out)
+        return results
     home = cohort_of(source, run, target, per=per, within=within)
     cohorts = {source.public_name: home}
     if test_source is not None:
@@ -129,6 +140,22 @@ def evaluate(
     if out is not None:
         write_report(results, source, out, _seen(ran, source, results, maps))
     return results
+
+
+def _refuse_others(
+    protocols: Sequence[Protocol],
+    target: str | TargetConfig | None,
+    test_source: Source | None,
+    by: str | None,
+) -> None:
+    """Raises UserError for what has no meaning where masks are told."""
+    if not all(protocol.of_masks for protocol in protocols):
+        of_masks = [protocol.name for protocol in protocols if protocol.of_masks]
+        raise UserError(f"{', '.join(of_masks)} tells masks, the other protocols labels: run two")
+    column = target.column if isinstance(target, TargetConfig) else target
+    for option, given in (("--target", column), ("--test-data", test_source), ("--by", by)):
+        if given is not None:
+            raise UserError(f"{option} cannot be used with protocols that tell masks")
 
 
 def _announce(cohorts: Mapping[str, Cohort], protocol: Protocol, console: Console) -> None:

@@ -5,10 +5,12 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
 import PIL.Image
 import pytest
+import zarr
 
 from domainjepa.data.checks.quarantine import lenient, strict
 from domainjepa.data.masks.layouts import tell_apart
@@ -289,3 +291,45 @@ def test_masks_of_fits(tmp_path: Path) -> None:
     assert source.masks is not None
     assert [int(source.masks[row].max()) for row in range(3)] == [0, 1, 2]
     assert replace(source).masks is source.masks
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5", "zarr"])
+@pytest.mark.parametrize("names", [("images", "masks"), ("raw", "labels_seg"), ("ct", "label")])
+def test_arrays_beside_the_images_are_masks(
+    tmp_path: Path, kind: str, names: tuple[str, str]
+) -> None:
+    images, masks = grey(5, 16, 20), classes(5, 16, 20)
+    path = tmp_path / f"set.{kind}"
+    arrays = {names[0]: images, names[1]: masks, "patient": np.arange(5) // 2}
+    if kind == "npz":
+        np.savez(path, **arrays)
+    elif kind == "h5":
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+    else:
+        group = zarr.create_group(path)
+        for name, array in arrays.items():
+            group.create_array(name, data=array)
+    source = open_source(path)
+    assert source.masks is not None
+    assert source.groups is not None
+    for row in range(5):
+        np.testing.assert_array_equal(source[row][..., 0], images[row])
+        np.testing.assert_array_equal(source.masks[row], masks[row])
+    assert pickle.loads(pickle.dumps(source)).masks[4].shape == (16, 20)  # noqa: S301
+    assert open_source(path, images=names[0], masks="none").masks is None
+    cut = open_source(path, tile=8)
+    assert cut.masks is not None
+    np.testing.assert_array_equal(cut.masks[0], masks[0][:8, :8])
+
+
+def test_an_array_that_is_named_and_is_no_masks_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, images=grey(5, 16, 20), masks=classes(5, 8, 10), other=classes(5, 16, 20))
+    assert open_source(path, images="images").masks is None
+    with pytest.raises(DataError, match="5 masks of 8x10, and there are 5 images of 16x20"):
+        open_source(path, images="images", masks="masks")
+    named = open_source(path, images="images", masks="other")
+    assert named.masks is not None
+    assert named.masks[0].shape == (16, 20)

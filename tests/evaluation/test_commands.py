@@ -7,6 +7,7 @@ import sys
 
 import h5py
 import numpy as np
+import PIL.Image
 import pytest
 import safetensors.torch
 import timm
@@ -62,6 +63,38 @@ def test_encoders_of_timm_are_evaluated_and_absent_ones_left_out(
     assert any("is left out" in text for text in found["warnings"])
     assert len(list((tmp_path / "cache").glob("*.npz"))) == 4
     assert str(tmp_path) not in shown
+
+
+def test_masks_are_told_by_patch_features(call, run, tmp_path):
+    draw = np.random.default_rng(0)
+    for number in range(6):
+        image = draw.integers(0, 255, (32, 32, 3), np.uint8)
+        for kind, one in (("images", image), ("masks", 1 * (image[..., 0] > 128))):
+            (tmp_path / "data" / kind).mkdir(parents=True, exist_ok=True)
+            picture = PIL.Image.fromarray(one.astype(np.uint8))
+            picture.save(tmp_path / "data" / kind / f"{number}.png")
+    out, few = tmp_path / "report", tmp_path / "few.toml"
+    few.write_text(
+        'name = "few"\nfeatures = "patches"\nprobe = "linear"\nshots = [1, 2, "all"]\ndraws = 2\n'
+    )
+    status, shown, errors = call(
+        "evaluate", run, "--data", tmp_path / "data", "--protocol", few,
+        "--metric", "dice,hd95", "--out", out, "--json",
+    )  # fmt: skip
+    assert status == 0, errors
+    found = json.loads(shown)
+    assert {row["encoder"] for row in found["summary"]} == {"tiny", "tiny untrained", "intensity"}
+    assert {row["metric"] for row in found["records"]} == {"dice", "hausdorff_95_px"}
+    assert {row.get("label") for row in found["records"]} == {None, "foreground"}
+    assert {row["shots"] for row in found["records"]} == {1, 2, "all"}
+    assert (out / "pictures" / "few-masks-0.png").exists()
+    status, _, errors = call(
+        "evaluate", run, "--data", tmp_path / "data" / "images", "--protocol", "segmentation",
+        "--out", out,
+    )  # fmt: skip
+    assert status == 2
+    assert "has no masks to score an encoder on" in errors
+    assert "data.masks=PATTERN" in errors
 
 
 def test_an_evaluation_without_what_was_asked_for_is_an_error(call, blobs, tmp_path):

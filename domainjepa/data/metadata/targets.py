@@ -16,15 +16,20 @@ from domainjepa.data.metadata.yes_no import MISSING, UNKNOWN, Count, marks_of, s
 from domainjepa.data.source import Source
 from domainjepa.errors import DataError
 
-Kind = Literal["classes", "numbers", "multi-label"]
+Kind = Literal["classes", "numbers", "multi-label", "masks"]
 Strata = NDArray[np.int64]
 
 FIFTHS = 5
 MOST_CLASSES = 50
 """Integers of more different values are numbers, such as ages."""
-OF_EACH: dict[Kind, str] = {"classes": "class", "numbers": "fifth", "multi-label": "label"}
+OF_EACH: dict[Kind, str] = {
+    "classes": "class",
+    "numbers": "fifth",
+    "multi-label": "label",
+    "masks": "case",
+}
 """What k shots are k of: a class; a fifth of the values; a label, counting only the rarest that a
-sample has."""
+sample has; of masks, an image, a volume or a patient."""
 LABELS = "labels"
 """Name of a target that is the source's labels."""
 PAIRS = (("0", "1"), ("False", "True"), ("no", "yes"))
@@ -48,6 +53,7 @@ class Target:
         counts: of labels of yes and no, how much is known of each.
         ordered: whether classes are grades, in their order.
         redshift: whether numbers are redshifts.
+        far: of masks, the metric of distances in the unit that is known.
     """
 
     name: str
@@ -59,6 +65,7 @@ class Target:
     counts: tuple[Count, ...] = ()
     ordered: bool = False
     redshift: bool = False
+    far: str = ""
 
     @property
     def yes_no(self) -> bool:

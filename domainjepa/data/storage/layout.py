@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from domainjepa.data.masks.words import word_in
 from domainjepa.errors import DataError, did_you_mean
 
 USUAL_NAMES = ("images", "image", "x", "data", "img", "imgs", "pixels", "cutouts")
@@ -175,7 +176,13 @@ def pick_images(
         if layout_of(arrays[name], dimensions=dimensions):
             found.setdefault(arrays[name].same_as or name, name)
     usual = [name for name in found.values() if leaf(name) in USUAL_NAMES]
-    candidates = usual if len(usual) == 1 else list(found.values())
+    every = list(found.values())
+    # Whole numbers that are called masks are masks of the images beside them.
+    images = [
+        name for name in every
+        if arrays[name].dtype.kind == "f" or word_in(leaf(name), "mask") is None
+    ]  # fmt: skip
+    candidates = usual if len(usual) == 1 else images or every
     if len(candidates) == 1:
         layout = layout_of(arrays[candidates[0]], dimensions=dimensions)
         if layout is not None:

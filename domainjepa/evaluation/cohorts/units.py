@@ -98,7 +98,20 @@ def units_of(source: Source, per: str, lost: Rows) -> Units:
     Raises:
         DataError: no groups, no such column, or one that tells nothing apart.
     """
-    number = _numbers(source, per)
+    one = "group" if per == GROUPS else per
+    units = units_by(source, _numbers(source, per), lost, one)
+    if len(units) == len(source):
+        raise DataError(f"--per {per}: every sample of {source.name} has a value of its own")
+    return units
+
+
+def units_by(source: Source, number: Rows, lost: Rows, one: str) -> Units:
+    """The samples with the same number as one unit each, as `units_of` has it.
+
+    Args:
+        number: (N,) of the samples.
+        one: what a unit is called.
+    """
     rows = np.setdiff1d(np.arange(len(source)), lost)
     said = []
     if source.split is not None:
@@ -109,18 +122,15 @@ def units_of(source: Source, per: str, lost: Rows) -> Units:
         if elsewhere.any():
             cut = len(np.unique(number[rows[elsewhere]]))
             said.append(
-                f"{cut:,} units ({per}) have samples in several parts of the split: each counts to "
+                f"{cut:,} units ({one}) have samples in several parts of the split: each counts to "
                 f"test before train before val, and {elsewhere.sum():,} samples take no part"
             )
         rows = rows[~elsewhere]
     rows = rows[np.argsort(number[rows], kind="stable")]
     starts = np.flatnonzero(np.diff(number[rows], prepend=-1))
-    if len(starts) == len(source):
-        raise DataError(f"--per {per}: every sample of {source.name} has a value of its own")
     split = None if source.split is None else source.split[rows[starts]]
     unit = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(rows)))
     groups = None if source.groups is None else _tied(unit, source.groups[rows], len(starts))
-    one = "group" if per == GROUPS else per
     return Units(source.name, one, rows, starts, groups, split, tuple(said))
 
 

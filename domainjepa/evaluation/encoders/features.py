@@ -69,7 +69,7 @@ class SomeRows(Source):
         return f"{self.whole.content_key()} {self.of.tolist()}"
 
 
-def _some(source: Source, rows: Rows) -> Source | list[Image]:
+def some_of(source: Source, rows: Rows) -> Source | list[Image]:
     """Images are read at once; volumes are left to the encoder, with the spacing that it needs."""
     if not source.volumetric:
         return source.__getitems__(rows.tolist())
@@ -135,7 +135,7 @@ def features_of(
         sample_bytes = int(np.prod(source.shape)) * source.dtype.itemsize
         size = int(np.clip(BATCH_BYTES // max(sample_bytes, 1), 1, BATCH))
         for first in range(0, len(rows), size):
-            batch = _some(source, rows[first : first + size])
+            batch = some_of(source, rows[first : first + size])
             parts.append(np.asarray(encoder.transform(batch), dtype=np.float32))
             if parts[-1].ndim != 2 or len(parts[-1]) != len(batch):
                 raise DataError(

@@ -165,6 +165,25 @@ class TimmEncoder:
         # Bicubic resampling overshoots; of 8-bit pictures it is cut off on the way.
         return torch.clamp(inputs, self._black, self._white)
 
+    def prepare_whole(self, image: Image) -> Tensor:
+        """(H, W, C) -> (3, H, W) float32: colours as the network knows them, the size as it is."""
+        self._load()
+        found = self._picture(np.asarray(image))
+        if not isinstance(found, Tensor):
+            found = torch.from_numpy(np.array(found)).permute(2, 0, 1) / 255
+        return self._black + found.float() * (self._white - self._black)
+
+    @property
+    def network(self) -> Published:
+        """With its weights, in evaluation mode."""
+        return self._load()
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of what the network sees."""
+        self._load()
+        return self._side
+
     def trainable(self) -> tuple[Backbone, Callable[[Sequence[Image]], Tensor]]:
         """A copy of the network to train, and what turns images into its input."""
         return copy.deepcopy(self._load()).cpu(), self.prepare
@@ -209,7 +228,8 @@ class TimmEncoder:
         mean, std = (torch.tensor(config[name]).view(3, 1, 1) for name in ("mean", "std"))
         self._black, self._white = -mean / std, (1 - mean) / std
         self._steps = create_transform(**config, is_training=False)
-        self._network = Published(net, config["input_size"][-1]).requires_grad_(False).eval()
+        self._side = int(config["input_size"][-1])
+        self._network = Published(net, self._side).requires_grad_(False).eval()
         return self._network
 
     def _picture(self, image: NDArray[Any]) -> PIL.Image.Image | Tensor:

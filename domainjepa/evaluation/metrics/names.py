@@ -11,6 +11,8 @@ from domainjepa.evaluation.metrics import of_classes, of_labels, of_numbers, thr
 from domainjepa.evaluation.metrics.metric import Metric
 
 SENSITIVITY = "sensitivity_at_90_specificity"
+HAUSDORFF = "hausdorff_95"
+"""Stands for the one of both units that the data have."""
 _SENSITIVITY = re.compile(r"sensitivity_at_(\d+(?:\.\d+)?)_specificity")
 _AT = re.compile(r"(?:sensitivity|sens|recall|tpr)_?@_?(?:specificity|spec)?_?(\d*\.?\d+)%?")
 
@@ -44,8 +46,15 @@ METRICS: dict[Kind, dict[str, Metric]] = {
         "macro_recall": Metric(each=of_labels.recall, of_one="recall"),
         "accuracy": Metric(each=of_labels.accuracy, of_one="accuracy"),
     },
+    "masks": {
+        "dice": Metric(of_one="dice"),
+        "iou": Metric(of_one="iou"),
+        "hausdorff_95_mm": Metric(of_one="hausdorff_95_mm", scale="size", lower=True),
+        "hausdorff_95_px": Metric(of_one="hausdorff_95_px", scale="size", lower=True),
+    },
 }
-"""Kind of target -> the metrics it has; `sensitivity_at_…_specificity` besides, of any share."""
+"""Kind of target -> the metrics it has; `sensitivity_at_…_specificity` besides, of any share. Those
+of masks are means over images of what `of_masks` computes."""
 
 FOR_REDSHIFTS = ("scatter", "outliers", "bias")
 DEFAULTS: dict[str, tuple[str, ...]] = {
@@ -56,6 +65,7 @@ DEFAULTS: dict[str, tuple[str, ...]] = {
     ),
     "numbers": ("r2", "mae", "rmse"),
     "multi-label": ("roc_auc", "average_precision", "macro_f1"),
+    "masks": ("dice", "iou", "hausdorff_95_mm", "hausdorff_95_px"),
 }
 """What is measured unless something is named, the first one shown first."""
 
@@ -102,6 +112,11 @@ ALIASES = {
     "outlier_rate": "outliers",
     "eta": "outliers",
     "sensitivity_at_specificity": SENSITIVITY,
+    "dsc": "dice",
+    "dice_score": "dice",
+    "jaccard": "iou",
+    "hd95": "hausdorff_95",
+    "hausdorff": "hausdorff_95",
 }
 """What people write -> what it is called here."""
 
@@ -113,6 +128,8 @@ def canonical(text: str) -> str | None:
         value = float(found[1])
         name = f"sensitivity_at_{100 * value if value <= 1 else value:g}_specificity"
     name = ALIASES.get(name, name)
+    if name == HAUSDORFF:
+        return name
     if found := _SENSITIVITY.fullmatch(name):
         return name if 0 < float(found[1]) < 100 else None
     return name if name in known() else None
@@ -131,12 +148,16 @@ def metrics_for(target: Target) -> tuple[str, ...]:
         names = [name for name in names if name not in FOR_REDSHIFTS]
     if target.kind == "classes" and not target.graded:
         names.remove("quadratic_kappa")
+    if target.kind == "masks":
+        return tuple(name for name in names if not name.startswith(HAUSDORFF) or name == target.far)
     return tuple(names if target.kind == "numbers" else [*names, SENSITIVITY])
 
 
 def usual_metrics(target: Target) -> tuple[str, ...]:
     """What is measured of a target unless metrics are named."""
     names = DEFAULTS["yes or no" if target.yes_no else target.kind]
+    if target.kind == "masks":
+        return metrics_for(target)
     if target.redshift:
         names += FOR_REDSHIFTS
     return ("quadratic_kappa", *names) if target.ordered else names
@@ -162,7 +183,7 @@ def named_metrics(target: Target, names: Sequence[str]) -> tuple[str, ...]:
     possible = {*metrics_for(target), "macro_recall"}
     return tuple(
         name
-        for name in names
+        for name in (target.far if name == HAUSDORFF else name for name in names)
         if metric_of(target.kind, name) and (name in possible or _SENSITIVITY.fullmatch(name))
     )
 
@@ -178,6 +199,6 @@ def metric_of(kind: Kind, name: str) -> Metric | None:
 
 def shown(name: str) -> Metric:
     """How any metric, also of one class or label, is to be shown."""
-    kinds: tuple[Kind, ...] = ("classes", "multi-label", "numbers")
+    kinds: tuple[Kind, ...] = ("classes", "multi-label", "numbers", "masks")
     found = (metric_of(kind, name) for kind in kinds)
     return next((one for one in found if one is not None), Metric())

@@ -173,19 +173,13 @@ def _train(
     per_epoch = len(_batches(fit, settings.batch_size))
     steps = max(settings.epochs * per_epoch, settings.least_steps)
     look = max(per_epoch, math.ceil(steps / settings.epochs))
-    optimizer = _optimizer(model, settings)
+    optimizer = optimizer_of(model.backbone, model.linear, settings)
     peaks = [group["lr"] for group in optimizer.param_groups]
     best, kept, waited = math.inf, None, 0
     random = np.random.default_rng(key(seed, "fine-tune", "batches"))
-    for step, batch in zip(range(steps), _endless(fit, settings.batch_size, random), strict=False):
-        rising = math.ceil(0.1 * steps)
-        share = (
-            (step + 1) / rising
-            if step < rising
-            else (0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1))))
-        )
+    for step, batch in zip(range(steps), endless(fit, settings.batch_size, random), strict=False):
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = peak * share
+            group["lr"] = peak * share_of_peak(step, steps)
         model.train()
         images = augmented(inputs[batch].to(where), settings.augment, random)
         fast = where.type != "cpu" and devices.computes_bfloat16(where)
@@ -211,23 +205,33 @@ def _train(
         model.load_state_dict(kept)
 
 
-def _optimizer(model: Head, settings: FineTuning) -> torch.optim.Optimizer:
+def share_of_peak(step: int, steps: int) -> float:
+    """Of the learning rate: a tenth of the steps rise to 1 linearly, the others follow a cosine."""
+    rising = math.ceil(0.1 * steps)
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))
+
+
+def optimizer_of(
+    backbone: Backbone, head: nn.Module, settings: FineTuning
+) -> torch.optim.Optimizer:
     """AdamW; norms and biases do not decay, early layers are slower where so asked."""
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
-        cast(Any, model.backbone.net),
+        cast(Any, backbone.net),
         opt="adamw",
         lr=settings.lr,
         weight_decay=settings.weight_decay,
         layer_decay=settings.layer_decay,
     )
-    head = {"params": list(model.linear.parameters()), "lr": settings.lr}
-    optimizer.add_param_group({**head, "weight_decay": settings.weight_decay})
+    added = {"params": list(head.parameters()), "lr": settings.lr}
+    optimizer.add_param_group({**added, "weight_decay": settings.weight_decay})
     for group in optimizer.param_groups:
         group["lr"] *= group.get("lr_scale", 1.0)
     return optimizer
 
 
-def _endless(rows: NDArray[Any], size: int, random: np.random.Generator) -> Iterator[NDArray[Any]]:
+def endless(rows: NDArray[Any], size: int, random: np.random.Generator) -> Iterator[NDArray[Any]]:
     while True:
         yield from _batches(random.permutation(rows), size)
 

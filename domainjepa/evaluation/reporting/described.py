@@ -67,6 +67,8 @@ def _protocol(protocol: Protocol, cohort: Cohort) -> dict[str, Any]:
     told = protocol.model_dump(mode="json", exclude={"pool"})
     if protocol.probe != "finetune":
         del told["finetune"]
+    if not protocol.of_masks:
+        del told["patches"]
     if not cohort.units.single:
         told["pool"] = protocol.pooling
     return told | {"split": split.decisions, "train": len(split.train), "test": len(split.test)}

@@ -18,7 +18,7 @@ from domainjepa.evaluation.encoders.features import Features
 from domainjepa.evaluation.metrics import shown
 from domainjepa.evaluation.metrics.metric import Array
 from domainjepa.evaluation.protocol import Protocol
-from domainjepa.evaluation.reporting.tables import words
+from domainjepa.evaluation.reporting.tables import unit
 from domainjepa.evaluation.results.results import Results
 from domainjepa.evaluation.results.scores import confusion
 from domainjepa.evaluation.splits import Rows
@@ -81,8 +81,9 @@ def accuracy_against_shots(results: Results, protocol: Protocol, path: Path) -> 
         largest = 100 * np.bincount(truth).max() / len(truth)
         axes.axhline(largest, color="#888888", linestyle=":", label="largest class alone")
     axes.set_xticks(range(len(shots)), [str(count) for count in shots])
-    axes.set_xlabel(f"labels a {OF_EACH[results.target.kind]}")
-    axes.set_ylabel(f"{words(metric)} on the test set{', %' if scale == 100 else ''}")
+    one = OF_EACH[results.target.kind]
+    axes.set_xlabel("training cases" if protocol.of_masks else f"labels a {one}")
+    axes.set_ylabel(f"{unit(metric)}, on the test set")
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)

@@ -14,7 +14,7 @@ import PIL.Image
 
 from domainjepa.data.source import Image, Source
 from domainjepa.evaluation.protocol import Protocol
-from domainjepa.evaluation.reporting import curves, figures, montages
+from domainjepa.evaluation.reporting import curves, figures, montages, segmentations
 from domainjepa.evaluation.reporting.maps import Maps
 from domainjepa.evaluation.reporting.tables import heading, words
 from domainjepa.evaluation.results.results import Results
@@ -60,6 +60,11 @@ class Gallery:
     def draw(self, seen: Seen | None) -> list[Picture]:
         """All of them."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.results.target.kind == "masks":
+            for protocol in self.results.used:
+                self._shots(protocol)
+                self._examples(protocol)
+            return self.pictures
         for protocol in self.results.used:
             self._shots(protocol)
             if self.results.target.kind != "numbers":
@@ -97,14 +102,34 @@ class Gallery:
     def _shots(self, protocol: Protocol) -> None:
         if len(self.results.shots(protocol)) < 2:
             return
+        trained_on = "training cases" if protocol.of_masks else "labels"
         name = f"{protocol.name}-shots.png"
         figures.accuracy_against_shots(self.results, protocol, self.folder / name)
         self._add(
             name,
-            f"{protocol.name}: {words(self.results.metrics(protocol)[0])} against labels",
-            "Bars are 95 % intervals: over draws of the labels and over test samples; for all "
-            "labels over test samples alone.",
+            f"{protocol.name}: {words(self.results.metrics(protocol)[0])} against {trained_on}",
+            f"Bars are 95 % intervals: over draws of the {trained_on} and over test samples; for "
+            f"all {trained_on} over test samples alone.",
         )
+
+    def _examples(self, protocol: Protocol) -> None:
+        """What is so and what is said, where the first encoder is best, median and worst."""
+        found = self.results.examples.get(protocol.name)
+        if not found:
+            return
+        encoders = self.results.encoders_of(protocol)
+        for first in range(0, len(encoders), SIDE_BY_SIDE):
+            some = {self.results.names[one]: one for one in encoders[first : first + SIDE_BY_SIDE]}
+            name = f"{protocol.name}-masks-{first // SIDE_BY_SIDE}.png"
+            segmentations.side_by_side(found, some, self.folder / name)
+            self._add(
+                name,
+                f"{protocol.name}: truth and answers, {', '.join(some)}",
+                "Test cases on which the first encoder is best, median and worst, of volumes the "
+                "slice with most of the structures. Errors: orange is marked and should not be, "
+                "blue is missed, violet is taken for another structure. "
+                f"{self._with(protocol)}",
+            )
 
     def _curves(self, protocol: Protocol) -> None:
         results, kind = self.results, self.results.target.kind

@@ -73,7 +73,7 @@ def write_report(results: Results, source: Source, out: Path, seen: Seen | None 
         ],
         parts=[part for protocol in results.used for part in _parts(results, protocol)],
         part_heads=part_heads(results),
-        one="class" if results.target.kind == "classes" else "label",
+        one="label" if results.target.kind == "multi-label" else "class",
         places_told=places_told(results),
         citations=citations(results, source),
         settings=json.dumps(results.settings, indent=1),

@@ -38,6 +38,8 @@ class Part(TypedDict):
 
 def heading(shots: Shots, kind: Kind = "classes") -> str:
     """The head of a column."""
+    if kind == "masks":
+        return f"{shots} case{'' if shots == 1 else 's'}"
     return "all labels" if shots == "all" else f"{shots} a {OF_EACH[kind]}"
 
 
@@ -59,7 +61,8 @@ def unit(metric: str) -> str:
 def words(metric: str) -> str:
     """The name of a metric as people write it."""
     said = {"roc_auc": "AUROC", "average_precision": "AUPRC", "r2": "R2", "mae": "MAE"}
-    said |= {"rmse": "RMSE", "f1": "F1", "macro_f1": "macro F1"}
+    said |= {"rmse": "RMSE", "f1": "F1", "macro_f1": "macro F1", "dice": "Dice", "iou": "IoU"}
+    said |= {f"hausdorff_95_{one}": f"95 % Hausdorff distance, {one}" for one in ("mm", "px")}
     if metric.startswith("sensitivity_at_"):
         return f"sensitivity at {metric.split('_')[2]} % specificity"
     return said.get(metric, metric.replace("_", " "))
@@ -120,12 +123,16 @@ def part_heads(results: Results) -> list[str]:
     """What is counted of each class or label."""
     if results.target.kind == "classes":
         return ["test samples"]
+    if results.target.kind == "masks":
+        return ["test cases that have it"]
     return ["known", "positive", "uncertain", "known in test", "positive in test"]
 
 
 def _counts(results: Results, protocol: Protocol) -> dict[str, list[str]]:
     """Class or label -> what `part_heads` names."""
     target, truth = results.target, results.truth[protocol.name]
+    if target.kind == "masks":
+        return {name: [f"{n:,}"] for name, n in zip(target.classes, truth.sum(0), strict=True)}
     if target.kind == "classes":
         sizes = np.bincount(truth, minlength=len(target.classes))
         return {name: [f"{n:,}"] for name, n in zip(target.classes, sizes, strict=True)}
@@ -176,6 +183,19 @@ def side_by_side(results: Results, protocol: Protocol) -> list[Part]:
 
 def legend(protocol: Protocol) -> str:
     """What stands beside the means."""
+    said = _legend(protocol)
+    if protocol.of_masks:
+        said = said.replace("training labels", "training cases").replace("labels", "cases")
+        said = said.replace("test samples", "test cases")
+        said += (
+            ". Of a case that has nothing of a class, and of which the answer has nothing either, "
+            "nothing is counted; where one alone has it, Dice and IoU are 0 and the distance is the"
+            " diagonal of the image"
+        )
+    return said
+
+
+def _legend(protocol: Protocol) -> str:
     parts = []
     if any(shots != "all" for shots in protocol.shots):
         counts = sorted({protocol.draws_of(shots) for shots in protocol.shots if shots != "all"})

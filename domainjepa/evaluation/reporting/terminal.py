@@ -35,15 +35,18 @@ def show(results: Results, console: Console) -> None:
         title = f"{protocol.name} on {results.data}: {unit(metric)}"
         rows = table_rows(results, protocol, metric)
         _print(console, title, ["encoder", *heads], [_marked(row) for row in rows])
-        _differences(console, heads, difference_rows(results, protocol, metric))
-        if results.target.kind == "multi-label":
+        said = "cases" if protocol.of_masks else "labels"
+        _differences(console, heads, difference_rows(results, protocol, metric), said)
+        if results.target.kind in ("multi-label", "masks"):
             _labels(console, results, protocol)
         console.print(f"[dim]{escape(legend(protocol))}[/dim]", highlight=False)
     for text in results.warnings:
         console.print(f"[yellow]warning[/yellow] {escape(text)}", highlight=False)
 
 
-def _differences(console: Console, heads: Sequence[str], rows: Sequence[Row]) -> None:
+def _differences(
+    console: Console, heads: Sequence[str], rows: Sequence[Row], said: str = "labels"
+) -> None:
     """One below the other: side by side they would be wider than a screen."""
     lines = []
     for row in rows:
@@ -56,7 +59,7 @@ def _differences(console: Console, heads: Sequence[str], rows: Sequence[Row]) ->
             for cell in [cells[heads.index(head)]]
         ]
     if lines:
-        _print(console, "paired differences", ["first – other", "labels", "95 %"], lines)
+        _print(console, "paired differences", ["first – other", said, "95 %"], lines)
 
 
 def _labels(console: Console, results: Results, protocol: Protocol) -> None:
@@ -66,10 +69,11 @@ def _labels(console: Console, results: Results, protocol: Protocol) -> None:
     if not rows:
         return
     metric = part_metrics(results, protocol, encoders[0])[0]
-    heads = ["label", *(results.names[encoder] for encoder in encoders), *part_heads(results)]
+    one = "class" if results.target.kind == "masks" else "label"
+    heads = [one, *(results.names[encoder] for encoder in encoders), *part_heads(results)]
     lines = [[escape(cell) for cell in (r["label"], *r["cells"], *r["counts"])] for r in rows]
     head = heading(results.shots(protocol)[-1], results.target.kind)
-    _print(console, f"each label, {head}: {unit(metric)}", heads, lines)
+    _print(console, f"each {one}, {head}: {unit(metric)}", heads, lines)
 
 
 def _marked(row: Row) -> list[str]:

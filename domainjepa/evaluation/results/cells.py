@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from domainjepa.data.metadata.targets import Target
 from domainjepa.evaluation.metrics import Answer, Metric, metric_of, shown
-from domainjepa.evaluation.metrics.metric import Array
+from domainjepa.evaluation.metrics.metric import Array, Scale
 from domainjepa.evaluation.results.intervals import (
     DRAWN,
     RESAMPLED,
@@ -36,6 +36,9 @@ class Cell:
         units: metric -> independent test samples behind it; differences have none.
         each: class or label -> the same of it alone.
         total: independent test samples in all.
+        means: whether scores are means over test samples, as those of masks are: then so is a
+            difference, and it keeps its units and has Student's t.
+        gap: whether this is a difference.
     """
 
     values: Mapping[str, Array]
@@ -43,6 +46,8 @@ class Cell:
     units: Mapping[str, float] = field(default_factory=dict)
     each: Mapping[str, Cell] = field(default_factory=dict)
     total: float = math.inf
+    means: bool = False
+    gap: bool = False
 
     @property
     def draws(self) -> int:
@@ -56,14 +61,15 @@ class Cell:
     def interval(self, metric: str) -> tuple[float, float, str]:
         """Low, high, and what they cover."""
         values, resampled = self.values[metric], self.resampled[metric]
+        scale: Scale = "plain" if self.gap else shown(metric).scale
         if self.draws == 1:
             if not self.units:
                 return *over_resamples(resampled[0]), RESAMPLED
-            behind = (self.units[metric], shown(metric).scale, self.total)
+            behind = (self.units[metric], scale, self.total)
             return *over_test_sets(float(values[0]), resampled[0], *behind), RESAMPLED
         if not self.units:
             return *over_draws(values, resampled), DRAWN
-        behind = (self.units[metric], shown(metric).scale, self.total)
+        behind = (self.units[metric], scale, self.total)
         return *over_draws(values, resampled, *behind), DRAWN
 
     def parts(self) -> Iterator[tuple[str | None, Cell]]:
@@ -76,7 +82,11 @@ class Cell:
         return Cell(
             {name: one - other.values[name] for name, one in self.values.items()},
             {name: one - other.resampled[name] for name, one in self.resampled.items()},
+            self.units if self.means else {},
             each={name: one - other.each[name] for name, one in self.each.items()},
+            total=self.total if self.means else math.inf,
+            means=self.means,
+            gap=True,
         )
 
 

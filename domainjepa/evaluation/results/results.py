@@ -18,6 +18,7 @@ from domainjepa.evaluation.reporting.names import (
     encoder_names,
 )
 from domainjepa.evaluation.results.cells import Cell
+from domainjepa.evaluation.results.examples import Example
 from domainjepa.evaluation.results.records import Difference, Readable, Record, Summary, Where
 from domainjepa.evaluation.results.scores import Answer
 from domainjepa.evaluation.splits import Rows, Shots
@@ -46,6 +47,9 @@ class Results:
             is trained from scratch has none.
         answers: (protocol, encoder) -> of the probe with the most labels, its first draw.
         warnings: readable lines.
+        examples: of masks, protocol -> what a report shows.
+        patches: of masks, encoder -> which layers were read, how many features a position has, how
+            far apart positions are, and the share of their variance that one direction holds.
     """
 
     settings: dict[str, Any]
@@ -62,6 +66,8 @@ class Results:
     features: dict[str, Features] = field(default_factory=dict)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    examples: dict[str, list[Example]] = field(default_factory=dict)
+    patches: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def encoders(self) -> list[str]:
