@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from domainjepa.evaluation.results.examples import Example
 from domainjepa.evaluation.segmentation.cells import Scores
+from domainjepa.evaluation.segmentation.classes import IGNORED
 from domainjepa.evaluation.segmentation.scoring import Answer, MaskCohort
 
 
@@ -58,7 +59,9 @@ class Chosen:
             at = int(area.argmax())
             image, truth = image[at], truth[at]
             guesses = {encoder: guess[at] for encoder, guess in guesses.items()}
-        # Structures count from 1 on: 0 is what lies between them.
-        first = 0 if len(seen.classes.scored) < len(seen.classes) else 1
-        counted = {encoder: guess + np.int16(first) for encoder, guess in guesses.items()}
-        return Example(title, image, np.where(truth >= 0, truth + first, -1), counted)
+        # Structures count from 1 on, whatever their values: 0 is what lies between them.
+        number = np.zeros(len(seen.classes) + 1, np.int16)
+        number[list(seen.classes.scored)] = np.arange(len(seen.classes.scored)) + 1
+        number[IGNORED] = IGNORED
+        counted = {encoder: number[guess] for encoder, guess in guesses.items()}
+        return Example(title, image, number[truth], counted)

@@ -161,7 +161,9 @@ def test_layers_learn_slower_the_earlier_they_are(tiny):
     backbone, _ = trainable(tiny)
     backbone.requires_grad_(True)
     head = finetune.Head(backbone, backbone.probe_features(torch.zeros(1, 3, 32, 32)).shape[1], 2)
-    groups = finetune._optimizer(head, FineTuning(lr=1.0, layer_decay=0.5)).param_groups
+    groups = finetune.optimizer_of(
+        backbone, head.linear, FineTuning(lr=1.0, layer_decay=0.5)
+    ).param_groups
     rates = {
         name: group["lr"]
         for group in groups
@@ -173,7 +175,7 @@ def test_layers_learn_slower_the_earlier_they_are(tiny):
     stem = next(rate for name, rate in rates.items() if "conv1" in name)
     last = max(rate for name, rate in rates.items() if "layer4" in name)
     assert stem < last <= 1.0
-    even = finetune._optimizer(head, FineTuning(lr=1.0)).param_groups
+    even = finetune.optimizer_of(backbone, head.linear, FineTuning(lr=1.0)).param_groups
     assert {group["lr"] for group in even} == {1.0}
     decays = {group["weight_decay"] for group in even}
     assert decays == {0.0, 0.05}

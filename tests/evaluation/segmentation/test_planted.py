@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from domainjepa.config import TargetConfig
 from domainjepa.errors import UserError
 from domainjepa.evaluation.protocol import Protocol, read_protocol
 from domainjepa.evaluation.results.results import Results
@@ -119,6 +120,18 @@ def test_the_linear_probe_is_scikit_learns_on_the_same_pixels() -> None:
     np.testing.assert_allclose(ours / ours.sum(1, keepdims=True), chances, atol=0.03)
     agree = fitted.classes[ours.argmax(1)] == theirs.predict(pixels.features)
     assert agree.mean() > 0.995
+
+
+def test_structures_are_painted_and_not_what_lies_between_them() -> None:
+    images, masks = dark_and_light()
+    source = with_masks(images, 255 * (1 - masks))
+    one = [protocol(shots=("all",))]
+    found = evaluate([Neighbourhood()], source, one, target=TargetConfig(background=255))
+    assert found.target.classes == ("foreground",)
+    for example in found.examples["toy"]:
+        marked = example.image[..., 0] > 127
+        np.testing.assert_array_equal(example.truth, marked)
+        assert (example.guesses["intensity"] == marked).mean() > 0.98
 
 
 def test_draws_are_the_same_for_every_encoder_and_hold_one_image_of_each_group() -> None:
