@@ -70,8 +70,10 @@ def process_group(device: str = "auto") -> Iterator[None]:
     if in_group() or not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         yield
         return
-    where = torch.device(devices.accelerator() or "cpu" if device == "auto" else device)
-    if where.type == devices.accelerator() and local_rank() < torch.accelerator.device_count():
+    here = devices.accelerator()
+    # A device that is not here is refused by the plan, in words.
+    where = torch.device(here if here and device in ("auto", here) else "cpu")
+    if where.type == here and local_rank() < torch.accelerator.device_count():
         torch.accelerator.set_device_index(local_rank())
     try:
         dist.init_process_group(devices.communicates_by(where))

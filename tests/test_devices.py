@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from domainjepa import devices
+from domainjepa import devices, distributed
 from domainjepa.errors import UserError
 from domainjepa.objective.diagnostics import effective_rank
 from domainjepa.pretraining.batches import batches
@@ -58,6 +58,29 @@ def test_ranks_talk_as_their_devices_can() -> None:
         assert devices.communicates_by(torch.device(kind)) == backend
     with pytest.raises(UserError, match="a Mac has one"):
         devices.communicates_by(torch.device("mps"))
+
+
+@pytest.mark.parametrize(
+    ("here", "asked", "backend"),
+    [
+        (None, "auto", "gloo"),
+        (None, "cuda", "gloo"),  # and the plan says that there is none
+        ("cuda", "auto", "nccl"),
+        ("cuda", "cpu", "gloo"),
+        ("xpu", "xpu", "xccl"),
+    ],
+)
+def test_the_group_is_that_of_the_devices(
+    here: str | None, asked: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setattr(devices, "accelerator", lambda: here)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.distributed, "init_process_group", begun.append)
+    with distributed.process_group(asked):
+        assert begun == [backend]
 
 
 @pytest.mark.parametrize(

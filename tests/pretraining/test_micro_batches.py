@@ -52,7 +52,6 @@ def apart(one: Tensor, other: Tensor) -> float:
 
 DIVIDED: list[dict[str, Any]] = [
     {"micro_batch": 5},
-    {"activation_checkpointing": True},
     {"micro_batch": 3, "activation_checkpointing": True},
 ]
 
