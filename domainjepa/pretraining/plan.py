@@ -49,6 +49,7 @@ from domainjepa.pretraining.rows import (
     pretraining_rows,
     refuse_small_batches,
 )
+from domainjepa.pretraining.structures import stride_warnings
 from domainjepa.pretraining.told import probe_target
 from domainjepa.pretraining.volume_plan import (
     LARGEST_VOLUME,
@@ -225,6 +226,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True, kept: Path | None
             *spacing_warnings(source),
             *rank_warnings(resolved, device),
             *micro_batch_warnings(resolved, backbone),
+            *stride_warnings(source, backbone, len(mean), resolved.views),
         ],
     )
 
