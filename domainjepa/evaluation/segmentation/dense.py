@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from domainjepa import devices
 from domainjepa.backbones.feature_maps import Layers, grid_of
 from domainjepa.data.source import Image, Source
 from domainjepa.encoder.frozen import FrozenEncoder
@@ -121,7 +122,7 @@ class DenseTimm:
         network = self.encoder.network
         size = self.encoder.side
         grid = grid_of(network.net, 3, size, 2, self.layers)
-        where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        where = devices.choose("auto")
         network.to(where).eval()
         with torch.inference_mode():
             for place in range(len(images)):

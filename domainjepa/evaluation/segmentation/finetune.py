@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from domainjepa import devices
 from domainjepa.backbones import Backbone
 from domainjepa.backbones.feature_maps import grid_of
 from domainjepa.data.parts.recent import Recent
@@ -133,7 +134,7 @@ class Training:
         self, network: Trainable, cohort: MaskCohort, settings: FineTuning, seed: int
     ) -> None:
         self.network, self.cohort, self.settings, self.seed = network, cohort, settings, seed
-        self.where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.where = devices.choose("auto")
         backbone = network.backbone
         own = grid_of(backbone.net, network.channels, network.size, backbone.dimensions, "last")
         self.grid = own._replace(stride=1, width=len(cohort.seen.classes))
