@@ -224,9 +224,13 @@ class Source(ABC):
 
         A file's name may name a patient, so it is shown on the terminal alone.
         """
+        return self.named_by(None)
+
+    def named_by(self, fingerprint: str | None) -> str:
+        """`public_name` by a fingerprint that was taken before: the data may be gone by now."""
         if self.card and self.card.get("name"):
             return str(self.card["name"])
-        return f"{self.loader}-{self.fingerprint()[:8]}"
+        return f"{self.loader}-{(fingerprint or self.fingerprint())[:8]}"
 
     def fingerprint(self) -> str:
         """SHA-256 over the content key, the shape, the dtype, 16 samples and the labels.

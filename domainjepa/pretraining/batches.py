@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from domainjepa.views.views import ViewMaker
 Batch = dict[str, Tensor]
 
 
-def batches(plan: Plan, start: int) -> Iterator[Batch]:
+def batches(plan: Plan, start: int) -> Generator[Batch]:
     """This rank's part of every global batch from step `start` to the end of the run.
 
     Raises:

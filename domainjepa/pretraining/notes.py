@@ -75,9 +75,15 @@ def affordable_samples(config: PretrainConfig) -> int:
     return (config.steps or 0) * config.batch_size * views // (10 * 2 * VIEWS)
 
 
+def looks_for_shortcuts(config: PretrainConfig, source: Source) -> bool:
+    """Whether a run looks for shortcuts in its views, before and after."""
+    affordable = affordable_samples(config) >= FEWEST
+    return config.log.shortcuts and affordable and not source.volumetric
+
+
 def shortcuts_note(config: PretrainConfig, source: Source) -> str:
     """That a short run does not look for shortcuts; nothing where it does, or was told not to."""
-    if source.volumetric or not config.log.shortcuts or affordable_samples(config) >= FEWEST:
+    if source.volumetric or not config.log.shortcuts or looks_for_shortcuts(config, source):
         return ""
     return (
         "not looked for: it would take longer than a tenth of this run. `domainjepa inspect "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from rich.console import Console
@@ -23,6 +23,7 @@ from domainjepa.pretraining.checkpoint import load_checkpoint
 from domainjepa.pretraining.machine import sharded, threads_of
 from domainjepa.pretraining.memory import explain_memory
 from domainjepa.pretraining.monitor import afterthoughts, metrics_line, note_unreadable, nuisances
+from domainjepa.pretraining.notes import looks_for_shortcuts
 from domainjepa.pretraining.plan import Plan, make_plan
 from domainjepa.pretraining.progress import (
     Clock,
@@ -101,7 +102,7 @@ def pretrain(
             folder.open(plan.config, state.step)
             if not begun:
                 folder.save_beginning(plan, state)
-            if not begun and is_main() and plan.config.log.shortcuts:
+            if not begun and is_main() and looks_for_shortcuts(plan.config, plan.source):
                 stage(console, "looking for shortcuts in the views")
                 show_warnings(console, warnings_of(nuisances(plan)))
             if resume:
@@ -134,9 +135,12 @@ def run(
     metrics_file = MetricsFile(folder.metrics, resume_at=state.step) if is_main() else None
     clock = Clock()
 
-    with StopSignal(end) as stop, Display(console, plan.steps, state.step) as display:
+    with (
+        StopSignal(end) as stop,
+        Display(console, plan.steps, state.step) as display,
+        closing(batches(plan, state.step)) as feed,  # its processes end before this one does
+    ):
         bad_steps = BadSteps(plan, display)
-        feed = batches(plan, state.step)
         while state.step < plan.steps:
             with clock.of("wait"):
                 batch = next_batch(feed, stop, plan.device)
