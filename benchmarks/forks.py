@@ -133,8 +133,9 @@ def _become(arguments: Sequence[str], env: Mapping[str, str]) -> None:
     """In a fork: run the command and end."""
     status = 1
     try:
+        wanted = {**env}  # it may be this very environment
         os.environ.clear()
-        os.environ.update(env)
+        os.environ.update(wanted)
         launch.subprocess.Popen = Fork  # type: ignore[misc, assignment]
         sys.argv = ["domainjepa", *arguments]
         cli.main()

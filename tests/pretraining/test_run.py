@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import io
 import json
 import multiprocessing
@@ -128,6 +129,18 @@ def test_other_worker_counts_see_the_same_views(blobs: Path) -> None:
             assert ours.keys() == theirs.keys()
             for name in ours:
                 assert torch.equal(ours[name], theirs[name])
+
+
+def test_view_workers_end_with_the_run_and_not_when_garbage_is_collected(
+    blobs: Path, tmp_path: Path
+) -> None:
+    # Python waits at its end for processes that are left, and they are deaf to its SIGTERM.
+    gc.disable()
+    try:
+        pretrain(tiny(blobs, data__workers=1, steps=2), tmp_path / "run")
+        assert not multiprocessing.active_children()
+    finally:
+        gc.enable()
 
 
 def test_ranks_share_the_same_global_batches() -> None:
@@ -366,7 +379,9 @@ def test_a_shortcut_is_told_before_and_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if the run were long enough to spend a tenth of it on them.
-    monkeypatch.setattr("domainjepa.pretraining.monitor.affordable_samples", lambda config: 256)
+    for place in ("monitor", "notes"):
+        name = f"domainjepa.pretraining.{place}.affordable_samples"
+        monkeypatch.setattr(name, lambda config: 256)
     survey = tmp_path / "survey.h5"
     simulate_survey(survey, samples=200)
     console = Console(record=True, width=300, file=io.StringIO())
