@@ -56,7 +56,32 @@ def feature_maps(net: nn.Module, images: Tensor, layers: Layers = "last") -> Ten
     if layers == "last":
         return _last(net, images)
     wanted = [layers] if isinstance(layers, int) else list(layers)
-    return hypercolumn(_stages(net, images, wanted))
+    return hypercolumn(stages(net, images, wanted))
+
+
+def stages(net: nn.Module, images: Tensor, wanted: Sequence[int] | None = None) -> list[Tensor]:
+    """The maps of some stages, or of all, in the network's order: (N, D_i, *positions) each.
+
+    Raises:
+        UserError: a network that does not show its maps, or has no such stage.
+    """
+    parts = cast(Any, net)
+    if (shown := monai_networks.maps(net, images)) is not None:
+        return [shown[stage] for stage in _counted(wanted, len(shown))]
+    if not hasattr(parts, "forward_intermediates"):
+        if not hasattr(parts, "forward_features"):
+            raise UserError(
+                f"{type(net).__name__} does not show its feature maps: give it a method "
+                "forward_features(images) -> (N, D, *positions)."
+            )
+        _counted(wanted, 1)
+        return [_last(net, images)]
+    chosen = _counted(wanted, len(parts.feature_info))
+    try:
+        found = _intermediates(parts, images, chosen, norm=True)
+    except AssertionError:  # a network whose last norm does not fit the earlier stages
+        found = _intermediates(parts, images, chosen, norm=False)
+    return found
 
 
 def hypercolumn(maps: Sequence[Tensor]) -> Tensor:
@@ -92,12 +117,12 @@ def pyramid(net: nn.Module, images: Tensor) -> list[Tensor]:
     Raises:
         UserError: a network that does not show its maps.
     """
-    stages = _stages(net, images, None)
-    sizes = [tuple(one.shape[2:]) for one in stages]
-    if len(set(sizes)) > 1 or len(stages) < 4:
-        last = dict(zip(sizes, stages, strict=True))
+    every = stages(net, images)
+    sizes = [tuple(one.shape[2:]) for one in every]
+    if len(set(sizes)) > 1 or len(every) < 4:
+        last = dict(zip(sizes, every, strict=True))
         return sorted(last.values(), key=lambda one: -math.prod(one.shape[2:]))
-    chosen = [stages[math.ceil(len(stages) * part / 4) - 1] for part in (1, 2, 3, 4)]
+    chosen = [every[math.ceil(len(every) * part / 4) - 1] for part in (1, 2, 3, 4)]
     patch = 2 ** round(math.log2(images.shape[-1] / sizes[0][-1]))
     strides = [patch // 4, patch // 2, patch, patch * 2]
     sides = [[max(side // max(s, 1), 1) for side in images.shape[2:]] for s in strides]
@@ -203,34 +228,13 @@ def _last(net: nn.Module, images: Tensor) -> Tensor:
         if isinstance(found, Tensor) and found.ndim == images.ndim:
             bands_last = getattr(parts, "output_fmt", "NCHW") == "NHWC"
             return found.movedim(-1, 1) if bands_last else found
-    return _stages(net, images, [-1])[0]
+    return stages(net, images, [-1])[0]
 
 
-def _stages(net: nn.Module, images: Tensor, wanted: Sequence[int] | None) -> list[Tensor]:
-    """The maps of some stages, or of all, in the network's order."""
-    parts = cast(Any, net)
-    if (shown := monai_networks.maps(net, images)) is not None:
-        return [shown[stage] for stage in _counted(wanted, len(shown))]
-    if not hasattr(parts, "forward_intermediates"):
-        if not hasattr(parts, "forward_features"):
-            raise UserError(
-                f"{type(net).__name__} does not show its feature maps: give it a method "
-                "forward_features(images) -> (N, D, *positions)."
-            )
-        _counted(wanted, 1)
-        return [_last(net, images)]
-    stages = _counted(wanted, len(parts.feature_info))
-    try:
-        found = _intermediates(parts, images, stages, norm=True)
-    except AssertionError:  # a network whose last norm does not fit the earlier stages
-        found = _intermediates(parts, images, stages, norm=False)
-    return found
-
-
-def _intermediates(net: Any, images: Tensor, stages: list[int], norm: bool) -> list[Tensor]:
+def _intermediates(net: Any, images: Tensor, chosen: list[int], norm: bool) -> list[Tensor]:
     return list(
         net.forward_intermediates(
-            images, indices=stages, norm=norm, output_fmt="NCHW", intermediates_only=True
+            images, indices=chosen, norm=norm, output_fmt="NCHW", intermediates_only=True
         )
     )
 

@@ -18,9 +18,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from domainjepa.backbones import Backbone
+from domainjepa.backbones.feature_maps import stages
 from domainjepa.data.source import Image
+from domainjepa.errors import UserError
 from domainjepa.evaluation.probes.finetune import Prepare
 
 Array = NDArray[np.float32]
@@ -57,32 +60,27 @@ def look(backbone: Backbone, prepare: Prepare, images: Sequence[Image]) -> Maps 
         None for a network that does not show its layers.
     """
     net = cast(Any, backbone.net)
-    if not hasattr(net, "forward_intermediates"):
-        return None
     backbone.eval()
     batch = prepare(images)
-    batch = batch.to(next(net.parameters()).device)
+    batch = batch.to(next(net.parameters(), batch).device)
     with _recorded_attention(net) as recorded:
         try:
-            layers = net.forward_intermediates(
-                batch, norm=True, output_fmt="NCHW", intermediates_only=True
-            )
-        except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+            layers = stages(net, batch)
+        except (UserError, RuntimeError, AssertionError, TypeError, ValueError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
-            return None  # a network whose blocks do not fit timm's way of showing them
+            return None  # a network that shows no layers, or not in timm's way
     deep = [layer for layer in layers if min(layer.shape[-2:]) >= POSITIONS]
     # The deepest of all, unless it is too coarse; else the finest there is.
     chosen: Tensor = deep[-1] if deep else max(layers, key=lambda layer: layer.shape[-1])
-    features = chosen.permute(0, 2, 3, 1).float().cpu().numpy()
+    features = chosen.permute(0, 2, 3, 1).float().cpu()
     if recorded:
         weights = recorded[-1].float().mean(1)[:, 0, -chosen[0, 0].numel() :]
         focus = weights.reshape(len(batch), *chosen.shape[-2:]).cpu().numpy()
-        return Maps(features, _scaled(focus), "attention")
-    unit = features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
-    pooled = features.mean(axis=(1, 2), keepdims=True)
-    pooled /= np.maximum(np.linalg.norm(pooled, axis=-1, keepdims=True), 1e-12)
-    return Maps(features, _scaled((unit * pooled).sum(axis=-1)), "likeness")
+        return Maps(features.numpy(), _scaled(focus), "attention")
+    pooled = features.mean(dim=(1, 2), keepdim=True)
+    likeness = functional.cosine_similarity(features, pooled, dim=-1, eps=1e-12)
+    return Maps(features.numpy(), _scaled(likeness.numpy()), "likeness")
 
 
 @contextmanager

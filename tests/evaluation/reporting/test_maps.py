@@ -63,6 +63,20 @@ def test_a_network_without_layers_shows_nothing(rng):
     assert look(backbone, prepare, list(rng.normal(size=(1, 64, 64, 3)))) is None
 
 
+def test_a_network_of_ones_own_shows_what_it_pools(rng):
+    class Own(torch.nn.Module):
+        def forward_features(self, images):
+            return torch.nn.functional.avg_pool2d(images, 4)
+
+    backbone = built("test_resnet")
+    backbone.net = Own()
+    images = list(rng.normal(size=(2, 64, 64, 3)).astype(np.float32))
+    found = look(backbone, prepare, images)
+    assert found is not None
+    expected = Own().forward_features(prepare(images)).permute(0, 2, 3, 1)
+    np.testing.assert_array_equal(found.features, expected)
+
+
 def test_colours_follow_the_principal_components(rng):
     features = rng.normal(size=(2, 5, 6, 10)).astype(np.float32)
     features[..., 3] *= 20
