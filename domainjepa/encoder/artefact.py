@@ -158,8 +158,8 @@ def read_encoder(path: Path) -> bytes:
             return head + file.read(size - len(head))
     except OSError as error:
         raise UserError(
-            f"no encoder at {path.parent.name}/{path.name}: {error.strerror}. Give a run folder or "
-            f"an {FILE_NAME}."
+            f"no encoder at {Path(path.parent.name, path.name)}: {error.strerror}. Give a run "
+            f"folder or an {FILE_NAME}."
         ) from error
 
 

@@ -137,7 +137,12 @@ def backbone_of(weights: str) -> str:
 
 def parent_settings(run: Path) -> dict[str, Any]:
     """The settings of a run that is to be extended, as those of a recipe: all but its length and
-    what it began with itself."""
+    what it began with itself.
+
+    Raises:
+        UserError: there is no run.
+    """
+    _refuse_no_run(run)
     found = settings.read_recipe(run / "config.toml")
     layer = {
         name: value for name, value in found.items() if name not in ("steps", "epochs", "init")
@@ -209,8 +214,7 @@ def _parent(
     Its draws end in some epoch: ours begin in the next one that is whole, whatever our batch is,
     and no earlier than its steps end.
     """
-    if not (run / "config.toml").is_file():
-        raise UserError(f"--extend {run.name!r}: it holds no run. Give a run folder.")
+    _refuse_no_run(run)
     packed = load_checkpoint(run / "checkpoints")
     card, _ = load_encoder(run)
     before = settings.resolve(settings.read_recipe(run / "config.toml"))
@@ -232,6 +236,11 @@ def _parent(
     epochs = math.ceil(done / max(int(card.data["samples"]) // before.batch_size, 1))
     name = f"{card.backbone.name}, extended after step {done:,}"
     return name, sha256, _of_the_net(network, "backbone.net."), max(done, epochs * steps_an_epoch)
+
+
+def _refuse_no_run(folder: Path) -> None:
+    if not (folder / "config.toml").is_file():
+        raise UserError(f"--extend {folder.name!r}: it holds no run. Give a run folder.")
 
 
 def _called(card: EncoderCard) -> str:

@@ -36,7 +36,7 @@ from domainjepa.pretraining.progress import (
 from domainjepa.pretraining.run_folder import RunFolder
 from domainjepa.pretraining.same_data import (
     refuse_changed_data,
-    refuse_other_data_elsewhere,
+    refuse_others_elsewhere,
     same_as_before,
 )
 from domainjepa.pretraining.state import RunState
@@ -84,7 +84,7 @@ def pretrain(
         stage(console, "opening and measuring the data")
         kept = folder.initial if resume and folder.initial.is_file() else None
         plan = make_plan(folder.threads_kept(config) if resume else config, kept=kept)
-        refuse_other_data_elsewhere(plan)
+        refuse_others_elsewhere(plan)
         if resume:
             folder.check_same(plan.config)
         warnings = [*plan.warnings, *folder.warnings]

@@ -37,19 +37,29 @@ def refuse_changed_data(plan: Plan, step: int) -> None:
         )
 
 
-def refuse_other_data_elsewhere(plan: Plan) -> None:
-    """Every rank reads its own part of a batch: from the same data, on whatever machine it is.
+def refuse_others_elsewhere(plan: Plan) -> None:
+    """Every rank reads its own part of a batch: from the same data, on whatever machine it is. And
+    all begin with the same weights.
 
     Raises:
-        UserError: another rank found other data under the same path.
+        UserError: another rank found others under the same path.
     """
-    digest = hashlib.blake2b(plan.identity.fingerprint.encode(), digest_size=7).digest()
-    own = torch.tensor([int.from_bytes(digest, "little")], device=plan.device)
-    if len(set(gather_over_ranks(own).tolist())) > 1:
+    if _differs_over_ranks(plan.identity.fingerprint, plan.device):
         raise UserError(
             "not all ranks see the same data: their fingerprints differ. Copy the data to every "
             "machine, or put them on a file system that all share."
         )
+    if _differs_over_ranks(plan.beginning.sha256 if plan.beginning else "", plan.device):
+        raise UserError(
+            "not all ranks begin with the same weights: their SHA-256 differ. Copy what --init or "
+            "--extend names to every machine, or put it on a file system that all share."
+        )
+
+
+def _differs_over_ranks(text: str, device: torch.device) -> bool:
+    digest = hashlib.blake2b(text.encode(), digest_size=7).digest()
+    own = torch.tensor([int.from_bytes(digest, "little")], device=device)
+    return len(set(gather_over_ranks(own).tolist())) > 1
 
 
 def gone(plan: Plan) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from domainjepa.pretraining.progress import read_metrics
 from domainjepa.pretraining.run import pretrain
 from domainjepa.pretraining.state import RunState
 from domainjepa.signals import Stopped
+from tests import programs
 from tests.conftest import tiny, write_blobs
 
 QUIET = Console(quiet=True)
@@ -262,6 +264,10 @@ def test_an_extended_run_goes_on_without_its_parent(
 def test_what_cannot_be_extended_says_so(parent: Path, blobs: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no run"):
         make_plan(tiny(blobs, init__extend=str(tmp_path)))
+    with pytest.raises(UserError, match="holds no run"):
+        parent_settings(tmp_path)
+    with pytest.raises(UserError, match="no encoder at nothere: No such"):
+        make_plan(tiny(blobs, init__weights="nothere"))
     with pytest.raises(ConfigError, match=r"layer_decay = 0\.5, where it has 1\.0"):
         make_plan(extended(parent, blobs, optimizer__layer_decay=0.5))
     other = extended(parent, blobs, projector__out=9)
@@ -270,3 +276,76 @@ def test_what_cannot_be_extended_says_so(parent: Path, blobs: Path, tmp_path: Pa
     assert not (tmp_path / "out").exists()
     write_blobs(tmp_path / "more.h5", samples=80)  # other data are allowed
     assert make_plan(extended(parent, tmp_path / "more.h5")).beginning is not None
+
+
+# Without BatchNorm, whose statistics are of each rank's share on the CPU.
+PLAIN = {"backbone__name": "test_vit", "projector__layers": 1, "views__num_local": 0}
+RANK = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    import torch
+    from rich.console import Console
+    from domainjepa.distributed import process_group, rank
+    from domainjepa.errors import UserError
+    from domainjepa.pretraining import run_folder
+    from domainjepa.pretraining.run import pretrain
+    from tests.conftest import tiny
+    from tests.pretraining.test_beginning import PLAIN, extended
+
+    torch.set_num_threads(1)
+    blobs, parent, out = map(Path, sys.argv[1:])
+    written, save = [], run_folder.save_state
+
+    def counted(path, *more):
+        written.append(path.name)
+        save(path, *more)
+
+    run_folder.save_state = counted
+    with process_group("cpu"):
+        for name, config in (
+            ("init", tiny(blobs, **PLAIN, init__weights=str(parent), steps=3)),
+            ("full", tiny(blobs, **PLAIN, init__weights=str(parent), steps=3, shard="full")),
+            ("extend", extended(parent, blobs)),
+        ):
+            pretrain(config, out / name, console=Console(quiet=True))
+        for wrong in (
+            {"init__weights": str(out / "nothing")},
+            {"init__extend": str(out)},
+            {**PLAIN, "init__weights": str(out / ("init", "extend")[rank()])},
+        ):
+            try:
+                pretrain(tiny(blobs, **wrong), out / "wrong", console=Console(quiet=True))
+            except UserError as error:
+                print(error)
+    print(written.count("initial.safetensors"))
+    """
+)
+
+
+def test_two_ranks_begin_with_the_weights_of_one(blobs: Path, tmp_path: Path) -> None:
+    parent = tmp_path / "parent"
+    pretrain(tiny(blobs, **PLAIN, steps=2), parent, console=QUIET)
+    config = tiny(blobs, **PLAIN, init__weights=str(parent), steps=3)
+    pretrain(config, tmp_path / "alone-init", console=QUIET)
+    pretrain(extended(parent, blobs), tmp_path / "alone-extend", console=QUIET)
+    script = tmp_path / "rank.py"
+    script.write_text(RANK)
+    main, other = (said.splitlines() for said in programs.ranks(2, script, blobs, parent, tmp_path))
+    assert main[:-1] == other[:-1]  # each rank says in one line what is wrong, and none hangs
+    assert [line.partition(":")[0] for line in main[:-1]] == [
+        f"no encoder at {tmp_path.name}/nothing",
+        f"--extend {tmp_path.name!r}",
+        "not all ranks begin with the same weights",
+    ]  # fmt: skip
+    assert (main[-1], other[-1]) == ("3", "0")
+    assert not (tmp_path / "wrong").exists()
+    for name, way in (("init", "init"), ("full", "init"), ("extend", "extend")):
+        alone, out = tmp_path / f"alone-{way}", tmp_path / name
+        (_, given), (_, truth), (_, found) = map(
+            load_encoder, (alone / "initial.safetensors", alone, out)
+        )
+        assert files(out)[1] == files(alone)[1]
+        moved = max(float((truth[name] - given[name]).norm()) for name in truth)
+        for tensor in truth:
+            assert (found[tensor] - truth[tensor]).norm() <= 1e-3 * moved, (name, tensor)

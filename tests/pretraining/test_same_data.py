@@ -22,7 +22,7 @@ from domainjepa.pretraining.batches import Batch, batches
 from domainjepa.pretraining.checkpoint import load_checkpoint
 from domainjepa.pretraining.plan import Plan, make_plan
 from domainjepa.pretraining.run import pretrain
-from domainjepa.pretraining.same_data import refuse_other_data_elsewhere
+from domainjepa.pretraining.same_data import refuse_others_elsewhere
 from tests.conftest import tiny
 
 QUIET = Console(quiet=True)
@@ -118,9 +118,9 @@ def test_ranks_that_see_other_data_are_refused(
     blobs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = make_plan(tiny(blobs))
-    refuse_other_data_elsewhere(plan)
+    refuse_others_elsewhere(plan)
     monkeypatch.setattr(same_data, "gather_over_ranks", lambda own: torch.cat([own, own]))
-    refuse_other_data_elsewhere(plan)
+    refuse_others_elsewhere(plan)
     monkeypatch.setattr(same_data, "gather_over_ranks", lambda own: torch.cat([own, own + 1]))
     with pytest.raises(UserError, match="not all ranks see the same data"):
-        refuse_other_data_elsewhere(plan)
+        refuse_others_elsewhere(plan)
