@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,36 @@ def test_the_same_command_resumes(call, blobs: Path, tmp_path: Path, monkeypatch
     status, out, errors = call(*command, "--resume", "--set", "objective.lam=0.5")
     assert status == 2
     assert "objective.lam" in errors
+
+
+def test_a_run_goes_on_by_its_folder_alone(call, run: Path, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    splits = [
+        f"{split}_{what}" for split in ("train", "val", "test") for what in ("images", "labels")
+    ]
+    shapes = [(n, 28, 28) if n > 1 else (40, 1) for n in (40, 1, 40, 1, 40, 1)]
+    arrays = [draw.integers(0, 2, shape, np.uint8) for shape in shapes]
+    np.savez("breastmnist.npz", **dict(zip(splits, arrays, strict=True)))
+    begun = shutil.copytree(run, tmp_path / "begun")
+    small = ["--set", "projector.hidden=32", "--set", "data.workers=0", "--batch-size", "16"]
+    command = ["pretrain", "--data", "breastmnist", "--init", begun, *small, "--steps", "2"]
+    status, _, errors = call(*command, "--max-hours", "1e-9")
+    assert status == 75, errors
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name == "breastmnist-test_resnet"
+    shutil.rmtree(begun)
+    status, _, errors = call(*command, "--resume")
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "no encoder at" in errors
+    assert "by --out which run to go on with" in errors
+    # Data of a card have a name that the folder keeps; what the run began with lies in it.
+    status, shown, errors = call("pretrain", "--resume", "--out", folder)
+    assert status == 0, errors
+    assert "going on after step 1 of 2" in shown
+    status, _, errors = call("pretrain", "--resume", "--out", run)
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "names no path of its data: give --data PATH" in errors
 
 
 @pytest.mark.parametrize("labelled", [True, False])

@@ -66,9 +66,12 @@ def pretrain(
 
     if epochs is not None and steps is not None:
         raise UserError("--epochs and --steps say the same thing twice: give one of them.")
-    # The folder of a run that was begun holds all that it began with.
+    # The folder of a run that was begun holds all that it began with, and its own settings, which
+    # lie under those of the command: it may be the whole one again.
     begun = resume and out is not None and (out / "config.toml").is_file()
     layer = _recipe(recipe, None if begun else extend, epochs or steps)
+    if begun and out is not None:
+        layer = settings.overlay(settings.read_recipe(out / "config.toml"), layer)
     flags = {
         "data.path": data or None,
         "data.loader": loader,
@@ -86,15 +89,15 @@ def pretrain(
         "log.track": track or None,
     }
     if init and backbone is None and not begun:
-        flags["backbone.name"] = _backbone(init, layer, set_ or ())
+        flags["backbone.name"] = _backbone(init, layer, set_ or (), resume)
     config = settings.resolve(layer, set_ or (), flags)
     if not config.data.path:
+        why = "the folder of a run names no path of its data" if begun else "no data"
         raise UserError(
-            "no data: give --data PATH, or the name of a card (domainjepa list datasets)."
+            f"{why}: give --data PATH, or the name of a card (domainjepa list datasets)."
         )
     out = out or _run_folder(config)
-    if resume and (out / "config.toml").is_file():
-        # The run's own settings lie under those of the command, which may be the whole one again.
+    if resume and not begun and (out / "config.toml").is_file():
         layer = settings.overlay(settings.read_recipe(out / "config.toml"), layer)
         config = settings.resolve(layer, set_ or (), flags)
     if config.devices > 1 and "RANK" not in os.environ:
@@ -136,14 +139,20 @@ def _recipe(recipe: str | None, extend: Path | None, length: int | None) -> dict
     return settings.overlay(parent_settings(extend), layer)
 
 
-def _backbone(init: str, layer: Mapping[str, Any], assignments: Sequence[str]) -> str | None:
+def _backbone(
+    init: str, layer: Mapping[str, Any], assignments: Sequence[str], resume: bool
+) -> str | None:
     """The backbone that the weights are of, unless another is asked for, which will be refused."""
     from domainjepa.pretraining.beginning import backbone_of
 
     named = "name" in layer.get("backbone", {})
     if named or any(text.startswith("backbone.name") for text in assignments):
         return None
-    return backbone_of(init)
+    try:
+        return backbone_of(init)
+    except UserError as error:
+        hint = " Or say by --out which run to go on with: it needs them no more." if resume else ""
+        raise UserError(f"{error}{hint}") from None
 
 
 def _next(config: PretrainConfig, out: Path) -> str:
