@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from domainjepa.writing import write_atomically
 
@@ -18,7 +20,7 @@ _CURVES = [
     ("sigreg", "SIGReg"),
     ("gradient_norm", "length of the gradient"),
     ("effective_rank", "effective rank of the features"),
-    ("probe_accuracy", "online probe, accuracy (of labels balanced) on held-out rows"),
+    ("probe_accuracy", "online probe, (balanced) accuracy, held out"),
     ("lr", "learning rate"),
 ]
 
@@ -46,9 +48,22 @@ def draw_curves(metrics: list[dict[str, Any]]) -> bytes:
         axes.grid(alpha=0.3)
         if key == "loss" and min(value for _, value in points) > 0:
             axes.set_yscale("log")
+            _plain_ticks(axes.yaxis, [value for _, value in points])
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
+
+
+def _plain_ticks(axis: Axis, values: list[float]) -> None:
+    """Plain numbers along a logarithmic axis, in place of powers of ten set as mathematics.
+
+    Mathematics goes through matplotlib's parser, whose cache keeps exceptions, and these the frames
+    of all callers: the whole run with its weights, until the garbage collector comes by.
+    """
+    wide = max(values) > 5 * min(values)
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(5))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def write_run_report(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -32,6 +34,26 @@ def test_the_report_holds_its_pictures_and_escapes_what_it_shows(tmp_path: Path)
 
 def test_curves_of_one_point_and_of_negative_losses_are_drawn() -> None:
     assert draw_curves([{"step": 1, "loss": -0.1, "lr": 1e-3}]).startswith(b"\x89PNG")
+
+
+class Weights:
+    """Stands for what a run holds."""
+
+
+def test_a_report_keeps_nothing_of_its_callers() -> None:
+    # Not even until the garbage collector comes by, which a long run sees seldom.
+    def run(first: float, last: float) -> weakref.ref[Weights]:
+        weights = Weights()
+        draw_curves([{"step": step, "loss": last + first / step} for step in range(1, 60)])
+        return weakref.ref(weights)
+
+    gc.collect()
+    gc.disable()
+    try:
+        kept = [run(*loss)() for loss in ((7.58e-6, 0.84e-6), (1.03e4, 0.24e4), (3.0, 90.0))]
+    finally:
+        gc.enable()
+    assert kept == [None] * 3
 
 
 def test_a_run_without_metrics_has_a_report(tmp_path: Path) -> None:
