@@ -13,7 +13,7 @@ from domainjepa.cli.options import Json, Set
 
 @app.command()
 def doctor(
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps or xpu.")] = None,
     data: Annotated[
         str | None, typer.Option("--data", help="Time your own data, not simulated galaxies.")
     ] = None,

@@ -164,6 +164,7 @@ LISTS = (
     "baselines",
     "loaders",
     "statistics",
+    "trackers",
 )
 
 
@@ -215,6 +216,7 @@ def _names(what: str) -> list[str]:
         "domains": registry.DOMAINS.names,
         "baselines": registry.BASELINES.names,
         "loaders": registry.LOADERS.names,
+        "trackers": registry.TRACKERS.names,
     }
     if what not in kinds:
         raise UserError(f"there is no list of {what!r}.{did_you_mean(what, LISTS)}")

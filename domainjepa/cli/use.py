@@ -30,15 +30,8 @@ def embed(
     out: Annotated[
         Path, typer.Option(help="FILE.npz, FILE.h5 or FILE.parquet; of patches FILE.h5 or .zarr")
     ],
-    patches: Annotated[
-        bool, typer.Option("--patches", help="A vector for each position, not one a sample.")
-    ] = False,
-    layers: Annotated[
-        str | None,
-        typer.Option(
-            help="Of patches: last, a stage or block such as -1, or several: -4,-3,-2,-1."
-        ),
-    ] = None,
+    patches: Patches = False,
+    layers: Layers = None,
     scale: Annotated[
         float | None, typer.Option(help="Of patches: images are resized by this first.")
     ] = None,

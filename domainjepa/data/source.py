@@ -224,13 +224,15 @@ class Source(ABC):
 
         A file's name may name a patient, so it is shown on the terminal alone.
         """
-        return self.named_by(None)
+        return self._card_name or self.named_by(self.fingerprint())
 
-    def named_by(self, fingerprint: str | None) -> str:
+    def named_by(self, fingerprint: str) -> str:
         """`public_name` by a fingerprint that was taken before: the data may be gone by now."""
-        if self.card and self.card.get("name"):
-            return str(self.card["name"])
-        return f"{self.loader}-{(fingerprint or self.fingerprint())[:8]}"
+        return self._card_name or f"{self.loader}-{fingerprint[:8]}"
+
+    @property
+    def _card_name(self) -> str:
+        return str((self.card or {}).get("name") or "")
 
     def fingerprint(self) -> str:
         """SHA-256 over the content key, the shape, the dtype, 16 samples and the labels.

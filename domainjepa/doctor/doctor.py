@@ -142,7 +142,9 @@ def render(one: Examination) -> RenderableType:
         f"{machine['memory_gib']} GiB",
     )
     for device in machine["devices"]:
-        row("", f"{device['name']}, {device['memory_gib']} GiB, capability {device['capability']}")
+        memory = f"{device['memory_gib']} GiB" if device["memory_gib"] else ""
+        capability = f"capability {device['capability']}" if device["capability"] else ""
+        row("", ", ".join(filter(None, (device["name"], memory, capability))))
     missing = [extra for extra in one.extras if extra["missing"]]
     row("extras", ", ".join(e["extra"] for e in one.extras if not e["missing"]) or "none")
     for extra in missing:

@@ -80,12 +80,23 @@ def machine() -> dict[str, Any]:
         "accelerator": devices.accelerator(),
         "devices": [],
     }
-    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        one = torch.cuda.get_device_properties(number)
-        memory = round(one.total_memory / 2**30, 1)
-        capability = f"{one.major}.{one.minor}"
-        found["devices"].append({"name": one.name, "memory_gib": memory, "capability": capability})
+    kind = devices.accelerator()
+    numbers = range(torch.accelerator.device_count() if kind else 0)
+    found["devices"] = [_accelerator(f"{kind}:{number}") for number in numbers]
     return found
+
+
+def _accelerator(device: str) -> dict[str, Any]:
+    """Its name; memory and compute capability where its kind tells them."""
+    kind = torch.device(device).type
+    if kind == "mps":
+        return {"name": "Apple GPU", "memory_gib": None, "capability": None}
+    one = getattr(torch, kind).get_device_properties(device)
+    return {
+        "name": one.name,
+        "memory_gib": round(one.total_memory / 2**30, 1),
+        "capability": f"{one.major}.{one.minor}" if kind == "cuda" else None,
+    }
 
 
 def _processor() -> str:

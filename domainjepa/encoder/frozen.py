@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from domainjepa import devices
 from domainjepa.backbones import Backbone
-from domainjepa.backbones.feature_maps import Grid
+from domainjepa.backbones.feature_maps import Grid, Layers
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.encoder.artefact import (
@@ -29,14 +29,12 @@ from domainjepa.encoder.artefact import (
     weights_digest,
 )
 from domainjepa.encoder.inputs import accepted, image_batches, volumes
-from domainjepa.encoder.patches import Layers, Patches, PatchReader
+from domainjepa.encoder.patches import Patches, PatchReader
 from domainjepa.encoder.places import INITIAL, name_of, run_of
-from domainjepa.encoder.samples import as_stored, framed
+from domainjepa.encoder.samples import framed
 from domainjepa.encoder.standardise import Standardise
 from domainjepa.encoder.windows import window_batches, windows
 from domainjepa.errors import DataError, UserError
-
-__all__ = ["FrozenEncoder", "as_stored", "framed"]
 
 NOT_SEEN = {"config", "data", "domain", "init", "sha256", "step"}
 """What a card says of the training alone."""

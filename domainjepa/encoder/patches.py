@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from domainjepa.backbones import Backbone
 from domainjepa.backbones.feature_maps import Grid, Layers, grid_of
@@ -28,8 +27,6 @@ from domainjepa.encoder.sliding import FEATURES, MOST, WINDOW, part, patches_of,
 from domainjepa.encoder.standardise import Standardise
 from domainjepa.errors import UserError
 from domainjepa.views.resampling import Cube, Volume, unit_scale
-
-__all__ = ["Layers", "PatchReader", "Patches", "patches_of", "upsampled"]
 
 
 class Patches(NamedTuple):
@@ -165,28 +162,3 @@ class PatchReader:
         if self.window is not None:
             return self.window
         return size if self.backbone.transformer else max(size, WINDOW[self.card.dimensions])
-
-
-def upsampled(
-    values: NDArray[np.float32], pitch: Sequence[float], sides: Sequence[int]
-) -> NDArray[np.float32]:
-    """What was found for positions, for every pixel: linear between the positions' centres.
-
-    Args:
-        values: (h, w, K), or (d, h, w, K).
-        pitch: pixels from position to position along each axis.
-        sides: of the image, in pixels.
-
-    Returns:
-        (*sides, K); beyond the outermost centres the values there.
-    """
-    maps = torch.from_numpy(np.moveaxis(values, -1, 0)[None])
-    axes = len(sides)
-    # The centre of pixel j lies at (j + 0.5) / pitch positions; torch counts from -1 to 1.
-    lines = [
-        (2 * (torch.arange(side) + 0.5) / (step * count) - 1).float()
-        for side, step, count in zip(sides, pitch, values.shape[:axes], strict=True)
-    ]
-    grid = torch.stack(torch.meshgrid(*lines, indexing="ij")[::-1], dim=-1)[None]
-    found = functional.grid_sample(maps, grid, padding_mode="border", align_corners=False)
-    return found[0].movedim(0, -1).contiguous().numpy()

@@ -116,6 +116,11 @@ class Plan:
         """Steps from one checkpoint to the next."""
         return self.config.checkpoint.every_steps or 1
 
+    @property
+    def data_name(self) -> str:
+        """What artefacts call the data, as they were when the run began."""
+        return self.source.named_by(self.identity.fingerprint)
+
     def keeps(self, step: int) -> bool:
         """Whether the encoder of a step stays: RUN@STEP."""
         every = self.config.checkpoint.encoders_every

@@ -246,7 +246,7 @@ class RunFolder:
         folder and of a data set's card: a file may be named after a patient."""
         from domainjepa.pretraining.report import write_run_report
 
-        title = f"{self.path.name}: {plan.source.named_by(plan.identity.fingerprint)}"
+        title = f"{self.path.name}: {plan.data_name}"
         metrics = read_metrics(self.metrics)
         write_run_report(self.path / "report.html", title, plan.steps, notes, metrics)
         self._reported = time.monotonic()

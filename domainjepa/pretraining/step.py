@@ -52,12 +52,11 @@ class Step:
         standardise = Standardise(plan.mean, plan.std, plan.backbone.dimensions)
         self._standardise = standardise.to(plan.device)
         self._statistics = RunningStatistics(state.buffers())
-        self._micro = MicroBatches(
-            self._features,
-            parts_of_a_batch(plan.config, world_size()),
-            RunningStatistics(state.network.backbone.buffers()),
-            self._network.alone,
-        )
+        parts = parts_of_a_batch(plan.config, world_size())
+        # Computed once, a batch moves them once: then there is nothing to copy.
+        again = parts > 1 or plan.config.activation_checkpointing
+        moved = RunningStatistics(state.network.backbone.buffers() if again else ())
+        self._micro = MicroBatches(self._features, parts, moved, self._network.alone)
 
     def __call__(self, batch: Batch) -> Learned:
         """One step of the optimiser, or none: then running statistics are as they were, too."""

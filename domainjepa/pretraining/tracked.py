@@ -21,7 +21,7 @@ def tracked(plan: Plan, folder: RunFolder, step: int) -> TrackedRun:
     learned = settings.learned_from(plan.config)
     source = plan.source
     facts: dict[str, Value] = {
-        "data.name": source.public_name,
+        "data.name": plan.data_name,
         "data.samples": len(plan.rows),
         "data.shape": "x".join(map(str, source.shape)),
         "data.dtype": str(source.dtype),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,6 +45,25 @@ def test_a_missing_package_is_told_with_what_it_opens(monkeypatch: pytest.Monkey
         "opens": "backbones and views in three dimensions",
         "missing": ["monai"],
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        ("cuda", {"name": "Card", "memory_gib": 80.0, "capability": "9.0"}),
+        ("xpu", {"name": "Card", "memory_gib": 80.0, "capability": None}),
+        ("mps", {"name": "Apple GPU", "memory_gib": None, "capability": None}),
+    ],
+)
+def test_every_accelerator_is_told(
+    kind: str, wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = SimpleNamespace(name="Card", total_memory=80 * 2**30, major=9, minor=0)
+    monkeypatch.setattr(devices, "accelerator", lambda: kind)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    if kind != "mps":
+        monkeypatch.setattr(getattr(torch, kind), "get_device_properties", lambda device: card)
+    assert surroundings.machine()["devices"] == [wanted, wanted]
 
 
 def test_a_healthy_cpu_passes(blobs: Path) -> None:

@@ -19,7 +19,8 @@ from torch import nn
 
 from domainjepa import open_source
 from domainjepa.encoder.artefact import load_encoder, save_encoder, seal
-from domainjepa.encoder.frozen import FrozenEncoder, as_stored, framed
+from domainjepa.encoder.frozen import FrozenEncoder
+from domainjepa.encoder.samples import as_stored, framed
 from domainjepa.errors import DataError, UserError
 
 

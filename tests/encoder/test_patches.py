@@ -19,7 +19,6 @@ from domainjepa.config import BackboneConfig
 from domainjepa.encoder import sliding
 from domainjepa.encoder.artefact import EncoderCard, save_encoder
 from domainjepa.encoder.frozen import FrozenEncoder
-from domainjepa.encoder.patches import upsampled
 from domainjepa.encoder.sliding import patches_of
 from domainjepa.errors import DataError, UserError
 
@@ -218,22 +217,6 @@ def test_a_map_with_a_position_more_or_less_fits() -> None:
     )
     less = patches_of(images, lambda x: functional.avg_pool2d(x, 5, 4), Grid(4, False, 1), 16)
     assert more.shape == less.shape == (1, 1, 4, 4)
-
-
-def test_upsampled_is_linear_between_centres() -> None:
-    rows, columns = np.mgrid[:5, :7].astype(np.float32)
-    values = np.stack([rows, columns], axis=2)
-    pitch, sides = (4.0, 3.0), (18, 21)
-    found = upsampled(values, pitch, sides)
-    y = np.clip((np.arange(18) + 0.5) / 4 - 0.5, 0, 4)
-    x = np.clip((np.arange(21) + 0.5) / 3 - 0.5, 0, 6)
-    np.testing.assert_allclose(found[..., 0], np.repeat(y[:, None], 21, 1), atol=1e-5)
-    np.testing.assert_allclose(found[..., 1], np.repeat(x[None], 18, 0), atol=1e-5)
-
-
-def test_upsampled_volume_of_pitch_one_is_itself() -> None:
-    values = DRAW.random((3, 4, 5, 2)).astype(np.float32)
-    np.testing.assert_allclose(upsampled(values, (1, 1, 1), (3, 4, 5)), values, atol=1e-6)
 
 
 @pytest.mark.parametrize(

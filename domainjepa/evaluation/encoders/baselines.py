@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.data.storage.precision import as_float32
-from domainjepa.encoder.frozen import FrozenEncoder, framed
+from domainjepa.encoder.frozen import FrozenEncoder
+from domainjepa.encoder.samples import framed
 from domainjepa.errors import UserError
 from domainjepa.evaluation.encoders.features import Encoder
 from domainjepa.evaluation.encoders.published import PREFIX, PUBLISHED, sized, timm_encoder

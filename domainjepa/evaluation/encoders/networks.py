@@ -18,13 +18,11 @@ from torch import Tensor, nn
 from domainjepa import devices
 from domainjepa.backbones import Backbone
 from domainjepa.backbones.weights import digest_of
-from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.domains.intensity import Intensity
-from domainjepa.domains.proposal import propose_domain
 from domainjepa.errors import UserError
+from domainjepa.evaluation.encoders.intensity import fitted_intensity
 from domainjepa.evaluation.encoders.published import as_three_bands
-from domainjepa.registry import DOMAINS
 
 Read = Callable[[nn.Module, Tensor], Tensor]
 
@@ -49,7 +47,7 @@ class Network:
         described: what `prepare` and `read` do, in words. Features are kept from one evaluation to
             the next only where it is given, since they depend on it; change it when they change.
         batch_size: samples a forward pass.
-        device: `auto` takes CUDA where there is one.
+        device: `auto` takes the accelerator where there is one.
     """
 
     def __init__(
@@ -82,10 +80,7 @@ class Network:
         if source.dtype == np.uint8:
             return
         most = FITTED_ON_VOLUMES if source.volumetric else FITTED_ON
-        draw = np.random.default_rng(key("baseline", "intensity", len(source)))
-        chosen = np.sort(draw.permutation(rows)[:most]).tolist()
-        domain = DOMAINS.load(propose_domain(source)[0])()
-        self._intensity = domain.fit_intensity(source.__getitems__(chosen))
+        self._intensity = fitted_intensity(source, rows, most)
 
     def transform(self, images: Source | Sequence[Image]) -> NDArray[np.float32]:
         """(H, W, C) images or (D, H, W, C) volumes -> (N, D) float32."""

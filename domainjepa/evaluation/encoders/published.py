@@ -25,14 +25,12 @@ from torch import Tensor, nn
 from domainjepa import devices
 from domainjepa.backbones import Backbone
 from domainjepa.backbones.weights import Unavailable, digest_of, fill, locate
-from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.data.storage.precision import as_float32
 from domainjepa.domains.intensity import Intensity
-from domainjepa.domains.proposal import propose_domain
 from domainjepa.errors import UserError, did_you_mean
 from domainjepa.evaluation.encoders.features import Encoder
-from domainjepa.registry import DOMAINS
+from domainjepa.evaluation.encoders.intensity import fitted_intensity
 
 PREFIX = "timm:"
 FITTED_ON = 256
@@ -96,7 +94,7 @@ class TimmEncoder:
         weights: a file; None takes those of the hub.
         size: pixels a side of what the network sees; None takes its own.
         batch_size: images a forward pass.
-        device: `auto` takes CUDA where there is one.
+        device: `auto` takes the accelerator where there is one.
 
     Raises:
         UserError: timm has no such model.
@@ -134,10 +132,7 @@ class TimmEncoder:
             raise Unavailable(f"it takes images; {source.public_name} holds volumes")
         self._intensity = None
         if source.dtype != np.uint8 or source.channels not in (1, 3):
-            draw = np.random.default_rng(key("baseline", "intensity", len(source)))
-            chosen = np.sort(draw.permutation(rows)[:FITTED_ON])
-            domain = DOMAINS.load(propose_domain(source)[0])()
-            self._intensity = domain.fit_intensity(source.__getitems__(chosen.tolist()))
+            self._intensity = fitted_intensity(source, rows, FITTED_ON)
         self._load()
 
     def transform(self, images: Source | Sequence[Image]) -> NDArray[np.float32]:

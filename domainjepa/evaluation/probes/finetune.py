@@ -25,7 +25,8 @@ from domainjepa.data.metadata.targets import Kind, Target
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.domains.intensity import load_intensity
-from domainjepa.encoder.frozen import FrozenEncoder, as_stored, framed
+from domainjepa.encoder.frozen import FrozenEncoder
+from domainjepa.encoder.samples import as_stored, framed
 from domainjepa.evaluation.encoders.features import Encoder
 from domainjepa.evaluation.protocol import FineTuning
 from domainjepa.evaluation.results.scores import Answer

@@ -12,7 +12,7 @@ from sklearn.preprocessing import normalize
 
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image
-from domainjepa.encoder.frozen import framed
+from domainjepa.encoder.samples import framed
 from domainjepa.evaluation.encoders.features import Features
 from domainjepa.evaluation.reporting.maps import Maps, principal_colours
 from domainjepa.evaluation.splits import Rows

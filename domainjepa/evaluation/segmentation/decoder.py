@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from domainjepa.backbones import Backbone
-from domainjepa.backbones.feature_maps import LINEAR
+from domainjepa.backbones.feature_maps import resized
 
 WIDTH = 64
 """Channels of the decoder at every resolution."""
@@ -88,12 +88,3 @@ class Segmenter(nn.Module):
         scores = resized(self.decoder(self.backbone.pyramid(images)), images.shape[2:])
         where: Any = (..., *(slice(side) for side in sides))
         return scores[where]
-
-
-def resized(maps: Tensor, sides: Sequence[int]) -> Tensor:
-    """Linear: (N, C, *positions) -> (N, C, *sides)."""
-    if maps.shape[2:] == tuple(sides):
-        return maps
-    return functional.interpolate(
-        maps, tuple(sides), mode=LINEAR[maps.ndim - 2], align_corners=False
-    )

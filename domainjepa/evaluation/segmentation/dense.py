@@ -16,7 +16,8 @@ from domainjepa import devices
 from domainjepa.backbones.feature_maps import Layers, grid_of
 from domainjepa.data.source import Image, Source
 from domainjepa.encoder.frozen import FrozenEncoder
-from domainjepa.encoder.patches import Patches, patches_of
+from domainjepa.encoder.patches import Patches
+from domainjepa.encoder.sliding import patches_of
 from domainjepa.errors import UserError
 from domainjepa.evaluation.encoders.features import Encoder
 from domainjepa.evaluation.encoders.published import TimmEncoder

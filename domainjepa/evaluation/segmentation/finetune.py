@@ -20,13 +20,14 @@ from torch.nn import functional
 
 from domainjepa import devices
 from domainjepa.backbones import Backbone
-from domainjepa.backbones.feature_maps import grid_of
+from domainjepa.backbones.feature_maps import grid_of, resized
 from domainjepa.data.parts.recent import Recent
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image
 from domainjepa.domains.intensity import load_intensity
-from domainjepa.encoder.frozen import FrozenEncoder, as_stored
-from domainjepa.encoder.patches import patches_of
+from domainjepa.encoder.frozen import FrozenEncoder
+from domainjepa.encoder.samples import as_stored
+from domainjepa.encoder.sliding import patches_of
 from domainjepa.evaluation.encoders.features import Encoder
 from domainjepa.evaluation.encoders.published import TimmEncoder
 from domainjepa.evaluation.encoders.scratch import FromScratch
@@ -38,7 +39,7 @@ from domainjepa.evaluation.probes.finetune import (
 )
 from domainjepa.evaluation.protocol import FineTuning, Protocol
 from domainjepa.evaluation.segmentation.classes import IGNORED, Classes
-from domainjepa.evaluation.segmentation.decoder import Segmenter, resized
+from domainjepa.evaluation.segmentation.decoder import Segmenter
 from domainjepa.evaluation.segmentation.dense import enlarged
 from domainjepa.evaluation.segmentation.scoring import Answer, Fit, MaskCohort
 from domainjepa.evaluation.splits import Rows

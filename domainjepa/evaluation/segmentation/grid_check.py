@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from domainjepa.encoder.upsampling import upsampled
 from domainjepa.evaluation.metrics.of_masks import overlaps
-from domainjepa.evaluation.segmentation.grid import on_pixels, shares
+from domainjepa.evaluation.segmentation.grid import shares
 from domainjepa.evaluation.segmentation.seen import Seen
 from domainjepa.evaluation.splits import Rows
 
@@ -27,7 +28,7 @@ def grid_dice(pitch: tuple[float, ...], seen: Seen, rows: Rows) -> dict[str, flo
     counts = np.zeros((3, len(scored)))
     for row in rows[np.unique(np.linspace(0, len(rows) - 1, LOOKED_AT).astype(int))].tolist():
         truth = seen.mask(row)
-        guess = on_pixels(shares(truth, pitch, len(seen.classes)), pitch, truth.shape).argmax(-1)
+        guess = upsampled(shares(truth, pitch, len(seen.classes)), pitch, truth.shape).argmax(-1)
         for place, one in enumerate(scored):
             is_so, said = truth == one, (guess == one) & (truth >= 0)
             counts[:, place] += (is_so & said).sum(), is_so.sum(), said.sum()

@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.domains.intensity import Intensity
-from domainjepa.domains.proposal import propose_domain
 from domainjepa.encoder.patches import Patches
 from domainjepa.errors import UserError
 from domainjepa.evaluation.encoders.features import Encoder
-from domainjepa.registry import DOMAINS
+from domainjepa.evaluation.encoders.intensity import fitted_intensity
 from domainjepa.views.resampling import unit_scale
 
 FITTED_ON = 64
@@ -54,11 +52,8 @@ class Neighbourhood:
         self._intensity = None
         if source.dtype == np.uint8:
             return
-        draw = np.random.default_rng(key("baseline", "intensity", len(source)))
         most = FITTED_ON // 4 if source.volumetric else FITTED_ON
-        chosen = np.sort(draw.permutation(rows)[:most]).tolist()
-        domain = DOMAINS.load(propose_domain(source)[0])()
-        self._intensity = domain.fit_intensity(source.__getitems__(chosen))
+        self._intensity = fitted_intensity(source, rows, most)
 
     def transform(self, images: object) -> NDArray[np.float32]:
         raise UserError(

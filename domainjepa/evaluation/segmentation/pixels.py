@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.sampling import key
+from domainjepa.encoder.upsampling import Numbers, at_pixels
 from domainjepa.evaluation.segmentation.classes import IGNORED, Classes
-from domainjepa.evaluation.segmentation.grid import Numbers, at_pixels
 from domainjepa.evaluation.segmentation.maps import Maps
 from domainjepa.evaluation.segmentation.seen import Seen
 from domainjepa.evaluation.splits import Fold, Rows

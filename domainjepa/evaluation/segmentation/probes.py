@@ -17,10 +17,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from domainjepa.encoder.patches import Patches
+from domainjepa.encoder.upsampling import Numbers, upsampled
 from domainjepa.evaluation.metrics.of_masks import overlaps
 from domainjepa.evaluation.probes.probes import NEIGHBOURS, TEMPERATURE
 from domainjepa.evaluation.segmentation.classes import Classes
-from domainjepa.evaluation.segmentation.grid import Numbers, on_pixels
 from domainjepa.evaluation.segmentation.pixels import Pixels
 
 REGULARISATION = (10.0, 100.0, 1_000.0, 10_000.0)
@@ -61,7 +61,7 @@ class Affine:
         return features @ self.weights + self.offset
 
     def __call__(self, patches: Patches, sides: Sequence[int]) -> Classes:
-        scores = on_pixels(self.scores(patches.features), patches.pitch, sides)
+        scores = upsampled(self.scores(patches.features), patches.pitch, sides)
         return np.asarray(self.classes[scores.argmax(axis=-1)], np.int16)
 
 
@@ -188,7 +188,7 @@ class Nearest:
         positions, pitch = patches.features, patches.pitch
         while math.prod(positions.shape[:-1]) > MOST_QUERIES:
             positions, pitch = _halved(positions), tuple(2 * one for one in pitch)
-        shares = on_pixels(self.shares(positions), pitch, sides)
+        shares = upsampled(self.shares(positions), pitch, sides)
         return np.asarray(self.classes[shares.argmax(axis=-1)], np.int16)
 
 

@@ -302,9 +302,8 @@ def mixed(folder: Path) -> Path:
 
 
 def test_mixed_sizes_need_a_size(tmp_path: Path) -> None:
-    from domainjepa.encoder.frozen import (
-        framed,  # torch, which the processes of other tests do not need
-    )
+    # Brings torch, which the processes of other tests do not need.
+    from domainjepa.encoder.samples import framed
 
     source = open_source(mixed(tmp_path))
     with pytest.raises(DataError, match=r"sample 1 of set is 48x48x3, .* 40x48x3.*--size 40"):
