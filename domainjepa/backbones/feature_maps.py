@@ -37,11 +37,14 @@ class Grid(NamedTuple):
         stride: pixels of the image from position to position.
         fixed: whether the network takes images of one size alone.
         width: features of a position.
+        coarsest: the largest stride of the maps that were brought to one grid. They lie where they
+            should in images whose sides are multiples of it.
     """
 
     stride: int
     fixed: bool
     width: int
+    coarsest: int = 1
 
 
 def feature_maps(net: nn.Module, images: Tensor, layers: Layers = "last") -> Tensor:
@@ -53,10 +56,13 @@ def feature_maps(net: nn.Module, images: Tensor, layers: Layers = "last") -> Ten
     Raises:
         UserError: a network that does not show its maps, or has no such stage.
     """
+    return hypercolumn(_chosen(net, images, layers))
+
+
+def _chosen(net: nn.Module, images: Tensor, layers: Layers) -> list[Tensor]:
     if layers == "last":
-        return _last(net, images)
-    wanted = [layers] if isinstance(layers, int) else list(layers)
-    return hypercolumn(stages(net, images, wanted))
+        return [_last(net, images)]
+    return stages(net, images, [layers] if isinstance(layers, int) else list(layers))
 
 
 def stages(net: nn.Module, images: Tensor, wanted: Sequence[int] | None = None) -> list[Tensor]:
@@ -132,12 +138,16 @@ def pyramid(net: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 def grid_of(net: nn.Module, channels: int, size: int, dimensions: int, layers: Layers) -> Grid:
-    """Where the positions of the chosen layers lie; see `grids_of`."""
+    """Where the positions of the chosen layers lie, side by side on the finest grid of them; see
+    `grids_of`."""
 
     def read(net: nn.Module, images: Tensor) -> list[Tensor]:
-        return [feature_maps(net, images, layers)]
+        return _chosen(net, images, layers)
 
-    return grids_of(net, channels, size, dimensions, read)[0]
+    grids = grids_of(net, channels, size, dimensions, read)
+    strides = [one.stride for one in grids]
+    fixed, width = any(one.fixed for one in grids), sum(one.width for one in grids)
+    return Grid(min(strides), fixed, width, max(strides))
 
 
 def grids_of(
@@ -167,7 +177,10 @@ def grids_of(
             large = size
             found = _shapes(net, [size, channels, dimensions], read, without_weights=False)
         shapes = cast(list[torch.Size], found)
-        return [Grid(_nearest_stride(net, large / one[-1]), fixed, one[1]) for one in shapes]
+        strides = [_nearest_stride(net, large / one[-1]) for one in shapes]
+        return [
+            Grid(stride, fixed, one[1], stride) for stride, one in zip(strides, shapes, strict=True)
+        ]
     finally:
         net.train(training)
 

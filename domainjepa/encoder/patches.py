@@ -1,7 +1,7 @@
 """Features position by position: of images and volumes of any size, in bounded memory.
 
 Position i along an axis stands for the stored pixels from i * pitch to (i + 1) * pitch. Nothing is
-cropped or stretched: an image is filled up at its end to a multiple of the network's stride, so it
+cropped or stretched: an image is filled up at its end to a multiple of the network's strides, so it
 has ceil(side / pitch) positions.
 """
 

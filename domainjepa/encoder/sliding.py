@@ -37,7 +37,8 @@ def patches_of(
 ) -> Tensor:
     """A network's map of images of one size, (N, C, *sides) -> (N, D, *positions) on the CPU.
 
-    Sides that are no multiple of the stride are filled up at their end with the values there.
+    Sides that are no multiple of the coarsest stride are filled up at their end with the values
+    there.
 
     Args:
         images: as the network takes them.
@@ -48,9 +49,8 @@ def patches_of(
         overlap: of neighbouring windows at least, as a share of their side, below 1.
     """
     sides = images.shape[2:]
-    full = [
-        max(-(-side // grid.stride) * grid.stride, window if grid.fixed else 0) for side in sides
-    ]
+    multiple = max(grid.stride, grid.coarsest)
+    full = [max(-(-side // multiple) * multiple, window if grid.fixed else 0) for side in sides]
     missing = [there - side for there, side in zip(full, sides, strict=True)]
     filled = images
     if any(missing):
@@ -68,9 +68,12 @@ def slide(
 ) -> Tensor:
     """`patches_of` of what is read in parts: (N, D, *positions) float32 on the CPU."""
     stride = grid.stride
-    widest = max(window // stride, 1)
     positions = [-(-side // stride) for side in sides]
-    extent = [widest if grid.fixed else min(widest, count) for count in positions]
+    extent = [max(window // stride, 1)] * len(sides)
+    if not grid.fixed:
+        whole = max(grid.coarsest // stride, 1)  # positions that one of the coarsest map covers
+        widest = max(extent[0] // whole, 1) * whole
+        extent = [min(widest, -(-count // whole) * whole) for count in positions]
     starts = [_along(*axis, overlap) for axis in zip(positions, extent, strict=True)]
     places = list(product(*starts))
     count = math.prod(extent)

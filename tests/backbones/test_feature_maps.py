@@ -35,7 +35,7 @@ def test_the_mean_of_the_last_map_is_what_the_network_pools(
         maps, pooled = backbone.feature_maps(images), backbone(images)
     torch.testing.assert_close(maps.flatten(2).mean(2), pooled, rtol=1e-4, atol=1e-5)
     grid = grid_of(backbone.net, 1, size, backbone.dimensions, "last")
-    assert grid == (stride, name == "monai:vit", width)
+    assert grid == (stride, name == "monai:vit", width, stride)
     assert maps.shape[-1] == -(-size // stride)
 
 
@@ -53,12 +53,12 @@ def test_tokens_of_a_vit_are_laid_out_as_the_image_is() -> None:
     assert maps.shape == (1, 2 * 192, 4, 4)
     for row, column in ((0, 0), (1, 3), (3, 2)):
         torch.testing.assert_close(maps[0, :, row, column], expected[0, row * 4 + column])
-    assert grid_of(backbone.net, 1, 64, 2, -1) == (16, False, 192)
+    assert grid_of(backbone.net, 1, 64, 2, -1) == (16, False, 192, 16)
 
 
 def test_a_patch_of_fourteen_pixels_is_a_stride() -> None:
     backbone = built("eva02_tiny_patch14_224", 56)
-    assert grid_of(backbone.net, 1, 56, 2, "last") == (14, False, 192)
+    assert grid_of(backbone.net, 1, 56, 2, "last") == (14, False, 192, 14)
 
 
 def test_stages_are_counted_as_timm_counts_them() -> None:
@@ -68,6 +68,7 @@ def test_stages_are_counted_as_timm_counts_them() -> None:
         every = backbone.net.forward_intermediates(images, intermediates_only=True)  # type: ignore[operator]
         torch.testing.assert_close(backbone.feature_maps(images, 2), every[2])
         both = backbone.feature_maps(images, [-1, -3])
+    assert grid_of(backbone.net, 1, 64, 2, [-1, -3]) == (4, False, 128 + 512, 16)
     torch.testing.assert_close(both[:, :128], every[2])
     # The coarser map is stretched edge to edge: the corners keep their values.
     torch.testing.assert_close(both[..., 0, 0][:, 128:], every[4][..., 0, 0])

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from domainjepa import registry
 from domainjepa.backbones import Backbone
-from domainjepa.backbones.feature_maps import Grid
+from domainjepa.backbones.feature_maps import Grid, hypercolumn
 from domainjepa.config import BackboneConfig
 from domainjepa.encoder import sliding
 from domainjepa.encoder.artefact import EncoderCard, save_encoder
@@ -162,6 +162,19 @@ def test_windows_of_an_equivariant_network_are_the_whole() -> None:
     for window, overlap in ((16, 0.25), (16, 0.5), (10, 0.0), (2, 0.9)):
         found = patches_of(images, network, Grid(2, False, 1), window, overlap)
         torch.testing.assert_close(found, whole)
+
+
+def test_coarse_maps_lie_where_they_should_in_images_of_any_size() -> None:
+    """A ramp is the same ramp at every stride, whether or not the strides divide its sides."""
+
+    def network(images: Tensor) -> Tensor:
+        return hypercolumn([functional.avg_pool2d(images, 2), functional.avg_pool2d(images, 16)])
+
+    ramp = torch.arange(60.0).expand(1, 1, 38, 60)
+    fine, coarse = patches_of(ramp, network, Grid(2, False, 2, 16), 64)[0]
+    assert fine.shape == (19, 30)
+    inside = slice(4, 19)  # between centres of whole coarse positions
+    torch.testing.assert_close(coarse[:, inside], fine[:, inside])
 
 
 def test_borders_of_windows_weigh_little() -> None:

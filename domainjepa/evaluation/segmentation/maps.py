@@ -81,7 +81,7 @@ def maps_of(
     digest = getattr(encoder, "sha256", None)
     if cache is None or digest is None:
         return Maps(dict(_made(encoder, source, rows, console)))
-    text = f"{digest} {Identity.of(source).exact} patches 1"
+    text = f"{digest} {Identity.of(source).exact} patches 2"
     name = hashlib.sha256(text.encode())
     name.update(np.ascontiguousarray(rows).tobytes())
     path = cache / f"{name.hexdigest()[:32]}.h5"
