@@ -44,7 +44,8 @@ class FineTuning(BaseModel):
     encoder: Literal["trained", "frozen"] = "trained"
     """Of masks: whether the encoder is trained with the decoder, or the decoder alone."""
     crop: int | None = Field(default=None, ge=16)
-    """Of masks: pixels a side of what is trained on at once; by default 256, of volumes 64."""
+    """Of masks: pixels a side of what is trained on at once; by default 256, of volumes 64, and
+    no more than the training images have."""
 
 
 class PatchFeatures(BaseModel):

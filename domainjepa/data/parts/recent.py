@@ -28,6 +28,7 @@ class Recent:
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self.most_bytes = most_bytes
         self._arrays: OrderedDict[Hashable, Any] = OrderedDict()
+        self._bytes = 0
 
     def __reduce__(self) -> tuple[type[Recent], tuple[int]]:
         return Recent, (self.most_bytes,)
@@ -38,10 +39,8 @@ class Recent:
         if array is None:
             array = read()
             self._arrays[name] = array
-            while len(self._arrays) > 1 and self._bytes() > self.most_bytes:
-                self._arrays.popitem(last=False)
+            self._bytes += array.nbytes
+            while len(self._arrays) > 1 and self._bytes > self.most_bytes:
+                self._bytes -= self._arrays.popitem(last=False)[1].nbytes
         self._arrays.move_to_end(name)
         return array
-
-    def _bytes(self) -> int:
-        return sum(array.nbytes for array in self._arrays.values())

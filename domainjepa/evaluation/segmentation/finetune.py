@@ -50,7 +50,7 @@ CROP = {2: 256, 3: 64}
 KEPT = 2**31
 """Bytes of prepared images that are kept in memory."""
 LOOKS = 64
-"""Validation images, at most, that are looked at to stop."""
+"""Images, at most, that are looked at: of validation to stop, of training for their size."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,13 @@ class Training:
         backbone = network.backbone
         own = grid_of(backbone.net, network.channels, network.size, backbone.dimensions, "last")
         self.grid = own._replace(stride=1, width=len(cohort.seen.classes))
-        self.side = network.size if own.fixed else settings.crop or CROP[backbone.dimensions]
+        self.window = network.size if own.fixed else settings.crop or CROP[backbone.dimensions]
+        self.side = self.window
+        self.multiple = 0 if own.fixed or settings.crop else own.stride
 
     def run(self, rows: Rows, validate: Rows) -> Answer:
         """Train on some rows, stop by others, and give what answers for any row."""
+        self.side = self._crops_of(rows)
         with torch.random.fork_rng(devices=[self.where] if self.where.type == "cuda" else []):
             torch.manual_seed(key(self.seed, "fine-tune") % 2**63)
             backbone = copy.deepcopy(self.network.backbone).to(self.where)
@@ -154,13 +157,21 @@ class Training:
         model.eval()
 
         def answer(row: int) -> Classes:
-            sides = self.cohort.seen.source.sides(row)
+            sides = self.cohort.seen.sides(row)
             with torch.inference_mode():
                 shown = self.network.input(row).to(self.where)
-                scores = patches_of(shown[None], model, self.grid, self.side)
+                scores = patches_of(shown[None], model, self.grid, self.window)
                 return resized(scores, sides)[0].argmax(0).cpu().numpy().astype(np.int16)
 
         return answer
+
+    def _crops_of(self, rows: Rows) -> int:
+        """Pixels a side of crops: no more than small images have, which would be filled up."""
+        if not self.multiple:
+            return self.window
+        some = rows[:: max(len(rows) // LOOKS, 1)][:LOOKS]
+        largest = max(max(self.network.input(row).shape[1:]) for row in some.tolist())
+        return min(self.window, math.ceil(largest / self.multiple) * self.multiple)
 
     def _train(self, model: Segmenter, rows: Rows, validate: Rows) -> None:
         """In place; with validation rows, the weights that are best on them are kept."""

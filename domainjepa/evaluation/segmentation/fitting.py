@@ -30,7 +30,7 @@ def on_patches(maps: Maps, cohort: MaskCohort, protocol: Protocol) -> Fit:
         probe = PROBES[protocol.probe](pixels, key(seed, "probe"))
 
         def answer(row: int) -> Classes:
-            return probe(maps[row], cohort.seen.source.sides(row))
+            return probe(maps[row], cohort.seen.sides(row))
 
         return answer, probe.converged
 

@@ -46,11 +46,15 @@ class Seen:
             )
         return self.classes.of(mask)
 
+    def sides(self, row: int) -> tuple[int, ...]:
+        """Pixels along each axis of a sample, whose image need not be read again for them."""
+        return self.mask(row).shape
+
     def spacing(self, row: int) -> tuple[float, ...]:
         """From pixel to pixel, in the unit of distances."""
         if self.in_mm and self.source.spacings is not None:
             return tuple(self.source.spacings[row].tolist())
-        return (1.0,) * len(self.source.sides(row))
+        return (1.0,) * len(self.sides(row))
 
 
 def seen_of(source: Source, classes: MaskClasses) -> Seen:

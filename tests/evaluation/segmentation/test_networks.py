@@ -11,9 +11,13 @@ import torch
 from domainjepa import FrozenEncoder
 from domainjepa.evaluation.encoders.published import TimmEncoder
 from domainjepa.evaluation.protocol import PatchFeatures, Protocol
+from domainjepa.evaluation.segmentation.cases import held_out, units_with_masks
+from domainjepa.evaluation.segmentation.classes import classes_of
 from domainjepa.evaluation.segmentation.decoder import Segmenter
 from domainjepa.evaluation.segmentation.dense import dense
-from domainjepa.evaluation.segmentation.finetune import loss_of
+from domainjepa.evaluation.segmentation.finetune import Training, loss_of, trainable_on
+from domainjepa.evaluation.segmentation.scoring import MaskCohort
+from domainjepa.evaluation.segmentation.seen import seen_of
 from domainjepa.evaluation.suite import evaluate
 from tests.evaluation.segmentation.toys import blobs, with_masks
 
@@ -59,9 +63,6 @@ def test_patches_of_a_published_vit_are_its_tokens_at_their_place(tmp_path, colo
 
 
 def test_layers_are_chosen_by_the_masks(run, coloured, tmp_path):
-    from domainjepa.evaluation.segmentation.classes import classes_of
-    from domainjepa.evaluation.segmentation.seen import seen_of
-
     rows = np.arange(10)
     seen = seen_of(coloured, classes_of(coloured, rows)[0])
     auto = dense(FrozenEncoder(run), PatchFeatures(), seen, rows)
@@ -81,6 +82,19 @@ def test_a_decoder_learns_what_is_bright_and_leaves_the_encoder_as_it_was(run, c
     assert results.cells["toy", "all", encoder.name].mean("dice") > 0.8
     for name, one in encoder.network[0].state_dict().items():
         assert torch.equal(one, before[name])
+
+
+def test_crops_are_no_larger_than_the_images_unless_they_are_asked_for(run, coloured):
+    rows = np.arange(10)
+    units = units_with_masks(coloured, None)
+    seen = seen_of(coloured, classes_of(coloured, rows)[0])
+    cohort = MaskCohort(seen, units, held_out(units, 0), rows)
+    network = trainable_on(FrozenEncoder(run), cohort, None)
+    sides = [
+        Training(network, cohort, finetuning(crop=crop).finetune, 0)._crops_of(rows)
+        for crop in (None, 64)
+    ]
+    assert sides == [32, 64]
 
 
 def test_a_frozen_encoder_is_frozen_and_any_size_is_taken(run):
