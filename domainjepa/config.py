@@ -203,7 +203,8 @@ class BackboneConfig(Settings):
     """Any timm model name; for volumes `monai:` and one of MONAI's, such as monai:resnet18."""
     stem_reduction: Literal["auto", 1, 2, 4] = "auto"
     """Divide the stride of the stem by this. A stem made for 224 px leaves nothing of a small
-    image: `auto` takes the smallest divisor that keeps 4x4 positions of a global view."""
+    image: `auto` takes the smallest divisor that keeps 4x4 positions of a whole image (2x2x2 of a
+    volume) as it is seen by default. Smaller views keep that stride, and cost less."""
     drop_path: float = Field(default=0.0, ge=0, lt=1)
 
 

@@ -44,12 +44,16 @@ class Backbone(nn.Module):
             takes one size only, so that local views are resized to the global size.
     """
 
-    def __init__(self, config: BackboneConfig, channels: int, size: int) -> None:
+    def __init__(
+        self, config: BackboneConfig, channels: int, size: int, whole: int | None = None
+    ) -> None:
         """
         Args:
             config: the name and the stem's rule.
             channels: of the images.
             size: pixels a side of a global view.
+            whole: pixels a side that views of these images have by default, which the rule of the
+                stem looks at: smaller ones keep its stride and so cost less.
 
         Raises:
             ConfigError: unknown name, or a network that cannot be built for this size.
@@ -61,11 +65,14 @@ class Backbone(nn.Module):
         self.dimensions = nominal.dimensions
         self.transformer = nominal.transformer
         # A stem with less stride than the rule asks for is thinned as far as it goes.
-        wanted = stem_reduction(config, nominal.stride, size, nominal.dimensions)
+        ruling = max(size, whole or size)
+        wanted = stem_reduction(config, nominal.stride, ruling, nominal.dimensions)
         if config.stem_reduction == "auto":
             wanted = min(wanted, nominal.stem)
-        fallbacks = [r for r in (4, 2, 1) if r < wanted and config.stem_reduction == "auto"]
-        for reduction in [wanted, *fallbacks]:
+        others = [r for r in (4, 2, 1) if r < wanted] + [
+            r for r in (2, 4) if wanted < r <= nominal.stem and ruling > size
+        ]
+        for reduction in [wanted, *(others if config.stem_reduction == "auto" else ())]:
             if config.name in own_networks.names():
                 self.net = own_networks.build(config, channels, size)
             elif nominal.dimensions == 3:

@@ -2,8 +2,9 @@
 
 A stem made for photographs of 224 px divides the image by 4 to 16 before the first block and by 32
 before the last. Of a 64 px galaxy a ResNet would keep 2 x 2 positions. The rule here: the stem's
-stride is divided by 1, 2 or 4, the smallest that keeps at least 4 positions a side of a global
-view. Of volumes 2 a side do, which are 8 positions: each halving multiplies the work by eight.
+stride is divided by 1, 2 or 4, the smallest that keeps at least 4 positions a side of a whole image
+as it is seen by default: smaller views of it keep that stride and so are less work. Of volumes 2 a
+side do, which are 8 positions: each halving multiplies the work by eight.
 """
 
 from __future__ import annotations

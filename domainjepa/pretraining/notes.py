@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from domainjepa.backbones import Backbone
+from domainjepa.backbones import Backbone, Traits
+from domainjepa.backbones.stem import MIN_POSITIONS
 from domainjepa.config import ObjectiveConfig, PretrainConfig, ViewsConfig
 from domainjepa.data.parts.regions import RegionsSource
 from domainjepa.data.source import Source
@@ -38,29 +39,37 @@ def views_note(views: ViewsConfig, source: Source) -> str:
     return f"{views.num_global} global of {views.global_size} {unit}{local}{region}"
 
 
-def backbone_note(backbone: Backbone, size: int, stride: int) -> str:
-    """Its name and its size; what a reduced stem costs, and what would cost less.
+def backbone_note(backbone: Backbone, size: int, nominal: Traits) -> str:
+    """Its name and its size; what its stem costs, and what would cost less or see more.
 
     Args:
         backbone: of the run.
         size: of a global view.
-        stride: of the backbone with the stem that it was made with.
+        nominal: traits of the backbone with the stem that it was made with.
     """
     weights = sum(p.numel() for p in backbone.parameters())
     said = f"{backbone.name}, {weights / 1e6:.1f} M weights, {backbone.dim} features"
-    less = backbone.stem_reduction
-    if less == 1:
-        return said
-    cost = less**backbone.dimensions
+    less, dimensions = backbone.stem_reduction, backbone.dimensions
+    cost = less**dimensions
+
+    def positions(reduction: int) -> int:
+        return max(size * reduction // nominal.stride, 1)
 
     def grid(reduction: int) -> str:
-        return "x".join([str(max(size * reduction // stride, 1))] * backbone.dimensions)
+        return "x".join([str(positions(reduction))] * dimensions)
 
-    return (
-        f"{said}; stem stride / {less}: up to {cost} times the work, for {grid(less)} positions of "
-        f"a global view. backbone.stem_reduction=1 has {grid(1)} for as little as a {cost}th;"
-        " while it is auto, smaller views take a smaller stride and cost no less"
-    )
+    if less > 1:
+        said += (
+            f"; stem stride / {less}: up to {cost} times the work, for {grid(less)} positions of a "
+            f"global view. backbone.stem_reduction=1 has {grid(1)} for as little as a {cost}th; "
+            "smaller views keep this stride and cost less"
+        )
+    if positions(less) < MIN_POSITIONS[dimensions] and less < nominal.stem:
+        said += (
+            f"; a global view has {grid(less)} positions, which is few: backbone.stem_reduction="
+            f"{2 * less} has {grid(2 * less)} for up to {2**dimensions} times the work"
+        )
+    return said
 
 
 def objective_note(chosen: ObjectiveConfig) -> str:

@@ -200,7 +200,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True, kept: Path | None
         ("labels", labels_said),
         ("domain", f"{name} ({reason}); {intensity.describe()}"),
         ("views", views_note(views, source)),
-        ("backbone", backbone_note(backbone, views.global_size or 0, nominal.stride)),
+        ("backbone", backbone_note(backbone, views.global_size or 0, nominal)),
         ("begins with", beginning.told() if beginning else ""),
         ("objective", objective_note(config.objective)),
         ("training", training_note(resolved, steps_an_epoch)),
@@ -273,11 +273,14 @@ def build_backbone(
         largest: global size by default.
     """
     # First the global size, which the backbone is built for; then the local one, which it judges.
-    views = resolve_sizes(wanted, shape, nominal.stride, False, nominal.patch, largest)
+    usual, views = (
+        resolve_sizes(sizes, shape, nominal.stride, False, nominal.patch, largest)
+        for sizes in (ViewsConfig(), wanted)
+    )
     assert views.global_size is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(config.seed, "weights"))
-        backbone = Backbone(config.backbone, channels, views.global_size)
+        backbone = Backbone(config.backbone, channels, views.global_size, usual.global_size)
     if config.activation_checkpointing:
         backbone.checkpoint_activations()
     views = resolve_sizes(
