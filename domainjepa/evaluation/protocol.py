@@ -56,7 +56,7 @@ class PatchFeatures(BaseModel):
     layers: Literal["last", "auto"] | int | Annotated[tuple[int, ...], Field(strict=False)] = "auto"
     """The map that the network pools; a stage or block by its number, -1 the last; several side by
     side, coarser ones brought to the finest grid. Auto: the coarsest stage whose grid keeps the
-    training masks (`grid_check.keeps`) and all after it; of transformers the last four blocks."""
+    training masks (`grid_loss.ENOUGH`) and all after it; of transformers the last four blocks."""
     scale: float | None = Field(default=None, gt=0)
     """By what images are enlarged for the encoder; by default none, published encoders see images
     that are smaller than those that they were trained on at that size."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -13,12 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from domainjepa import devices
-from domainjepa.backbones.feature_maps import Layers, grid_of
+from domainjepa.backbones.feature_maps import Layers, grid_of, grids_of, stages
 from domainjepa.data.source import Image, Source
 from domainjepa.encoder.frozen import FrozenEncoder
 from domainjepa.encoder.patches import Patches
 from domainjepa.encoder.sliding import patches_of
-from domainjepa.errors import UserError
 from domainjepa.evaluation.encoders.features import Encoder
 from domainjepa.evaluation.encoders.published import TimmEncoder
 from domainjepa.evaluation.protocol import PatchFeatures
@@ -86,10 +84,7 @@ def _stages(
     Args:
         step: stored pixels in a pixel that the network sees.
     """
-    strides: list[int] = []
-    with contextlib.suppress(UserError):  # there is no such stage
-        while True:
-            strides.append(grid_of(net, channels, size, dimensions, len(strides)).stride)
+    strides = [one.stride for one in grids_of(net, channels, size, dimensions, stages)]
     number = len(strides)
     if len(set(strides)) == 1:
         return tuple(range(max(number - LAST_BLOCKS, 0), number))
