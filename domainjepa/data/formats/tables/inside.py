@@ -8,15 +8,16 @@ changes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.formats.tables.kept import Kept, Rule
-from domainjepa.data.formats.tables.listed import Folders, leads_inside
+from domainjepa.data.formats.tables.listed import Folders, Grouped, below_root, leads_inside
 from domainjepa.data.formats.tables.nearby import (
     Index,
     common_ending,
@@ -49,6 +50,18 @@ _SHOWN = 5
 Rows = NDArray[np.int64]
 
 
+class Found(NamedTuple):
+    """Names below the root with `/`, each of a file that is there.
+
+    Attributes:
+        files: of each row.
+        distinct: how many different ones.
+    """
+
+    files: list[str]
+    distinct: int
+
+
 def files_inside(
     root: Path,
     named: Sequence[str] | pyarrow.Array,
@@ -56,8 +69,8 @@ def files_inside(
     what: str,
     endings: Sequence[str] = (),
     tell: Callable[[str], None] = lambda line: None,
-) -> list[str]:
-    """Names below the root with `/`, each of a file that is there.
+) -> Found:
+    """The files that names mean, none of them outside of the root.
 
     Absolute paths are taken where they lie below the root, and `\\` for `/`. What is not there is
     looked for without the folders of another machine that all names begin with, with an ending, in
@@ -81,10 +94,9 @@ def files_inside(
     kept = Kept(root, told, follow_links, endings)
     if kept.rule is not None:
         names, outside = _straight(root, kept.rule.applied(told))
-        files: list[str] = names.to_pylist()
-        if not len(outside) and Folders(root, _folders(files)).stamp() == kept.stamp:
+        if not len(outside) and Folders(root, Grouped(names).folders).stamp() == kept.stamp:
             kept.rule.say(tell, told)
-            return files
+            return Found(names.to_pylist(), kept.distinct)
     rule, files, place, missing = _by_rule(root, told, endings, what)
     rule.say(tell, told)
     stamp = None if len(missing) else place.stamp
@@ -97,9 +109,10 @@ def files_inside(
         out = {name for name in linked if not (follow_links and leads_inside(root, name))}
         rows = [row for row, name in enumerate(files) if name in out] if out else []
         _refuse(what, np.array(rows, dtype=np.int64), told, _LINKS[follow_links])
+    distinct = len(set(files))
     if stamp:
-        kept.save(rule, stamp)
-    return files
+        kept.save(rule, stamp, distinct)
+    return Found(files, distinct)
 
 
 def _by_rule(
@@ -115,39 +128,57 @@ def _by_rule(
         rule = Rule(foreign_folders(root, told, endings))
         names, still = _straight(root, rule.applied(told)) if rule.dropped else (names, outside)
         _refuse(what, outside if len(still) else still, told, _OUTSIDE)
-    files: list[str] = names.to_pylist()
-    place = _Place(root, files)
-    missing = place.missing(files)
-    if len(missing) and not rule.dropped:
+    place = _Place(root, names)
+    if len(place.missing) and not rule.dropped:
         rule = Rule(foreign_folders(root, told, endings))
         if rule.dropped:
             names, still = _straight(root, rule.applied(told))
             _refuse(what, still, told, _OUTSIDE)
-            files = names.to_pylist()
-            place = _Place(root, files)
-            missing = place.missing(files)
-    if len(missing):
-        ending = common_ending(files[missing[0]], place.present, endings)
+            place = _Place(root, names)
+    files: list[str] = names.to_pylist()
+    if len(place.missing):
+        ending = common_ending(files[place.missing[0]], place.present, endings)
         longer = [name + ending for name in files] if ending else []
-        if ending and not len(place.missing(longer)):
-            return Rule(rule.dropped, ending), longer, place, missing[:0]
-    return rule, files, place, missing
+        if ending and place.present.issuperset(longer):
+            return Rule(rule.dropped, ending), longer, place, place.missing[:0]
+    return rule, files, place, place.missing
 
 
 class _Place:
-    """What lies in the folders of some names, and when it was so."""
+    """The folders in which some names lie, and when they were as they are.
 
-    def __init__(self, root: Path, files: list[str]) -> None:
-        folders = Folders(root, _folders(files))
-        self.stamp = folders.stamp()
-        self.plain, self.links = folders.files()
-        self.present = {*self.plain, *self.links}
+    Attributes:
+        missing: rows whose files are not there, ascending.
+        links: files below the root that are links or lie behind one.
+    """
 
-    def missing(self, files: list[str]) -> Rows:
-        """Rows whose files are not there."""
-        present = self.present
-        lost = [row for row, name in enumerate(files) if name not in present]
-        return np.array(lost, dtype=np.int64)
+    def __init__(self, root: Path, names: pyarrow.Array) -> None:
+        grouped = Grouped(names)
+        self._folders = Folders(root, grouped.folders)
+        self.stamp = self._folders.stamp()
+        self.links: list[str] = []
+        lost: list[int] = []
+        absent = dict.fromkeys(range(len(grouped.folders)))
+        for number, plain, links in self._folders.listed():
+            del absent[number]
+            present = {*plain, *links}
+            if not present.issuperset(wanted := grouped.wanted(number)):
+                rows = grouped.rows(number)
+                lost += [rows[at] for at, name in enumerate(wanted) if name not in present]
+            if links:
+                self.links += below_root(grouped.folders[number], links)
+        lost += [row for number in absent for row in grouped.rows(number)]
+        self.missing: Rows = np.sort(np.array(lost, dtype=np.int64))
+
+    @cached_property
+    def present(self) -> set[str]:
+        """All files in the folders, below the root."""
+        folders = list(self._folders.asked)
+        return {
+            name
+            for number, plain, links in self._folders.listed()
+            for name in below_root(folders[number], plain + links)
+        }
 
 
 def _straight(root: Path, told: pyarrow.Array) -> tuple[pyarrow.Array, Rows]:
@@ -179,11 +210,19 @@ def _odd(names: pyarrow.Array) -> Rows:
 
     doubtful = compute.or_(compute.equal(names, ""), compute.starts_with(names, "."))
     doubtful = compute.or_(doubtful, compute.starts_with(names, "/"))
-    if may_hold(names, b":", b"\0", b"/.", b"//"):
+    if may_hold(names, b":", b"\0") or _may_follow_slash(names, b"/."):
         doubtful = compute.or_(doubtful, compute.match_substring_regex(names, r"/[./]|:|\x00"))
     rows = np.flatnonzero(np.asarray(doubtful))
     odd: Rows = rows[np.asarray(compute.match_substring_regex(names.take(rows), _ODD))]
     return odd
+
+
+def _may_follow_slash(names: pyarrow.Array, signs: bytes) -> bool:
+    """Whether one of these signs may follow a `/`: as `may_hold`, in a quarter of its time."""
+    held = names.buffers()[2]
+    letters = np.frombuffer(held if held is not None else b"", np.uint8)
+    following = letters[np.flatnonzero(letters[:-1] == ord("/")) + 1]
+    return any((following == sign).any() for sign in signs)
 
 
 def _plain(root: Path, name: str) -> str | None:
@@ -195,10 +234,6 @@ def _plain(root: Path, name: str) -> str | None:
         if place.startswith(f"{root}{os.sep}"):
             return place[len(str(root)) + 1 :]
     return None
-
-
-def _folders(files: Iterable[str]) -> dict[str, None]:
-    return dict.fromkeys(name.rpartition("/")[0] for name in files)
 
 
 def _set_nearby(
@@ -220,7 +255,9 @@ def _set_nearby(
     for row, hits in zip(missing.tolist(), found, strict=True):
         files[row] = hits[0]
     # What lies elsewhere may be a link, too: a walk does not tell.
-    place.links += Folders(root, _folders(file for (file,) in found)).files()[1]
+    folders = list({file.rpartition("/")[0]: None for (file,) in found})
+    for number, _, links in Folders(root, folders).listed():
+        place.links += below_root(folders[number], links)
 
 
 def _refuse(

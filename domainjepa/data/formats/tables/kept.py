@@ -46,7 +46,7 @@ class Rule(NamedTuple):
 
 
 class Kept:
-    """By which rule all names were found, and what the folders were like then.
+    """By which rule all names were found, how many they are, and what the folders were like then.
 
     In the cache folder, under a hash of the names: none of them is written.
     """
@@ -55,11 +55,12 @@ class Kept:
         self, root: Path, told: pyarrow.Array, follow_links: bool, endings: Sequence[str]
     ) -> None:
         self.rule: Rule | None = None
+        self.distinct = 0
         self.stamp = ""
         self._place: Path | None = None
         if len(told) < MANY:
             return
-        about = f"1 {root} {follow_links} {endings} {told.offset} {len(told)}"
+        about = f"2 {root} {follow_links} {endings} {told.offset} {len(told)}"
         digest = hashlib.blake2b(about.encode("utf-8", "surrogateescape"), digest_size=16)
         for buffer in told.buffers():
             if buffer is not None:
@@ -68,13 +69,13 @@ class Kept:
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             found = json.loads(self._place.read_bytes())
             self.rule = Rule(int(found["dropped"]), str(found["ending"]))
-            self.stamp = str(found["stamp"])
+            self.stamp, self.distinct = str(found["stamp"]), int(found["distinct"])
 
-    def save(self, rule: Rule, stamp: str) -> None:
+    def save(self, rule: Rule, stamp: str, distinct: int) -> None:
         """Keeps it, where there are many names."""
         if self._place is None:
             return
-        text = json.dumps({**rule._asdict(), "stamp": stamp}).encode()
+        text = json.dumps({**rule._asdict(), "stamp": stamp, "distinct": distinct}).encode()
         # A cache that cannot be written costs time and nothing else.
         with contextlib.suppress(OSError, UserError):
             self._place.parent.mkdir(parents=True, exist_ok=True)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from domainjepa.data.source import spread
+
+if TYPE_CHECKING:
+    import pyarrow
 
 MOST_STAMPED = 50_000
 """Folders whose time of change is looked at; of more, so many of them, evenly spread."""
@@ -17,51 +24,101 @@ SETTLED = 0.1
 """Seconds: what changed within them may change again without another time."""
 
 
+class Listed(NamedTuple):
+    """What lies in one folder.
+
+    Attributes:
+        number: of the folder, in the order in which they were asked for.
+        plain: names of the files in it.
+        links: names of the links in it, and of the files in a folder behind a link.
+    """
+
+    number: int
+    plain: list[str]
+    links: list[str]
+
+
+def below_root(folder: str, names: list[str]) -> list[str]:
+    """Names in a folder as names below the root."""
+    return [f"{folder}/{name}" for name in names] if folder else names
+
+
+class Grouped:
+    """Names with `/` by their folders.
+
+    Args:
+        names: below the root.
+
+    Attributes:
+        folders: in the order in which they come first.
+    """
+
+    def __init__(self, names: pyarrow.Array) -> None:
+        import pyarrow.compute as compute
+
+        parts = compute.split_pattern(names, "/", max_splits=1, reverse=True)
+        last = parts.offsets.to_numpy()[1:] - 1
+        deep = np.asarray(compute.list_value_length(parts)) == 2
+        folders = compute.if_else(deep, parts.values.take(last - deep), "")
+        encoded = folders.dictionary_encode()
+        self.folders: list[str] = encoded.dictionary.to_pylist()
+        codes = np.asarray(encoded.indices)
+        self._order: NDArray[np.int64] = np.argsort(codes, kind="stable")
+        self._leaves: list[str] = parts.values.take(last[self._order]).to_pylist()
+        places = np.arange(len(self.folders) + 1)
+        self._bounds: list[int] = np.searchsorted(codes[self._order], places).tolist()
+
+    def wanted(self, number: int) -> list[str]:
+        """The names in one folder, without it."""
+        return self._leaves[self._bounds[number] : self._bounds[number + 1]]
+
+    def rows(self, number: int) -> NDArray[np.int64]:
+        """The rows of these names."""
+        return self._order[self._bounds[number] : self._bounds[number + 1]]
+
+
 class Folders:
     """Folders below a root, by their names with `/`, and the folders above them.
 
     Args:
         root: a resolved folder.
-        names: of the folders, in an order that stays; "" is the root itself.
+        names: of the folders, all different, in an order that stays; "" is the root itself.
     """
 
     def __init__(self, root: Path, names: Iterable[str]) -> None:
         self.root = root
-        self.asked = dict.fromkeys(names)
-        self._every = {"": None, **self.asked}
-        above = self.asked
-        while above := dict.fromkeys(name.rpartition("/")[0] for name in above if name):
-            self._every |= above
+        self.asked = {name: number for number, name in enumerate(names)}
+        self._above = above = {name.rpartition("/")[0] for name in self.asked if name}
+        while above := {name.rpartition("/")[0] for name in above if name} - self._above:
+            self._above |= above
 
-    def files(self) -> tuple[list[str], list[str]]:
-        """Files in the folders: plain ones, and links or what lies behind a link."""
-        plain: list[str] = []
-        links: list[str] = []
-        above = {name.rpartition("/")[0] for name in self._every if name}
+    def listed(self) -> Iterator[Listed]:
+        """Each folder that was asked for and is there, read once."""
         waiting = [("", False)]
         while waiting:
             folder, behind = waiting.pop()
-            asked = folder in self.asked
-            prefix = f"{folder}/" if folder else ""
             try:
-                entries = os.scandir(f"{self.root}/{folder}")
+                with os.scandir(f"{self.root}/{folder}") as found:
+                    entries = list(found)
             except OSError:
                 continue  # what is named in it is told as missing
-            with entries:
+            plain = [one.name for one in entries if one.is_file(follow_symlinks=False)]
+            links = []
+            if len(plain) < len(entries):
+                prefix = f"{folder}/" if folder else ""
                 for entry in entries:
-                    if asked and not behind and entry.is_file(follow_symlinks=False):
-                        plain.append(prefix + entry.name)
-                        continue
                     name = prefix + entry.name
-                    if folder in above and name in self._every:
+                    if name in self.asked or name in self._above:
                         waiting.append((name, behind or entry.is_symlink()))
-                    elif asked and (entry.is_symlink() or (behind and entry.is_file())):
-                        links.append(name)
-        return plain, links
+                    elif entry.is_symlink():
+                        links.append(entry.name)
+            if folder in self.asked:
+                number = self.asked[folder]
+                yield Listed(number, [], plain + links) if behind else Listed(number, plain, links)
 
     def stamp(self) -> str | None:
         """Changes when a file comes, goes or becomes a link; None where that is not certain."""
-        every = list(self._every)
+        every = list(dict.fromkeys(["", *self.asked, *sorted(self._above)]))
         if len(every) > MOST_STAMPED:
             every = [every[place] for place in spread(len(every), MOST_STAMPED)]
         digest, latest = hashlib.blake2b(digest_size=16), 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +152,10 @@ def _format(root: Path, files: Sequence[str], where: str) -> Loader:
         DataError: there are several formats; says which row is of which.
     """
     loader = sniff(root / files[0])
-    endings = [name[-4:] for name in files]
+    endings = sorted({name[-4:] for name in files})[:MOST_LOOKED_AT]
     looked_at = {
         *spread(len(files), MOST_LOOKED_AT),
-        *(endings.index(one) for one in islice(sorted(set(endings)), MOST_LOOKED_AT)),
+        *(next(row for row, name in enumerate(files) if name[-4:] == one) for one in endings),
     }
     for row in sorted(looked_at):
         path = root / files[row]

@@ -27,10 +27,10 @@ def find_files(table: Table, root: Path, options: OpenOptions) -> tuple[str, lis
     else:
         name = _column(table, root, images, endings)
         paths, of = table.texts(name), f"column {name!r}"
-    files = files_inside(
+    files, distinct = files_inside(
         root, paths, options.follow_links, f"{table.where}, {of}", endings, told.append
     )
-    told[0] = f"paths: {of}, {len(set(files)):,} files, {table.rows:,} rows"
+    told[0] = f"paths: {of}, {distinct:,} files, {table.rows:,} rows"
     return name, files, told
 
 
@@ -84,6 +84,6 @@ def _is_file(root: Path, name: str) -> bool:
 
 def _may_be_file(root: Path, name: str, endings: Sequence[str]) -> bool:
     try:
-        return bool(files_inside(root, [name], True, "", endings))
+        return bool(files_inside(root, [name], True, "", endings).files)
     except DataError:
         return False

@@ -34,6 +34,7 @@ GZIP = b"\x1f\x8b"
 MOST_FIELD = 2**16
 """Bytes."""
 MOST_COLUMNS = 10_000
+_SEVERAL_LINES = re.compile(rb"[^\r\n][\r\n]+[^\r\n]")
 _SAMPLE = 2**16
 _SAMPLED_LINES = 50
 
@@ -56,9 +57,9 @@ class TextTable(Table):
     ) -> None:
         self.where, self._blank = where, blank
         comments, body = _apart(text)
-        separator = separator_of(body.decode("utf-8", "replace")[:_SAMPLE])
+        separator = separator_of(body[: 4 * _SAMPLE].decode("utf-8", "replace")[:_SAMPLE])
         header = self._fields(comments[-1], separator) if comments else []
-        names = self._fields(body.partition(b"\n")[0], separator)
+        names = self._fields(io.BytesIO(body).readline(), separator)
         if _is_header(header, names, usual):
             names, body = header, b"\n" + body
         self._comma: Comma = "decimal" if separator == ";" else "unknown"
@@ -99,7 +100,7 @@ class TextTable(Table):
 
         if separator == BLANKS:
             body, separator = _with_tabs(body), "\t"
-        if b"\n" not in body.strip(b"\r\n") and b"\r" not in body.strip(b"\r\n"):
+        if not _SEVERAL_LINES.search(body):
             return [pa.array([], pa.string())] * width if body[:1] != b"\n" else []
         names = [str(place) for place in range(width)]
         wrong: list[str] = []

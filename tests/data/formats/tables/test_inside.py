@@ -30,12 +30,15 @@ def root(tmp_path: Path) -> Path:
     ],
 )
 def test_detours_that_stay_inside_are_straightened(root: Path, named: str, found: str) -> None:
-    assert files_inside(root, ["a.png", named.format(root=root)], False, "") == ["a.png", found]
+    assert files_inside(root, ["a.png", named.format(root=root)], False, "").files == [
+        "a.png",
+        found,
+    ]
 
 
 def test_absolute_paths_may_name_the_root_by_a_link(root: Path, tmp_path: Path) -> None:
     (tmp_path / "alias").symlink_to(root)
-    assert files_inside(root, [f"{tmp_path}/alias/b/c.png"], False, "") == ["b/c.png"]
+    assert files_inside(root, [f"{tmp_path}/alias/b/c.png"], False, "").files == ["b/c.png"]
 
 
 @pytest.mark.parametrize(
@@ -67,8 +70,19 @@ def test_links_are_followed_when_told_and_never_out(root: Path, tmp_path: Path) 
     for name in inside:
         with pytest.raises(DataError, match=r"are links; --set data\.follow_links=true"):
             files_inside(root, ["a.png", name], False, "paths")
-    assert files_inside(root, inside, True, "paths") == inside
+    assert files_inside(root, inside, True, "paths").files == inside
     for name in ("out.png", "away/secret.png", "loop.png"):
         for follow in (False, True):
             with pytest.raises(DataError, match=r"are links"):
                 files_inside(root, ["a.png", name], follow, "paths")
+
+
+def test_names_of_any_depth_and_order_keep_their_rows(root: Path) -> None:
+    (root / "b/deep").mkdir()
+    (root / "b/deep/c.png").write_bytes(b"")
+    named = ["b/c.png", "a.png", "b/deep/c.png", "a.png", "b/c.png"]
+    found = files_inside(root, named, False, "t")
+    assert (found.files, found.distinct) == (named, 3)
+    named[1:1] = ["gone/c.png", "b/a.png"]
+    with pytest.raises(DataError, match=r"2 of 7 paths lead to no file.*row 1 .*row 2 "):
+        files_inside(root, named, False, "t")
