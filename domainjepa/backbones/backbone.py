@@ -211,17 +211,19 @@ class Backbone(nn.Module):
         # PyTorch has no public name for what all kinds of BatchNorm have in common.
         return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.modules())
 
-    def strides_over_one_pixel(self, channels: int, size: int) -> bool:
-        """Whether an image of this size leaves 1x1 positions before a convolution with a stride.
+    def leaves_gradients_unwritten(self, channels: int, size: int) -> bool:
+        """Whether an image of this size meets a convolution whose gradient in bfloat16 is garbage.
 
-        The weight gradient of such a convolution in bfloat16 on the CPU is left unwritten by the
-        library behind PyTorch (seen in torch 2.15): it is whatever the memory held before.
+        On the CPU the library behind PyTorch leaves the gradient of a convolution's weight as the
+        memory was before (seen in torch 2.14 and 2.15) where it has a stride and sees one position,
+        and in three dimensions where it has none and sees 2x2x2.
         """
         found: list[bool] = []
 
         def look(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             assert isinstance(part, (nn.Conv2d, nn.Conv3d))
-            lost = max(inputs[0].shape[2:]) == 1 and max(part.stride) > 1
+            side, strided = max(inputs[0].shape[2:]), max(part.stride) > 1
+            lost = side == 1 if strided else side == 2 and isinstance(part, nn.Conv3d)
             found.append(lost and max(part.kernel_size) > 1)
 
         kinds = (nn.Conv2d, nn.Conv3d)

@@ -111,11 +111,11 @@ def refuse_unwritten_gradients(backbone: Backbone, views: ViewsConfig, channels:
     """
     sizes = {views.global_size, views.local_size if views.num_local else views.global_size}
     for size in sizes:
-        if size and backbone.strides_over_one_pixel(channels, size):
+        if size and backbone.leaves_gradients_unwritten(channels, size):
             raise ConfigError(
-                f"views of {size} px shrink to one pixel inside {backbone.name}, where PyTorch's "
-                "bfloat16 gradients on the CPU are undefined. Set --set precision=float32, larger "
-                "views.local_size, or views.num_local=0."
+                f"views of {size} px shrink to so few positions inside {backbone.name} that "
+                "PyTorch's bfloat16 gradients on the CPU are undefined. Set --set "
+                "precision=float32, larger views, or views.num_local=0."
             )
 
 

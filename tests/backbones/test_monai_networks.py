@@ -78,10 +78,11 @@ def test_what_decides_before_it_is_built() -> None:
     assert {"monai:resnet18", "resnet18"} <= set(names())
 
 
-def test_a_convolution_over_one_voxel_is_found() -> None:
-    backbone = built("monai:resnet10", 16, stem_reduction=1)
-    assert backbone.strides_over_one_pixel(1, 8)
-    assert not built("monai:resnet10", 16, stem_reduction=4).strides_over_one_pixel(1, 16)
+def test_convolutions_whose_gradients_stay_unwritten_are_found() -> None:
+    assert built("monai:resnet10", 16, stem_reduction=1).leaves_gradients_unwritten(1, 8)
+    backbone = built("monai:resnet10", 16, stem_reduction=4)
+    assert backbone.leaves_gradients_unwritten(1, 16)  # 2x2x2 positions in the last stage
+    assert not backbone.leaves_gradients_unwritten(1, 24)
 
 
 def test_swins_stem_is_left_as_it_is_unless_told() -> None:
