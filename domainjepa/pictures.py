@@ -20,7 +20,8 @@ MISSING = (214, 39, 160)
 
 _PERCENTILES = (0.5, 99.5)
 _DPI = 100
-_LETTER = 7.0  # px that a letter of the labels takes, about
+_LETTER = 7.0  # px that a letter of the labels takes, at most about
+_MEAN_LETTER = 6.3  # and on average
 
 
 def to_rgb(image: Image) -> NDArray[np.uint8]:
@@ -155,7 +156,8 @@ def montage(
                 sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
 
     letters = max(8, int(cell / _LETTER))
-    heads = [textwrap.fill(text, letters) for text in column_titles or ()]
+    across_a_cell = max(8, int(cell / _MEAN_LETTER))
+    heads = [textwrap.fill(text, across_a_cell) for text in column_titles or ()]
     sides = [textwrap.fill(text, 24) for text in row_titles or ()]
     margin_left = _LETTER * max((len(line) for s in sides for line in s.split("\n")), default=0)
     margin_left += 8 if sides else 0

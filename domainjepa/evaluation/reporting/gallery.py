@@ -126,8 +126,9 @@ class Gallery:
                 name,
                 f"{protocol.name}: truth and answers, {', '.join(some)}",
                 "Test cases on which the first encoder is best, median and worst, of volumes the "
-                "slice with most of the structures. Errors: orange is marked and should not be, "
-                "blue is missed, violet is taken for another structure. "
+                "slice with most of the structures. "
+                f"Structures: {segmentations.legend(self.results.parts)}. Errors: yellow is "
+                "marked and should not be, cyan is missed, magenta is taken for another structure. "
                 f"{self._with(protocol)}",
             )
 

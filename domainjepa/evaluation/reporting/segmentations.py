@@ -15,8 +15,11 @@ from domainjepa.evaluation.results.examples import Example
 from domainjepa.pictures import montage, to_rgb
 
 CELL = 176
-TOO_MUCH, MISSED, ANOTHER = (230, 159, 0), (0, 114, 178), (136, 34, 85)
-"""Marked and should not be; should be marked; of another structure."""
+TOO_MUCH, MISSED, ANOTHER = (240, 228, 66), (0, 208, 255), (255, 72, 200)
+"""Yellow, marked and should not be; cyan, should be marked; magenta, of another structure. Bright
+on the dim image, of three lightnesses, and none of them is a structure's colour."""
+WORDS = ("blue", "orange", "green", "pink", "red", "light blue", "violet", "grey")
+"""The colours of structures, `figures.COLOURS`."""
 DIM = 0.45
 """Of the image below marks."""
 COVER = 0.6
@@ -40,6 +43,12 @@ def side_by_side(examples: Sequence[Example], encoders: Mapping[str, str], path:
     heads = ["image", "truth", *(text for one in encoders for text in (one, f"{one}: errors"))]
     titles = [example.title for example in examples]
     montage(rows, path, row_titles=titles, column_titles=heads, cell=CELL)
+
+
+def legend(structures: Sequence[str]) -> str:
+    """Which colour is which structure, in words; colours come again after the eighth."""
+    named = zip(structures, WORDS, strict=False)
+    return ", ".join(f"{word} is {name}" for name, word in named)
 
 
 def painted(rgb: NDArray[np.uint8], classes: NDArray[Any]) -> NDArray[np.uint8]:
