@@ -224,6 +224,10 @@ class InitConfig(Settings):
     frozen: float = Field(default=0.0, ge=0, lt=1)
     """Share of the backbone's layers, from the stem on, that stay as they were given, their running
     statistics included."""
+    statistics: Literal["kept", "moving"] | None = None
+    """What BatchNorm in given weights normalises by while it learns. `kept`: the running statistics
+    that came with them, as it will afterwards; `moving`: those of each batch of views, as from
+    random weights. By default kept after `--init`, and as the other run did after `--extend`."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> InitConfig:

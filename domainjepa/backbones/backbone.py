@@ -39,7 +39,7 @@ class Backbone(nn.Module):
         dim: length of the features that the projector sees.
         reads_layers: probes read CLS tokens of the last two layers instead of the pooled output.
         stem_reduction: by what the stem's stride was divided.
-        frozen: names of parts that stay as they are, their running statistics included.
+        frozen: names of parts that are never in training mode: their running statistics stay.
         multiple: local views must have a multiple of this many pixels a side; 0 where the network
             takes one size only, so that local views are resized to the global size.
     """
@@ -176,6 +176,12 @@ class Backbone(nn.Module):
         self.train(self.training)
         return still, count
 
+    def keep_statistics(self) -> None:
+        """From now on BatchNorm normalises by the running statistics that it has, in training as
+        afterwards; its weights and biases learn."""
+        self.frozen += [name for name, _ in self._batch_norms()]
+        self.train(self.training)
+
     def train(self, mode: bool = True) -> Self:
         """Frozen parts are never in training mode: no statistic of theirs moves, nothing drops."""
         super().train(mode)
@@ -207,9 +213,18 @@ class Backbone(nn.Module):
 
     @property
     def batch_statistics(self) -> bool:
-        """Whether what it makes of an image depends on the batch that the image is in."""
+        """Whether what it makes of an image in training depends on the batch that it is in."""
+        return any(name not in self.frozen for name, _ in self._batch_norms())
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether there is BatchNorm in it, whatever it normalises by."""
+        return bool(self._batch_norms())
+
+    def _batch_norms(self) -> list[tuple[str, nn.Module]]:
         # PyTorch has no public name for what all kinds of BatchNorm have in common.
-        return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.modules())
+        kind = nn.modules.batchnorm._BatchNorm
+        return [(name, part) for name, part in self.named_modules() if isinstance(part, kind)]
 
     def leaves_gradients_unwritten(self, channels: int, size: int) -> bool:
         """Whether an image of this size meets a convolution whose gradient in bfloat16 is garbage.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -36,6 +36,7 @@ class Beginning:
         fit: what went over into the backbone.
         first_step: the number of the first step in the keys of all draws.
         still: layers that stay as they are, and all; None where the whole backbone learns.
+        statistics: what BatchNorm normalises by, `init.statistics`; None where there is none.
         run: what the folder of a run is called, for plan and report alone.
     """
 
@@ -44,6 +45,7 @@ class Beginning:
     fit: Fit
     first_step: int = 0
     still: tuple[int, int] | None = None
+    statistics: Literal["kept", "moving"] | None = None
     run: str = ""
 
     def told(self) -> str:
@@ -51,9 +53,12 @@ class Beginning:
         frozen = (
             f"; {self.still[0]} of {self.still[1]} layers stay as they are" if self.still else ""
         )
+        kept = "; BatchNorm keeps its statistics" if self.statistics == "kept" else ""
         after = f"; draws go on from step {self.first_step:,}" if self.first_step else ""
         run = f"run {self.run}: " if self.run else ""
-        return f"{run}{self.name}, SHA-256 {self.sha256[:12]}…: {self.fit.told()}{frozen}{after}"
+        return (
+            f"{run}{self.name}, SHA-256 {self.sha256[:12]}…: {self.fit.told()}{frozen}{kept}{after}"
+        )
 
     def card(self) -> dict[str, Any]:
         """What the encoder's card keeps."""
@@ -85,10 +90,13 @@ def begin(
     """
     chosen = config.init
     if not chosen.given:
-        if chosen.frozen:
+        if chosen.frozen or chosen.statistics == "kept":
             raise ConfigError(
                 f"init.frozen = {chosen.frozen}: layers of random weights would never learn. Give "
                 "weights by --init, or leave it out."
+                if chosen.frozen
+                else "init.statistics = 'kept': random weights have none. Give weights by --init, "
+                "or leave it out."
             )
         return None
     first = chosen.first_step
@@ -112,15 +120,24 @@ def begin(
     if kept is not None:
         fit = _as_it_was(kept)
     still = backbone.freeze(chosen.frozen) if chosen.frozen else None
+    statistics = chosen.statistics
+    if statistics is None and backbone.has_batch_norm:
+        statistics = "moving" if chosen.extend else "kept"
+    if statistics == "kept":
+        backbone.keep_statistics()
     run = Path(chosen.extend or chosen.weights or "")
-    return Beginning(name, sha256, fit, first, still, run.name if run.is_dir() else "")
+    return Beginning(name, sha256, fit, first, still, statistics, run.name if run.is_dir() else "")
 
 
 def begun_with(config: PretrainConfig, beginning: Beginning | None) -> InitConfig:
     """The settings of the beginning, with what was found of it."""
     if beginning is None:
         return config.init
-    found = {"sha256": beginning.sha256, "first_step": beginning.first_step}
+    found = {
+        "sha256": beginning.sha256,
+        "first_step": beginning.first_step,
+        "statistics": beginning.statistics,
+    }
     return config.init.model_copy(update=found)
 
 
@@ -147,8 +164,9 @@ def parent_settings(run: Path) -> dict[str, Any]:
     layer = {
         name: value for name, value in found.items() if name not in ("steps", "epochs", "init")
     }
-    frozen = found.get("init", {}).get("frozen", 0.0)
-    return {**layer, "init": {"frozen": frozen}} if frozen else layer
+    begun = found.get("init", {})
+    stays = {name: begun[name] for name in ("frozen", "statistics") if begun.get(name)}
+    return {**layer, "init": stays} if stays else layer
 
 
 def _given(text: str, backbone: str) -> tuple[str, str, Weights]:

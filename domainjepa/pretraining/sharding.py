@@ -36,7 +36,7 @@ def shard(network: Network, plan: Plan) -> None:
     mesh = init_device_mesh(plan.device.type, (world_size(),))
     policy = MixedPrecisionPolicy(cast_forward_inputs=False)
     # BatchNorm's weights and statistics have to agree in type; its networks leave it to autocast.
-    if plan.config.precision == "bfloat16" and not network.backbone.batch_statistics:
+    if plan.config.precision == "bfloat16" and not network.backbone.has_batch_norm:
         policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     if plan.device.type != "cpu":
         synchronised(network)

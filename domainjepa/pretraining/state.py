@@ -79,6 +79,7 @@ class RunState:
                 predictor=config.objective.predictor,
                 classes=plan.classes,
             )
+        network.train()  # and what is frozen is not, whoever tried the backbone out in between
         if sharded(config):
             shard(network, plan)
         else:

@@ -171,6 +171,40 @@ def test_given_weights_learn_at_a_lower_rate_and_a_share_of_them_stays(
     assert not {name for name in layer_of if layer_of[name] < 3} & moved
 
 
+def test_batch_norm_keeps_the_statistics_that_it_was_given(
+    run: Path, blobs: Path, tmp_path: Path
+) -> None:
+    config = tiny(blobs, init__weights=str(run), steps=2)
+    plan = make_plan(config)
+    assert any("BatchNorm keeps its statistics" in text for _, text in plan.notes)
+    plan.backbone.net.train()  # as what tries a network out may leave it
+    norms = [part for part in RunState.start(plan).network.backbone.modules() if is_norm(part)]
+    assert norms
+    assert not any(part.training for part in norms)
+    pretrain(config, tmp_path / "kept", console=QUIET)
+    moving = config.init.model_copy(update={"statistics": "moving"})
+    pretrain(config.model_copy(update={"init": moving}), tmp_path / "moving", console=QUIET)
+    before, kept, moved = (
+        load_encoder(at)[1] for at in (run, tmp_path / "kept", tmp_path / "moving")
+    )
+    statistics = [name for name in before if "running" in name]
+    assert statistics
+    assert all(torch.equal(kept[name], before[name]) for name in statistics)
+    assert not any(torch.equal(moved[name], before[name]) for name in statistics)
+    for name in before:  # the weights of BatchNorm learn
+        if name.endswith(("weight", "bias")):
+            assert not torch.equal(kept[name], before[name]), name
+    layer = parent_settings(tmp_path / "kept")
+    assert settings.resolve(layer).init.statistics == "kept"
+    assert make_plan(extended(run, blobs)).config.init.statistics == "moving"
+    with pytest.raises(ConfigError, match=r"init\.statistics = 'kept': random weights have none"):
+        make_plan(tiny(blobs, init__statistics="kept"))
+
+
+def is_norm(part: torch.nn.Module) -> bool:
+    return isinstance(part, torch.nn.BatchNorm2d)
+
+
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory: pytest.TempPathFactory, blobs: Path) -> Path:
     """A run of 4 steps of 16: one epoch and a third."""

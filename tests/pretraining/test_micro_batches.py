@@ -199,6 +199,14 @@ def test_the_plan_says_what_batch_norm_sees(blobs: Path) -> None:
     assert "divides nothing" in " ".join(make_plan(tiny(blobs, micro_batch=16)).warnings)
 
 
+def test_kept_statistics_have_the_gradient_of_the_undivided_step(run: Path, blobs: Path) -> None:
+    config = tiny(blobs, init__weights=str(run))
+    whole, _ = gradient(config)
+    divided = config.model_copy(update={"micro_batch": 5})
+    assert "micro_batch" not in " ".join(make_plan(divided).warnings)
+    assert apart(gradient(divided)[0], whole) < 1e-5
+
+
 def test_networks_that_keep_all_activations_are_refused_in_words() -> None:
     backbone = Backbone(BackboneConfig(name="test_efficientnet"), 3, 32)
     backbone.net = nn.Identity()
