@@ -1,20 +1,23 @@
-"""Is an encoder better for a domain after a short pretraining there than as it was published?
+"""Is an encoder better for a domain after some pretraining there than as it was published?
 
-Pretraining goes on from published ImageNet weights for 100 steps on the rows of train and val. Then
-probes with 1, 5, 10 (five draws) and all labels a class read out: the encoder after it, what it
-began with (the same weights at 64 px), and the published encoder as its authors feed it, at 224 px.
+Pretraining goes on from published ImageNet weights, for 100 steps unless told otherwise, on the rows
+of train and val. Then probes with 1, 5, 10 (five draws) and all labels a class read out: the encoder
+after it, what it began with (the same weights at 64 px), and the published encoder as its authors
+feed it, at 224 px.
 
     python benchmarks/start_from_weights.py --data galaxyzoo1.h5 frdeep_first.npz \\
         --weights tf_efficientnet_lite0.safetensors --folder runs/start \\
         --out benchmarks/results/start-from-weights.json
 
-What is in the folder already is not made again.
+`--set init.statistics=moving` and the like change the run. What is in the folder already is not made
+again, and other runs in the results stay there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +42,20 @@ SETTINGS = (
 )
 
 
-def measured(data: Path, weights: Path, folder: Path) -> dict[str, Any]:
+def measured(
+    data: Path, weights: Path, folder: Path, name: str, changes: Sequence[str]
+) -> dict[str, Any]:
     """The card of the run, its last metrics and the scores of the three encoders."""
-    run, scores = folder / f"run-{data.stem}", folder / f"eval-{data.stem}"
+    run, scores = folder / f"run-{name}", folder / f"eval-{name}"
     if not (run / "report.html").exists():
         flags = {
             "data.path": str(data),
             "backbone.name": MODEL,
             "init.weights": f"timm:{MODEL}={weights}",
         }
-        config = settings.resolve(None, SETTINGS, flags)
+        changed = [text.partition("=")[0] for text in changes]
+        kept = [text for text in SETTINGS if text.partition("=")[0] not in changed]
+        config = settings.resolve(None, [*kept, *changes], flags)
         pretrain(config, run, resume=(run / "config.toml").exists(), console=Console())
     if not (scores / "results.json").exists():
         trained = FrozenEncoder(run)
@@ -80,18 +87,23 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--set", nargs="*", default=[])
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    found = {
+    found: dict[str, Any] = {"runs": {}}
+    if arguments.out and arguments.out.exists():
+        found = json.loads(arguments.out.read_text())
+    found |= {
         "command": "python benchmarks/start_from_weights.py --data galaxyzoo1.h5 frdeep_first.npz "
         f"--weights {MODEL}.safetensors --folder runs/start",
         "machine": f"2 cores of an AMD EPYC, shared with other work, torch {torch.__version__}",
         "settings": SETTINGS,
-        **{
-            data.stem: measured(data, arguments.weights, arguments.folder)
-            for data in arguments.data
-        },
     }
+    for data in arguments.data:
+        name = " ".join([data.stem, *arguments.set])
+        found["runs"][name] = measured(
+            data, arguments.weights, arguments.folder, name, arguments.set
+        )
     if arguments.out:
         arguments.out.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +235,33 @@ def test_a_run_in_parts_goes_on_in_others(blobs: Path, tmp_path: Path) -> None:
         assert other["gradient_norm"] == pytest.approx(one["gradient_norm"], rel=1e-4)
     others = tiny(blobs, **common, micro_batch=8, activation_checkpointing=True)
     pretrain(others, tmp_path / "parts", resume=True, console=QUIET)
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """torch.compile without its code generator, which takes a minute: tracing, the graphs of both
+    passes and what changes in place are the same."""
+    if not torch._dynamo.is_dynamo_supported():
+        pytest.skip("torch.compile does not know this version of Python")
+    traced = partialmethod(nn.Module.compile, backend="aot_eager")
+    monkeypatch.setattr(Backbone, "compile", traced)
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("backbone", ["test_vit", "test_resnet"])
+@pytest.mark.usefixtures("compiled")
+def test_compiled_networks_have_the_same_gradient(backbone: str, blobs: Path) -> None:
+    # Each size of views, with a graph and without, is traced by itself: seconds.
+    config = tiny(blobs, backbone__name=backbone, backbone__drop_path=0.2, views__num_local=0)
+    config = config.model_copy(update=DIVIDED[-1])
+    plain, state = gradient(config)
+    found, traced = gradient(config.model_copy(update={"compile": True}))
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0
+    assert apart(found, plain) < 1e-5
+    for one, other in zip(traced.buffers(), state.buffers(), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 # Every rank compares with the undivided batch in one process.
