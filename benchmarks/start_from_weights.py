@@ -1,16 +1,16 @@
 """Is an encoder better for a domain after some pretraining there than as it was published?
 
-Pretraining goes on from published ImageNet weights, for 100 steps unless told otherwise, on the rows
-of train and val. Then probes with 1, 5, 10 (five draws) and all labels a class read out: the encoder
-after it, what it began with (the same weights at 64 px), and the published encoder as its authors
-feed it, at 224 px.
+Pretraining goes on from published ImageNet weights, for 100 steps unless told otherwise, on the
+rows of train and val. Then probes with 1, 5, 10 (five draws) and all labels a class read out: the
+encoder after it, what it began with (the same weights at 64 px), and the published encoder as its
+authors feed it, at 224 px.
 
     python benchmarks/start_from_weights.py --data galaxyzoo1.h5 frdeep_first.npz \\
         --weights tf_efficientnet_lite0.safetensors --folder runs/start \\
         --out benchmarks/results/start-from-weights.json
 
-`--set init.statistics=moving` and the like change the run. What is in the folder already is not made
-again, and other runs in the results stay there.
+`--set init.statistics=moving` and the like change the run. What is in the folder already is not
+made again, and other runs in the results stay there.
 """
 
 from __future__ import annotations

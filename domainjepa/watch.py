@@ -25,8 +25,8 @@ EVERY = 2.0
 """Seconds from one look at the folders to the next."""
 PANELS = (
     ("loss", "loss"),
-    ("effective_rank", "effective rank"),
-    ("probe_accuracy", "online probe"),
+    ("effective_rank", "rank"),
+    ("probe_accuracy", "probe"),
 )
 CONFIG, METRICS, LOCK = "config.toml", "metrics.jsonl", ".lock"
 STYLES = ("cyan", "magenta", "yellow", "green", "blue", "red", "white")
@@ -151,7 +151,8 @@ def _panel(runs: Sequence[Watched], key: str, title: str, width: int) -> Text:
     curves = [[(m["step"], m[key]) for m in run.lines if m.get(key) is not None] for run in runs]
     drawn, low, high = plot(curves, _styles(runs), width, HEIGHT)
     last = max((point[0] for curve in curves for point in curve), default=0)
-    head = Text(f"{title}  {low:.4g} to {high:.4g}\n", "bold", no_wrap=True, overflow="ellipsis")
+    spread = " to ".join(f"{end:.3g}" if end < 1000 else f"{end:,.0f}" for end in (low, high))
+    head = Text(f"{title}  {spread}\n", "bold", no_wrap=True, overflow="ellipsis")
     return head + drawn + Text(f"\n{f'step {last:,}':>{width}}", "dim")
 
 

@@ -64,7 +64,7 @@ class Timing:
         wanted, spare = self.workers(), max(cores - 1, 1)
         slower = "reading" if self.reading > self.views else "making views"
         if wanted <= spare:
-            lines = [f"the bottleneck is the step; data.workers={wanted} keep it busy"]
+            lines = [f"the bottleneck is the step; data.workers={wanted} keeps it busy"]
         else:
             share = spare / wanted
             lines = [
@@ -81,7 +81,7 @@ class Timing:
             faster = self.step[other] / self.step[self.precision]
             lines.append(f"precision={self.precision} is {faster:.1f} times as fast as {other}")
         if on_cpu:
-            lines.append("on the CPU a step of a larger batch is no cheaper a sample")
+            lines.append("a larger batch is no faster a sample on the CPU")
         elif self.memory_gib and memory_gib:
             most = int(self.batch_size * 0.9 * memory_gib / self.memory_gib)
             used = f"{self.memory_gib:.1f} of {memory_gib:.1f} GiB"

@@ -121,7 +121,7 @@ def test_the_bottleneck_is_named_and_workers_are_counted() -> None:
     # 4 ms of one process for 2 ms of the device: two workers.
     assert timed().workers() == 2
     lines = timed().advice(cores=8, memory_gib=16.0, on_cpu=False)
-    assert lines[0] == "the bottleneck is the step; data.workers=2 keep it busy"
+    assert lines[0] == "the bottleneck is the step; data.workers=2 keeps it busy"
     assert lines[1] == "precision=bfloat16 is 2.0 times as fast as float32"
     # Nine tenths of 16 GiB at 1/16 GiB a sample.
     assert "about 230 fit" in lines[2]
