@@ -250,11 +250,10 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("backbone", ["test_vit", "test_resnet"])
 @pytest.mark.usefixtures("compiled")
-def test_compiled_networks_have_the_same_gradient(backbone: str, blobs: Path) -> None:
+def test_a_compiled_network_has_the_same_gradient(blobs: Path) -> None:
     # Each size of views, with a graph and without, is traced by itself: seconds.
-    config = tiny(blobs, backbone__name=backbone, backbone__drop_path=0.2, views__num_local=0)
+    config = tiny(blobs, backbone__drop_path=0.2, views__num_local=0)
     config = config.model_copy(update=DIVIDED[-1])
     plain, state = gradient(config)
     found, traced = gradient(config.model_copy(update={"compile": True}))
