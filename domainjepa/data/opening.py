@@ -27,6 +27,7 @@ from domainjepa.data.masks.arrays import offer_masks
 from domainjepa.data.metadata import cards
 from domainjepa.data.metadata.user_rules import ROLES, hide_ids, is_rule, obey
 from domainjepa.data.source import Loader, OpenOptions, Source
+from domainjepa.data.storage.turned import LAST
 from domainjepa.errors import DataError, UserError, did_you_mean
 from domainjepa.reading import what_it_is
 from domainjepa.registry import LOADERS
@@ -98,6 +99,8 @@ def open_source(
         hide_ids(source)
     if options.bands and source.bands != options.bands:
         source = chosen_bands(source, options.bands)
+    if options.axis == LAST and _is_turned(source):
+        options = replace(options, axis=None)  # has been heeded
     if source.volumetric and options.dimensions == 2:
         from domainjepa.data.parts.slices import slices
 
@@ -122,6 +125,11 @@ def _escape_names(source: Source) -> None:
         source.classes = tuple(map(shown, source.classes))
     if source.ids is not None and not is_text(source.ids):
         source.ids = np.array([shown(one) for one in source.ids.tolist()])
+
+
+def _is_turned(source: Source) -> bool:
+    """Whether its samples lie in MATLAB's order of axes."""
+    return bool(getattr(getattr(source, "layout", source), "turned", False))
 
 
 def _refuse_slicing(source: Source, options: OpenOptions) -> None:

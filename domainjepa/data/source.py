@@ -70,6 +70,7 @@ class Source(ABC):
         ids: (N,) strings, or None.
         split: (N,) strings out of train, val, test, or None.
         masks: of the samples, index -> (H, W) or (D, H, W) integers; or None.
+        mask_classes: value -> name, where a file that holds masks in an array tells; or None.
         bands: (C,) names of the channels, where they are told; or None.
         spacings: (N, 2) or (N, 3) millimetres from one pixel to the next along H, W or D, H, W; or
             None where the format does not tell.
@@ -93,6 +94,7 @@ class Source(ABC):
     ids: NDArray[np.str_] | None = None
     split: NDArray[np.str_] | None = None
     masks: Masks | None = field(default=None, repr=False)
+    mask_classes: dict[int, str] | None = None
     bands: tuple[str, ...] | None = None
     spacings: NDArray[np.float64] | None = None
     modality: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -179,3 +180,36 @@ def test_flipped_bits_give_an_array_or_an_error(tmp_path: Path, form: str) -> No
         path = tmp_path / "a.mat"
         savemat(path, {"X": np.moveaxis(IMAGES[:4, :8, :8], 0, -1)})
     flip_bits(path, 60)
+
+
+GREY = np.random.default_rng(3).integers(0, 256, (30, 20, 24), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("write", [matlab73, matlab5])
+def test_samples_of_matlab_come_last_or_it_says_so(tmp_path: Path, write: Any) -> None:
+    last, values = np.moveaxis(GREY, 0, -1), np.arange(30.0)[:, None] % 3
+    source = open_source(write(tmp_path / "a.mat", X=last, y=values))
+    np.testing.assert_array_equal(source[29][..., 0], GREY[29])
+    with pytest.raises(DataError, match=r"'y' has 30 values, .*permute\(X, \[2 3 1\]\)"):
+        open_source(write(tmp_path / "b.mat", X=GREY, y=values))
+    with pytest.raises(DataError, match=r"30x20x24 in MATLAB, and nothing tells"):
+        open_source(write(tmp_path / "c.mat", X=GREY))
+    with pytest.raises(DataError, match=r"20x24x30 in MATLAB, and nothing tells"):
+        open_source(write(tmp_path / "d.mat", X=last))
+    np.testing.assert_array_equal(open_source(tmp_path / "d.mat", axis="last")[7][..., 0], GREY[7])
+    square = GREY[:, :, :20]
+    with pytest.raises(DataError, match="are square where its samples come first"):
+        open_source(write(tmp_path / "e.mat", X=square))
+    source = open_source(write(tmp_path / "f.mat", X=np.moveaxis(square, 0, -1)))
+    np.testing.assert_array_equal(source[7][..., 0], square[7])
+
+
+def test_volumes_of_matlab_that_are_last_are_cut_into_slices(tmp_path: Path) -> None:
+    volumes = np.random.default_rng(4).random((12, 18, 20, 24))
+    path = matlab73(tmp_path / "a.mat", V=np.moveaxis(volumes, (0, 1), (3, 2)))
+    with pytest.raises(DataError, match=r"--set data\.axis=last"):
+        open_source(path, dimensions=3)
+    np.testing.assert_array_equal(
+        open_source(path, dimensions=3, axis="last")[5][..., 0], volumes[5]
+    )
+    assert len(open_source(path, axis="last")) == 12 * 18

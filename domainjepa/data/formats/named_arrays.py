@@ -19,6 +19,7 @@ from domainjepa.data.source import Image, OpenOptions, Source
 from domainjepa.data.storage.cost import Storage
 from domainjepa.data.storage.declared import Declared
 from domainjepa.data.storage.layout import Array, Layout, dimensions_of, pick_images
+from domainjepa.data.storage.turned import check_samples_last
 from domainjepa.errors import DataError
 
 
@@ -100,6 +101,7 @@ def open_named(
     where = path.name
     dimensions = dimensions_of(arrays, options.images, options.dimensions)
     name, layout = pick_images(arrays, options.images, where, dimensions)
+    check_samples_last(arrays, name, options.axis, where)
     array, declared = arrays[name], declare(name)
     Storage(name, where, array.shape, None, array.dtype.itemsize).check(options)
     source = make(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from domainjepa.data.masks.masks import Mask, Masks
 from domainjepa.data.masks.words import word_in
 from domainjepa.data.source import Source
@@ -12,6 +14,8 @@ from domainjepa.errors import DataError
 
 CONTAINERS = ("hdf5", "arrays", "zarr", "matlab", "netcdf")
 """Loaders of named arrays."""
+KNOWN = "masks_known"
+"""The column of a packed file that tells which samples have a mask."""
 
 
 @dataclass(kw_only=True)
@@ -47,6 +51,8 @@ def offer_masks(source: Source, opened: Callable[[str], Source], told: str | Non
     """
     if source.loader not in CONTAINERS or source.masks is not None or told == "none":
         return
+    if hasattr(source, "beside"):
+        return  # samples in data sets of their own: what lies beside each is one value
     named = told in source.keys
     for name in [told] if told and named else filter(may_be_masks, source.keys):
         try:
@@ -57,7 +63,9 @@ def offer_masks(source: Source, opened: Callable[[str], Source], told: str | Non
                 raise
             continue
         known = source.rows() >= 0
-        source.masks = ArrayMasks(known=known, source=found)
+        if KNOWN in source.keys:
+            known = np.asarray(source.read_column(KNOWN)).astype(bool)
+        source.masks = ArrayMasks(known=known, classes=source.mask_classes, source=found)
         source.decisions.append(f"masks: {name!r}, {found.dtype}")
         return
 

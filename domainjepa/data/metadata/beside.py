@@ -88,7 +88,7 @@ def beside(source: Source, taken: Collection[str] = ()) -> Beside:
     found.why = "too large, no plain values, or paths"
     if personal:
         found.why = "of medical data" if source.medical else "could name persons or files"
-    kept = {"images", "paths", *found.roles}
+    kept = {"images", "paths", *found.roles, *(("masks", "masks_known") if source.masks else ())}
     told = [match for match in map(ROLE.match, source.decisions) if match and match[1] in kept]
     kept |= {match[2] for match in told} | ({"class_names", "classes"} if source.classes else set())
     for name in source.keys:

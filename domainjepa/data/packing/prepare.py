@@ -116,9 +116,11 @@ def prepare(
                         raise Stopped(stop.number, said)
             _refuse_changes(source, begun)
             columns, left_out = _columns(source, frame)
-            writer.finish(columns, about)
+            writer.finish(columns, None if frame else source.masks, about)
         part.rename(out)
         journal.remove()
+    if source.masks and frame:
+        console.print("masks are left out: they are of the images' own sizes", highlight=False)
     if left_out:
         console.print(left_out, highlight=False, markup=False)
 
@@ -152,6 +154,7 @@ def _about(source: Source, fingerprint: str) -> dict[str, Any]:
         "fingerprint": fingerprint,
         "modality": source.modality,
         "classes": source.classes,
+        "mask_classes": dict(source.masks.classes or {}) if source.masks else None,
         "decisions": [line[:300] for line in source.decisions[:50] if source.loader in CONTAINERS],
         "versions": {"domainjepa": version("domainjepa"), "numpy": np.__version__},
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

@@ -1,8 +1,9 @@
 """What a file made by `domainjepa prepare` says of itself, HDF5 or Zarr.
 
 Its arrays are `images` (N, H, W, C) or (N, D, H, W, C), and, where the source had them, `labels`,
-`groups`, `split`, `ids` and `spacings`, each with N rows, and numeric columns under their own
-names. One attribute of the root, `domainjepa`, holds the rest as JSON.
+`groups`, `split`, `ids` and `spacings`, each with N rows, `masks` (N, H, W) or (N, D, H, W) with
+`masks_known` (N,), and numeric columns under their own names. One attribute of the root,
+`domainjepa`, holds the rest as JSON.
 """
 
 from __future__ import annotations
@@ -98,13 +99,16 @@ def restored(
 
 
 def described(told: Mapping[str, Any], spacings: NDArray[Any] | None) -> dict[str, Any]:
-    """The fields of a `Source` that only a prepared file has: spacings, modality, origin, card."""
+    """The fields of a `Source` that only a prepared file has: spacings, modality, origin, card,
+    names of what masks show."""
     fields: dict[str, Any] = {}
     if spacings is not None and spacings.ndim == 2:
         fields["spacings"] = spacings.astype(np.float64)
     for name, key in (("modality", "modality"), ("origin", "loader")):
         if isinstance(told.get(key), str):
             fields[name] = told[key]
+    if isinstance(told.get("mask_classes"), dict):
+        fields["mask_classes"] = {int(one): str(name) for one, name in told["mask_classes"].items()}
     if told.get("card") in catalog.names("datasets"):  # a file may name a card, not bring its own
         card = cards.load(catalog.find("datasets", told["card"]))
         fields["card"] = card.model_dump(mode="json", exclude_none=True)

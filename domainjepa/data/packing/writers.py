@@ -21,12 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.files.damage import reason
+from domainjepa.data.masks.arrays import KNOWN
+from domainjepa.data.masks.masks import Masks
 from domainjepa.data.packing import prepared
-from domainjepa.errors import MissingExtra, UserError
+from domainjepa.errors import DataError, MissingExtra, UserError
 
 Columns = Mapping[str, NDArray[Any]]
 MOST_IN_ATTRIBUTE = 60_000
 """Bytes; HDF5 has room for 64 kB."""
+MASKS = "int32"
+"""The type of their values."""
 COMPRESSIONS = ("none", "gzip", "lz4", "zstd")
 
 
@@ -61,7 +65,7 @@ class Writer(Protocol):
     def write(self, start: int, block: NDArray[Any]) -> None:
         """Samples from `start` on, (n, …); they are on the disk when this returns."""
 
-    def finish(self, columns: Columns, about: dict[str, Any]) -> None:
+    def finish(self, columns: Columns, masks: Masks | None, about: dict[str, Any]) -> None:
         """Everything else, and close."""
 
     def close(self) -> None:
@@ -96,7 +100,7 @@ class HDF5Writer:
             self._file["images"][start : start + len(block)] = block
             self._flush()
 
-    def finish(self, columns: Columns, about: dict[str, Any]) -> None:
+    def finish(self, columns: Columns, masks: Masks | None, about: dict[str, Any]) -> None:
         """Everything else, and close."""
         about, classes = dict(about), about["classes"]
         del about["classes"]
@@ -111,6 +115,13 @@ class HDF5Writer:
                     told = dict(zip(prepared.SPLITS, range(3), strict=True))
                     kind = h5py.enum_dtype(told, basetype="u1")
                 self._file.create_dataset(name, data=values, dtype=kind, fletcher32=True)
+            if masks is not None:
+                sides, how = self._file["images"].shape[:-1], _filters("gzip")
+                stored = self._file.create_dataset(
+                    "masks", sides, MASKS, chunks=(1, *sides[1:]), fletcher32=True, **how
+                )
+                _write_masks(masks, stored)
+                self._file.create_dataset(KNOWN, data=masks.known, dtype="u1", fletcher32=True)
             if classes:
                 # Of fixed length: a damaged heap of text can hang HDF5 2.0 for ever.
                 texts = np.char.encode(np.array(classes), "utf-8")
@@ -134,6 +145,19 @@ class HDF5Writer:
     def _flush(self) -> None:
         self._file.flush()
         os.fsync(self._file.id.get_vfd_handle())
+
+
+def _write_masks(masks: Masks, stored: Any) -> None:
+    """Each mask into its row, what is compressed well by any packing; 0 where there is none."""
+    for row, known in enumerate(masks.known.tolist()):
+        mask = masks[row] if known else np.zeros(stored.shape[1:], MASKS)
+        if mask.size and not (mask.min() >= -(2**31) and mask.max() < 2**31):
+            raise DataError(
+                f"the mask of sample {row} holds {mask.max()}, and a packed file holds values "
+                f"below {2**31:,}: number its objects from 1, or leave masks out: "
+                "--set data.masks=none"
+            )
+        stored[row] = mask.astype(MASKS)
 
 
 def _intact(path: Path, done: int) -> bool:
@@ -214,7 +238,7 @@ class ZarrWriter:
             images: Any = self._group["images"]
             images.with_config({"write_empty_chunks": True})[start : start + len(block)] = block
 
-    def finish(self, columns: Columns, about: dict[str, Any]) -> None:
+    def finish(self, columns: Columns, masks: Masks | None, about: dict[str, Any]) -> None:
         """Everything else."""
         import zarr
 
@@ -231,6 +255,27 @@ class ZarrWriter:
                     overwrite=True,
                 )
                 array[...] = values
+            if masks is not None:
+                images: Any = self._group["images"]
+                sides = images.shape[:-1]
+                stored = self._group.create_array(
+                    "masks",
+                    shape=sides,
+                    dtype=MASKS,
+                    chunks=(1, *sides[1:]),
+                    compressors=_codecs("gzip"),
+                    overwrite=True,
+                    config={"write_empty_chunks": True},
+                )
+                _write_masks(masks, stored)
+                known = self._group.create_array(
+                    KNOWN,
+                    shape=masks.known.shape,
+                    dtype="uint8",
+                    overwrite=True,
+                    config={"write_empty_chunks": True},
+                )
+                known[...] = masks.known
             if classes:
                 self._group["labels"].attrs["class_names"] = list(classes)
             if "split" in columns:

@@ -515,3 +515,35 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     run = CliRunner().invoke(app, ["prepare", "--data", str(nifti(tmp_path)), *volumes])
     assert isinstance(run.exception, UserError)
     assert "--size is for images" in str(run.exception)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".zarr"])
+def test_masks_come_along(tmp_path: Path, suffix: str) -> None:
+    draw = np.random.default_rng(5)
+    images = draw.integers(0, 256, (5, 12, 14), dtype=np.uint8)
+    masks = draw.integers(0, 3, (5, 12, 14), dtype=np.uint8)
+    for folder, every in (("imagesTr", images), ("labelsTr", masks[:4])):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        for row, one in enumerate(every):
+            Pillow.fromarray(one).save(tmp_path / "set" / folder / f"{row}.png")
+    names = {"labels": {"0": "background", "1": "anterior", "2": "posterior"}}
+    (tmp_path / "set/dataset.json").write_text(json.dumps(names))
+    source = open_source(tmp_path / "set")
+    assert source.masks is not None
+    said = io.StringIO()
+    prepare(source, tmp_path / f"a{suffix}", workers=0, console=Console(file=said))
+    packed = open_source(tmp_path / f"a{suffix}")
+    prepare(packed, tmp_path / f"b{suffix}", workers=0, console=Console(file=said))
+    for found in (packed, open_source(tmp_path / f"b{suffix}")):
+        assert found.masks is not None
+        assert found.masks.known.tolist() == [True] * 4 + [False]
+        assert found.masks.classes == {0: "background", 1: "anterior", 2: "posterior"}
+        for row in range(4):
+            np.testing.assert_array_equal(found.masks[row], masks[row])
+            np.testing.assert_array_equal(found[row][..., 0], images[row])
+    assert "left out" not in said.getvalue()
+    framed = Console(file=said)
+    centre = lambda image: np.ascontiguousarray(image[:8, :8])  # noqa: E731
+    prepare(source, tmp_path / f"c{suffix}", workers=0, frame=centre, console=framed)
+    assert "masks are left out" in said.getvalue()
+    assert open_source(tmp_path / f"c{suffix}").masks is None

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 
 from domainjepa.data.files.damage import reason, unreadable
 from domainjepa.data.files.identity import content_digest, files_digest
+from domainjepa.data.formats.hdf5.index import indexed_column
 from domainjepa.data.formats.hdf5.reading import (
     UNREADABLE,
     declared_of,
     require_filters,
     storage_of,
 )
-from domainjepa.data.formats.hdf5.tree import Place, plain_dataset
+from domainjepa.data.formats.hdf5.tree import Absent, Place, plain_dataset
 from domainjepa.data.metadata.blanks import AMONG_NUMBERS
 from domainjepa.data.metadata.columns import USUAL_NAMES, find_columns
 from domainjepa.data.source import Image, OpenOptions, Source, spread
@@ -161,7 +162,8 @@ class DatasetsSource(Source):
         if name not in self.beside:
             return super().read_column(name)
         with unreadable(UNREADABLE, f"column {name!r} of {self.name}"):
-            return self._column(self.beside[name])
+            where = self.beside[name]
+            return indexed_column(self.places, where, lambda: self._column(where))
 
     def _column(self, where: str) -> NDArray[Any]:
         """One value for each sample; blank where a data set has none beside it."""
@@ -182,9 +184,10 @@ class DatasetsSource(Source):
         if where.startswith(_AT):
             holder = file[group] if where.startswith(2 * _AT) else file[place.path]
             return holder.attrs.get(where.lstrip(_AT))
-        if where not in file[group]:
+        try:
+            dataset = plain_dataset(file, Place(place.file, f"{group.rstrip('/')}/{where}"))
+        except Absent:
             return None
-        dataset = plain_dataset(file, Place(place.file, f"{group.rstrip('/')}/{where}"))
         if dataset.size is None or dataset.size * dataset.dtype.itemsize > 2**26:
             raise DataError(f"{where!r} is too large for a column")
         return dataset[()]

@@ -22,8 +22,10 @@ from domainjepa.data.files.gathering import gather
 from domainjepa.data.files.listing import ends_in, first_bytes
 from domainjepa.data.files.shards import part_of
 from domainjepa.data.formats.hdf5.datasets import DatasetsSource, open_datasets
+from domainjepa.data.formats.hdf5.index import indexed
 from domainjepa.data.formats.hdf5.pattern import (
     Pattern,
+    beside,
     found_in,
     is_pattern,
     is_stack,
@@ -44,6 +46,7 @@ from domainjepa.data.packing import prepared
 from domainjepa.data.source import Loader, OpenOptions, Source
 from domainjepa.data.storage.layout import USUAL_NAMES as IMAGE_NAMES
 from domainjepa.data.storage.layout import dimensions_of, is_usual, layout_of, pick_images
+from domainjepa.data.storage.turned import check_samples_last
 from domainjepa.errors import DataError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -86,7 +89,7 @@ class HDF5Loader(Loader):
         return _many(root, files, options)
 
     def _open(self, path: Path, where: str, options: OpenOptions) -> Source:
-        tree = look(path, options.follow_links)
+        tree = indexed(path, options.follow_links)
         told = _told(path)
         if not (told and prepared.layout_in(tree.arrays, options)):
             _refuse(tree, options, where)
@@ -102,6 +105,8 @@ def _many(root: Path, files: Sequence[str], options: OpenOptions) -> DatasetsSou
     with unreadable(UNREADABLE, f"{first.name}, HDF5,"):
         tree = look(first, options.follow_links)
         name, stacked = _of_file(tree, options, files[0])
+        if stacked:
+            check_samples_last(tree.arrays, name, options.axis, files[0])
         places = [Place(root / file, tree.places[name].path) for file in files]
         decision = f"{len(files):,} files, {name!r} of each"
         turned = tree.arrays[name].turned
@@ -124,6 +129,7 @@ def _one(
     else:
         dimensions = dimensions_of(tree.arrays, options.images, options.dimensions)
         name, layout = pick_images(tree.arrays, options.images, where, dimensions)
+        check_samples_last(tree.arrays, name, options.axis, where)
         fields = vars(find_columns(tree.arrays, read, name, options, where, layout))
     place = tree.places[name]
     with h5py.File(place.file, "r") as file:
@@ -184,6 +190,9 @@ def _pattern(tree: Tree, options: OpenOptions, where: str) -> Pattern | None:
 
 def _by_pattern(path: Path, tree: Tree, pattern: Pattern, options: OpenOptions) -> Source:
     """A sample a data set, or rows of several."""
+    for name in pattern.names if pattern.stacked else ():
+        within = {one: tree.arrays[one] for one in tree.arrays if beside(one) == beside(name)}
+        check_samples_last(within, name, options.axis, path.name)
     places = [tree.places[name] for name in pattern.names]
     turned = tree.arrays[pattern.names[0]].turned
     decision = f"{len(places):,} data sets {pattern.text!r}"

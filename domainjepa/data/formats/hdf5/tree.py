@@ -37,6 +37,10 @@ class Refused(Exception):
     """A path that leads out of the file; the message says how."""
 
 
+class Absent(DataError):
+    """There is nothing at a place."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a data set lies: a file and a path in it that holds no link."""
@@ -103,11 +107,11 @@ def plain_dataset(file: h5py.File, place: Place) -> h5py.Dataset:
     Raises:
         DataError: a part of the path is a link or missing, or the bytes lie elsewhere.
     """
-    thing: Any = file["/"].id
+    thing: Any = h5py.h5g.open(file.id, b"/")
     for part in filter(None, place.path.split("/")):
         name = part.encode("utf-8", "surrogateescape")
         if not isinstance(thing, h5py.h5g.GroupID) or not thing.links.exists(name):
-            raise DataError(f"there is no {place.path.strip('/')!r}")
+            raise Absent(f"there is no {place.path.strip('/')!r}")
         if thing.links.get_info(name).type != h5py.h5l.TYPE_HARD:
             raise DataError(f"{place.path.strip('/')!r} is a link, which is not followed")
         thing = h5py.h5o.open(thing, name)
@@ -235,9 +239,11 @@ class _Walk:
         """Refuses a data set whose bytes lie in other files, unless they may be followed."""
         if hops < 0:
             raise Refused("leads round in circles")
-        for name, _, _ in dataset.external or ():
-            self.beside(name, place, "keeps its bytes in another file")
-        if not dataset.is_virtual:
+        made = dataset.id.get_create_plist()
+        if made.get_external_count():
+            for name, _, _ in dataset.external:
+                self.beside(name, place, "keeps its bytes in another file")
+        if made.get_layout() != h5py.h5d.VIRTUAL:
             return
         if not self.follow_links:
             raise Refused("is a virtual data set")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -12,6 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
+from domainjepa.data.formats.hdf5 import index
+from domainjepa.data.formats.hdf5.datasets import DatasetsSource
 from domainjepa.data.opening import open_source
 from domainjepa.data.source import Source
 from domainjepa.errors import DataError
@@ -237,3 +240,34 @@ def test_flipped_bits_give_an_array_or_an_error(path: Path) -> None:
             file.create_dataset(f"g{row}/Img", data=IMAGES[row], **options)
             file[f"g{row}/label"] = row % 2
     flip_bits(path, 30)
+
+
+def test_many_groups_are_visited_once_and_what_is_kept_names_nobody(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("DOMAINJEPA_CACHE", str(cache))
+    with h5py.File(path, "w") as file:
+        for row in range(520):
+            group = file.create_group(f"meier_{row}")
+            group["Img"] = np.full((8, 9), row, np.uint16)
+            group["Label"] = row % 3
+            group["Town"] = "Zagreb" if row % 2 else "Linz"
+    first = open_source(path, labels="Town")
+    kept = list(cache.rglob("*.sealed"))
+    assert len(kept) == 2  # the objects, and the column of labels
+    assert all(name not in one.read_bytes() for one in kept for name in (b"meier", b"Zagreb"))
+    monkeypatch.setattr(index, "look", None)  # would be called without what is kept
+    monkeypatch.setattr(DatasetsSource, "_column", None)
+    second = open_source(path, labels="Town")
+    assert second.decisions == first.decisions
+    assert second.class_names(range(3)) == ["Linz", "Zagreb", "Linz"]
+    np.testing.assert_array_equal(second[519][..., 0], np.full((8, 9), 519))
+    monkeypatch.undo()
+    monkeypatch.setenv("DOMAINJEPA_CACHE", str(cache))
+    shutil.copy(path, tmp_path / "new.h5")
+    with h5py.File(tmp_path / "new.h5", "r+") as file:
+        file["meier_519/Town"][()] = "Graz"
+    (tmp_path / "new.h5").replace(path)
+    changed = open_source(path, labels="Town")
+    assert changed.class_names([517, 519]) == ["Zagreb", "Graz"]
