@@ -86,6 +86,7 @@ def views(
     from domainjepa.pretraining.plan import make_plan
     from domainjepa.pretraining.progress import show_plan
     from domainjepa.views.drawing import draw_views
+    from domainjepa.views.tones import tones_of
     from domainjepa.views.views import ViewMaker
 
     out = named_png(out)
@@ -103,6 +104,8 @@ def views(
     maker = ViewMaker(plan.domain, plan.intensity, plan.config.views, plan.config.seed)
     rows = plan.rows[np.linspace(0, len(plan.rows) - 1, min(samples, len(plan.rows))).astype(int)]
     draw_views(plan.source, rows.tolist(), maker, out)
+    if not plan.source.volumetric:
+        typer.echo(f"tones: {tones_of(maker, plan.source.__getitems__(rows.tolist()))}")
     typer.echo(f"views: {out}")
 
 

@@ -16,6 +16,7 @@ from domainjepa.config import IntensityConfig
 from domainjepa.data.source import MEDICAL
 from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.transforms.bands import fuse
+from domainjepa.domains.transforms.latitude import Latitude
 from domainjepa.domains.transforms.volumes import VolumeTransform, volume_transforms
 from domainjepa.domains.view_spec import ViewSpec, ViewTransform
 from domainjepa.errors import ConfigError, did_you_mean
@@ -127,8 +128,12 @@ class Domain(ABC):
 
     def chain(self, spec: ViewSpec) -> A.Compose:
         """The transforms as one pipeline; give it its randomness with `set_random_state`."""
-        steps = fuse([step.transform for step in self.kept(spec)])
-        return A.Compose(steps, is_check_shapes=False)
+        crop, *steps = fuse([step.transform for step in self.kept(spec)])
+        if spec.dtype == np.uint8:
+            files = [step for step in steps if isinstance(step, A.ImageCompression)]
+            tones = [step for step in steps if step not in files]
+            steps = [*([Latitude(tones)] if tones else []), *files]
+        return A.Compose([crop, *steps], is_check_shapes=False)
 
 
 def named(

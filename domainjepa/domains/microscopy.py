@@ -58,7 +58,7 @@ class Microscopy(Domain):
             ViewTransform(
                 "focus",
                 "focal plane, aperture, thickness of the sample",
-                PSFBlur(fwhm=(0.5, max(2.0, spec.size / 50)), p=0.5),
+                PSFBlur(fwhm=(0.5, max(1.5, spec.size / 50)), p=0.5),
                 ("blur", "noise"),
             ),
             ViewTransform(
@@ -69,7 +69,7 @@ class Microscopy(Domain):
             ViewTransform(
                 "gain",
                 "staining, bleaching, power of the lamp, exposure of each channel",
-                Gain((0.5, 1.6), common=self.keep_colour),
+                Gain((0.65, 1.5), common=self.keep_colour),
                 ("brightness", "contrast", *ratio),
             ),
             ViewTransform(

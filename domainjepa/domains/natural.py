@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from domainjepa.domains.domain import Domain, Evidence, named
 from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.stretches import fit_stretch
-from domainjepa.domains.transforms.bands import Background, Gain
+from domainjepa.domains.transforms.bands import Background, Gain, Light
+from domainjepa.domains.transforms.blur import FWHM, PSFBlur
 from domainjepa.domains.view_spec import ViewSpec, ViewTransform
 
 Image = NDArray[Any]
@@ -60,13 +61,7 @@ class Natural(Domain):
                 ViewTransform(
                     "colour",
                     "light, white balance",
-                    A.ColorJitter(
-                        brightness=(0.6, 1.4),
-                        contrast=(0.6, 1.4),
-                        saturation=(0.8, 1.2),
-                        hue=(-0.1, 0.1),
-                        p=0.8,
-                    ),
+                    Light((0.7, 1.4), (0.7, 1.4), (0.8, 1.2), 0.1, p=0.8),
                     removes=("brightness", "contrast", "colour", "background"),
                 ),
                 ViewTransform(
@@ -94,8 +89,8 @@ class Natural(Domain):
             ViewTransform(
                 "blur",
                 "focus",
-                # 2 px at 224 px, as is usual; as much of the picture in smaller ones.
-                A.GaussianBlur(blur_limit=0, sigma_limit=(0.1, max(0.5, spec.size / 112)), p=0.5),
+                # A sigma of 2 px at 224 px, as is usual; as much of the picture in smaller ones.
+                PSFBlur(fwhm=(0.1 * FWHM, max(0.5, spec.size / 112) * FWHM), p=0.5),
                 removes=("blur", "noise"),
             )
         )

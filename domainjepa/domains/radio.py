@@ -70,16 +70,19 @@ class Radio(Domain):
             ViewTransform(
                 "beam",
                 "synthesised beam: array, declination, frequency",
-                Beam(fwhm=(0.5, max(2.0, spec.size / 32)), p=0.5),
+                Beam(fwhm=(0.5, max(1.5, spec.size / 40)), p=0.5),
                 ("blur", "noise"),
             ),
             ViewTransform(
-                "clip", "depth of the survey: what lies below a few sigma is zero", Clip(p=0.5)
+                "clip",
+                "depth of the survey: what lies below a few sigma is zero",
+                Clip(p=0.5),
+                covers=True,
             ),
             ViewTransform(
                 "gain",
                 "flux scale, redshift, peak that the map was normalised by",
-                Gain((0.5, 1.25), common=self.keep_colour),
+                Gain((0.7, 1.25), common=self.keep_colour),
                 ("brightness", "contrast") + (() if self.keep_colour else ("colour",)),
             ),
         ]

@@ -67,7 +67,7 @@ class Radiography(Domain):
             ViewTransform(
                 "scatter",
                 "scattered radiation: thickness of the patient, grid",
-                Scatter((0.0, 0.4), p=0.5),
+                Scatter((0.0, 0.3), p=0.5),
                 ("contrast",),
             ),
             ViewTransform(
@@ -79,13 +79,13 @@ class Radiography(Domain):
             ViewTransform(
                 "gamma",
                 "characteristic curve, look-up table of the processing",
-                Gamma((0.6, 1.7), p=0.8),
+                Gamma((0.7, 1.45), p=0.8),
                 ("brightness", "background"),
             ),
             ViewTransform(
                 "exposure",
                 "exposure index, window of the processing",
-                Gain((0.75, 1.25), common=True),
+                Gain((0.8, 1.25), common=True),
                 ("brightness", "contrast"),
             ),
             ViewTransform(
@@ -101,6 +101,7 @@ class Radiography(Domain):
                     "collimation",
                     "blades of the collimator, shutter of the display",
                     Collimation(p=0.2),
+                    covers=True,
                 )
             )
         return steps

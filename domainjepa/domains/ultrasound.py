@@ -73,7 +73,9 @@ class Ultrasound(Domain):
                 BiasField(0.35, order=3, down=True, p=0.8),
                 ("brightness", "contrast"),
             ),
-            ViewTransform("contact", "coupling of the probe to the skin, a rib", Contact(p=0.2)),
+            ViewTransform(
+                "contact", "coupling of the probe to the skin, a rib", Contact(p=0.2), covers=True
+            ),
             ViewTransform(
                 "gamma",
                 "dynamic range of the log compression",

@@ -38,9 +38,11 @@ class ViewTransform:
         transform: the albumentations transform.
         removes: what could tell samples apart and no longer can, as `domainjepa.views.shortcuts`
             measures it: brightness, contrast, colour, background, noise, blur.
+        covers: whether it blackens a part of the picture, as a shutter does.
     """
 
     name: str
     nuisance: str
     transform: A.BasicTransform
     removes: tuple[str, ...] = ()
+    covers: bool = False

@@ -6,12 +6,14 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import albumentations as A
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
+from domainjepa.domains.transforms.latitude import developed
 from domainjepa.domains.transforms.volumes import Mirror, Turn
 from domainjepa.pictures import montage, planes
 from domainjepa.views.keys import seed_randomness
@@ -43,7 +45,7 @@ def draw_views(
         titles = ["original", "intensity"]
         for step in maker.transforms(image):
             seed_randomness(step.transform, key(maker.seed, "draw", step.name, row))
-            line.append(_shown(step.transform(image=image, force_apply=True)["image"]))
+            line.append(_shown(_alone(step.transform, image)))
             titles.append(step.name)
         line += [_shown(view) for view in maker(original, epoch=0, sample=row)]
         titles += ["global view"] * maker.views.num_global + ["local view"] * maker.views.num_local
@@ -55,6 +57,14 @@ def draw_views(
         column_titles=titles,
         title=maker.domain.name,
     )
+
+
+def _alone(transform: A.BasicTransform, image: Image) -> Image:
+    """What one transform makes of an image, with the tones that a view would have."""
+    eight = image.dtype == np.uint8 and not isinstance(transform, A.ImageCompression)
+    values = image * np.float32(1 / 255) if eight else image
+    changed: Image = transform(image=values, force_apply=True)["image"]
+    return developed(changed, image) if eight else changed
 
 
 def draw_volume_views(
