@@ -28,6 +28,7 @@ from domainjepa.data.formats.dicom.assembly import (
 from domainjepa.data.formats.dicom.file import bare, begins_like_dicom, pydicom
 from domainjepa.data.formats.dicom.frames import GREY
 from domainjepa.data.formats.dicom.header import Header, read_header
+from domainjepa.data.formats.dicom.segments import offer_segments
 from domainjepa.data.formats.dicom.sequences import alone, sequences
 from domainjepa.data.formats.dicom.series import Stack, places, stacks
 from domainjepa.data.formats.dicom.sources import DicomSource, DicomVolumes
@@ -157,12 +158,14 @@ def _allow(found: Found, damaged: dict[int, DataError], options: OpenOptions) ->
 
 def _open_folder(found: Found, options: OpenOptions) -> Source:
     """What the files of a folder hold: series, or those of a study as channels."""
-    _leave_out(found)
+    drawn = _leave_out(found, [] if options.masks == "none" or options.bands else ["SEG"])
     every = stacks(found.headers)
     volumes = _in_volumes(options)
     together = sequences(found, every, options, volumes=volumes) if options.bands else None
     if together is None:
         source = _open(found, every, options)
+        if drawn:
+            offer_segments(source, found, drawn)
         _read_folders(source, list(source.file_names()), options)
         return source
     studies, folders = together
@@ -187,24 +190,40 @@ def _open(found: Found, every: Sequence[Stack], options: OpenOptions) -> DicomSo
     return source
 
 
-def _leave_out(found: Found) -> None:
-    """Drops what cannot stand beside the rest: other channels, and what is about other images."""
+def _leave_out(found: Found, masks: Sequence[str]) -> list[tuple[str, Header]]:
+    """Drops what cannot stand beside the rest: other channels, and what is about other images.
+
+    Args:
+        masks: modalities of which nothing is said here.
+
+    Returns:
+        Of what is of these, name and header.
+    """
 
     def drop(wrong: set[int], why: str) -> None:
         found.headers = [None if at in wrong else one for at, one in enumerate(found.headers)]
+        if not wrong:
+            return
         found.warnings.append(f"left out: {len(wrong):,} files {why}; open them by themselves")
 
     kept = found.kept()
     about = {
         at for at, one in enumerate(found.headers) if one and one.kind.modality in ABOUT_OTHERS
     }
+    drawn: list[tuple[str, Header]] = []
     if 0 < len(about) < len(kept):
-        drop(about, f"of {' or '.join(ABOUT_OTHERS)}, which are about other images")
+        pairs = [(found.files[at], found.headers[at], at) for at in sorted(about)]
+        masked = [(name, one, at) for name, one, at in pairs if one and one.kind.modality in masks]
+        drawn = [(name, one) for name, one, _ in masked]
+        silent = {at for _, _, at in masked}
+        found.headers = [None if at in silent else one for at, one in enumerate(found.headers)]
+        drop(about - silent, f"of {' or '.join(ABOUT_OTHERS)}, which are about other images")
     kinds = Counter(_measure(header) for header in found.kept())
     if len(kinds) > 1:
         usual = kinds.most_common(1)[0][0]
         odd = {at for at, one in enumerate(found.headers) if one and _measure(one) != usual}
         drop(odd, f"that are not {usual[1]} of {usual[0]} channel{'s' * (usual[0] > 1)}")
+    return drawn
 
 
 def _measure(header: Header) -> tuple[int, str]:
