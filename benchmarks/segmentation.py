@@ -37,6 +37,7 @@ from domainjepa.evaluation.suite import evaluate
 from domainjepa.pretraining.progress import read_metrics
 from domainjepa.pretraining.run import pretrain
 
+SHOTS = (1, 5, 10, "all")
 SHORT = ("views.num_global=2", "views.num_local=0", "optimizer.lr=2e-3", "data.workers=1")
 CASES: dict[str, tuple[str, ...]] = {
     "em": (
@@ -126,6 +127,8 @@ class Clock:
 def _protocol(name: str, arguments: argparse.Namespace) -> Protocol:
     """A protocol with what the command line changes of it."""
     told = read_protocol(name).model_dump()
+    if told["ladder"]:
+        told["shots"] = SHOTS
     layers = arguments.layers
     if layers != "auto":
         told["patches"]["layers"] = tuple(int(one) for one in layers.split(","))
