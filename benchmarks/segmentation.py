@@ -11,8 +11,9 @@ Medical Segmentation Decathlon, of which patients are never split.
         --out benchmarks/results/segmentation-hippocampus-3d.json
 
 A run that is in the folder already is not made again, nor are features in it. `--set` changes the
-pretraining, `--layers` and `--scale` what is read. `--protocol` names others: segmentation-knn,
-segmentation-finetune (`--finetune crop=96` and the like change its settings).
+pretraining, `--layers` and `--scale` what is read, `--side` to how many pixels images are enlarged
+for the published encoder, `--baseline` what else is compared, or none. `--protocol` names others:
+segmentation-knn, segmentation-finetune (`--finetune crop=96` and the like change its settings).
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--side", type=int)
+    parser.add_argument("--baseline", action="append")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--protocol", action="append")
     parser.add_argument("--layers", default="auto")
@@ -78,9 +81,10 @@ def main() -> None:
         pretrain(config, run, resume=(run / "config.toml").exists(), console=Console())
     pretraining = clock.minutes()
     encoder = FrozenEncoder(run).called("pretrained")
-    names = ["untrained", "intensity"]
+    names = [one for one in arguments.baseline or ["untrained", "intensity"] if one != "none"]
     if arguments.weights:
-        names.append(f"timm:tf_efficientnet_lite0={arguments.weights}")
+        side = f"@{arguments.side}" if arguments.side else ""
+        names.append(f"timm:tf_efficientnet_lite0{side}={arguments.weights}")
     results = evaluate(
         [encoder],
         open_source(arguments.data, dimensions=encoder.card.dimensions),
@@ -145,7 +149,9 @@ def _command(arguments: argparse.Namespace) -> str:
     told += ["--data", Path(arguments.data).name, "--folder", "RUN"]
     if arguments.weights:
         told += ["--weights", arguments.weights.name]
-    for option in ("set", "protocol", "finetune"):
+    if arguments.side:
+        told += ["--side", str(arguments.side)]
+    for option in ("set", "baseline", "protocol", "finetune"):
         for value in getattr(arguments, option) or ():
             told += [f"--{option}", value]
     if arguments.layers != "auto":

