@@ -103,7 +103,8 @@ class DataConfig(Settings):
     axis: str | None = None
     """Along which slices follow each other: axial, coronal, sagittal, or the number of an axis.
     By default the one along which the scanner took them. Of FITS and TIFF: what planes and
-    pages are, bands or samples; of FITS also hdus, where each HDU is a sample."""
+    pages are, bands or samples; of FITS also hdus, where each HDU is a sample. Of MATLAB:
+    last, where samples come last and nothing tells so."""
     neighbours: int = Field(default=0, ge=0)
     """Slices on either side that join a slice as further channels (2.5-D)."""
     crop: int | None = Field(default=None, ge=8)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from domainjepa.data.formats.dicom.frames import GREY
 from domainjepa.data.formats.dicom.header import Header
-from domainjepa.data.formats.dicom.series import AXES, SHIFTED, Stack, places
+from domainjepa.data.formats.dicom.series import AXES, SAME_PLACE, SHIFTED, Stack, places
 from domainjepa.data.formats.dicom.sources import DicomSource, DicomVolumes
 from domainjepa.data.source import OpenOptions
 from domainjepa.errors import DataError
@@ -144,8 +144,14 @@ def tell_of_order(source: DicomSource, every: Sequence[Stack], headers: Sequence
         return
     order = "order: by series, in each by position along the normal of its slices"
     if deep:
-        steps = np.array([[stack.step()] for stack in deep])
-        order += f"; {_steps(steps, ('between slices, measured from their positions',))}"
+        steps = np.array([[step] for stack in deep if (step := stack.step()) > SAME_PLACE])
+        if len(steps):
+            order += f"; {_steps(steps, ('between slices, measured from their positions',))}"
+        same = len(deep) - len(steps)
+        order += (
+            f"; several slices at each place in {same:,} of {_many(len(deep), 'series')}"
+            * bool(same)
+        )
         uneven = sum(stack.why_no_volume() is not None for stack in deep)
         order += f"; unevenly spaced in {uneven:,} of {_many(len(deep), 'series')}" * bool(uneven)
     source.decisions.append(order)
@@ -258,7 +264,7 @@ def _common(dtypes: set[str]) -> str:
 
 
 def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
+    return f"{count:,} {what}{'s' * (count != 1 and what != 'series')}"
 
 
 def _told(counts: Counter[str]) -> str:

@@ -282,3 +282,12 @@ def test_a_real_oblique_series() -> None:
         place = source.affines[0] @ [slice_, 383, 273, 1]
         np.testing.assert_allclose(place[:3], corner, atol=0.01)
     np.testing.assert_allclose(source.spacings, [[8 / 3, 2 / 3, 0.7]], atol=1e-3)
+
+
+def test_times_at_one_place_have_no_step(tmp_path: Path) -> None:
+    for time in "abc":
+        save_series(tmp_path / time, volume(2), SeriesInstanceUID="1.2.3")
+    save_series(tmp_path / "d", volume(), SeriesInstanceUID="1.2.4")
+    (told,) = [line for line in open_source(tmp_path).decisions if line.startswith("order")]
+    assert "2.5 mm between slices" in told
+    assert "several slices at each place in 1 of 2 series; unevenly spaced in 1 of 2 series" in told
