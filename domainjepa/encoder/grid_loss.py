@@ -8,6 +8,7 @@ answer. Whoever warns of a stride, or chooses one, asks for the Dice of that ans
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -70,15 +71,20 @@ def grid_dice(
 
 
 def shares(marks: NDArray[np.bool_], pitch: Sequence[float]) -> Numbers:
-    """The share of a class in the pixels of each position: (H, W) -> (h, w) float32."""
-    found: Numbers = marks.astype(np.float32)
+    """The share of a class in what each position stands for: (H, W) -> (h, w) float32.
+
+    Position i is what lies from i * pitch to (i + 1) * pitch, parts of pixels counted as such.
+    """
+    found = marks.astype(np.float64)
     for axis, step in enumerate(pitch):
         side = found.shape[axis]
-        starts = np.unique(np.floor(np.arange(0, side, step)).astype(np.int64))
-        sums = np.add.reduceat(found, starts, axis=axis)
-        sizes = np.diff(starts, append=side).reshape(-1, *[1] * (found.ndim - 1 - axis))
-        found = (sums / sizes).astype(np.float32)
-    return found
+        edges = np.minimum(np.arange(math.ceil(side / step - 1e-6) + 1) * step, side)
+        whole = np.minimum(edges.astype(np.int64), side - 1)
+        along = (-1, *[1] * (found.ndim - 1 - axis))
+        before = np.cumsum(found, axis).take(whole, axis) - found.take(whole, axis)
+        areas = before + (edges - whole).reshape(along) * found.take(whole, axis)
+        found = np.diff(areas, axis=axis) / np.diff(edges).reshape(along)
+    return found.astype(np.float32)
 
 
 def keeps(left: NDArray[np.float64]) -> bool:

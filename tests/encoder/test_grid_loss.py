@@ -15,6 +15,19 @@ def test_shares_of_a_patch_are_those_of_its_pixels() -> None:
     np.testing.assert_allclose(grid_loss.shares(marks, (2.0, 2.0)), [[0.25, 1.0, 0.5]])
 
 
+def test_positions_need_not_end_where_pixels_do() -> None:
+    marks = np.array([[1, 0, 0, 1]], bool)
+    np.testing.assert_allclose(grid_loss.shares(marks, (1.0, 1.5)), [[2 / 3, 0.0, 1.0]], atol=1e-6)
+    np.testing.assert_allclose(grid_loss.shares(marks, (1.0, 0.5))[0], np.repeat(marks[0], 2))
+
+
+@pytest.mark.parametrize("pitch", [0.3, 0.55, 1.09])
+def test_a_grid_as_fine_as_pixels_keeps_a_structure_of_some_pixels(pitch: float) -> None:
+    mask = np.zeros((35, 51), np.uint8)
+    mask[11:19, 21:30] = 1
+    assert grid_loss.grid_dice([(mask, (pitch, pitch))], [0, 1])[1] > 0.97
+
+
 def test_a_pixel_a_position_loses_nothing_and_a_wide_one_all_of_a_small_structure() -> None:
     mask = np.zeros((64, 64), np.uint8)
     mask[20:24, 20:24] = 7
