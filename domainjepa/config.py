@@ -6,9 +6,10 @@ recipe, then by `--set`, then by the flags of the command line.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Scale = Annotated[tuple[Share, Share], Field(strict=False)]
@@ -39,9 +40,31 @@ FREE_ON_RESUME = (*CARRIED_OUT, "data.where", "micro_batch", "init.weights", "in
 """What a resumed run may do otherwise. Other conditions on the rows change what the model sees, and
 the fingerprint of the data tells. Other micro-batches change what BatchNorm sees. What the run
 began with is in its folder."""
-OF_THE_RUN_ALONE = (*CARRIED_OUT, "log.", "epochs")
-"""Settings that no encoder has to know of: the above, what only watches, and `epochs`, which
-`steps` says in steps. One training is one file, however it was carried out."""
+OF_THE_RUN_ALONE = (*CARRIED_OUT, "log.", "epochs", "budget")
+"""Settings that no encoder has to know of: the above, what only watches, and `epochs` and `budget`,
+which `steps` says in steps. One training is one file, however it was carried out."""
+
+
+_TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
+
+
+def seconds_of(time: str) -> float:
+    """Seconds in a time such as `90s`, `45m`, `2h` or `1h30m`.
+
+    Raises:
+        ValueError: it is none, or not above 0.
+    """
+    match = _TIME.fullmatch(time.strip())
+    parts = match.groups(default="0") if match else ()
+    seconds = sum(float(part) * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    if not 0 < seconds < 1e9:
+        raise ValueError("write a time above 0 with its unit, such as 90s, 45m, 2h or 1h30m")
+    return seconds
+
+
+def _is_time(time: str) -> str:
+    seconds_of(time)
+    return time
 
 
 class Settings(BaseModel):
@@ -327,6 +350,11 @@ class PretrainConfig(Settings):
     epochs: int = Field(default=400, gt=0)
     steps: int | None = Field(default=None, gt=0)
     """Optimiser steps in all; takes the place of `epochs`."""
+    budget: Annotated[str, AfterValidator(_is_time)] | None = None
+    """How long the whole command may take, such as 90s, 45m or 2h; `--budget` sets it. What a step
+    costs here is measured for some seconds, and what was left unset of steps, views, image size,
+    backbone, learning rate and batch follows; see budget.md. Takes the place of `epochs`; with
+    `steps`, which a run writes beside it, nothing is measured again."""
     batch_size: int = Field(default=256, gt=1)
     """The GLOBAL batch, over all devices. SIGReg depends on it, so it is never changed silently."""
     micro_batch: int | None = Field(default=None, gt=0)

@@ -141,10 +141,14 @@ def resolve(
         assignments: `key=value` texts in the order given.
         flags: dotted name -> value; None means that the flag was not given.
 
+    Returns:
+        The settings; `model_fields_set` of each group names those that were given.
+
     Raises:
         ConfigError: an unknown name, a name twice, or a value of the wrong type or out of range.
     """
-    settings = overlay(defaults(), recipe or {})
+    overlay(defaults(), recipe or {})  # refuses names that there are not
+    given = dict(recipe or {})
     pairs = [parse_assignment(text) for text in assignments]
     for name, times in Counter(name for name, _ in pairs).items():
         if times > 1:
@@ -154,10 +158,26 @@ def resolve(
         nested: Any = value
         for part in reversed(key.split(".")):
             nested = {part: nested}
-        settings = overlay(settings, nested)
-        if key == "epochs":  # the later word counts; `steps` would else hide it
-            settings["steps"] = None
-    return validated(settings)
+        overlay(defaults(), nested)
+        # The later word on the length counts: `steps` would else hide the others. The budget that a
+        # run has written beside its steps is no new word.
+        if key == "epochs" or (key == "budget" and given.get("budget") != value):
+            given["steps"] = None
+        if key in ("epochs", "steps"):
+            given["budget"] = None
+        given = _merged(given, nested)
+    return validated(given)
+
+
+def _merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """`overlay` of layers that hold some settings only."""
+    merged = dict(base)
+    for key, value in layer.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            value = _merged(below, value)
+        merged[key] = value
+    return merged
 
 
 def validated(settings: Mapping[str, Any]) -> PretrainConfig:

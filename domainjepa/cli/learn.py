@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,6 +34,10 @@ def pretrain(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="In place of epochs.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="How long this may take, such as 45m; settles what is left unset."),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=2, help="The GLOBAL batch, over all devices.")
     ] = None,
@@ -64,14 +69,15 @@ def pretrain(
     """Pretrain an encoder and write its run folder: settings, metrics, checkpoints, report."""
     from domainjepa import settings
 
-    if epochs is not None and steps is not None:
-        raise UserError("--epochs and --steps say the same thing twice: give one of them.")
+    began = time.monotonic()
+    if sum(length is not None for length in (epochs, steps, budget)) > 1:
+        raise UserError("--epochs, --steps and --budget each say how long: give one of them.")
     # The folder of a run that was begun holds all that it began with, and its own settings, which
     # lie under those of the command: it may be the whole one again.
     begun = resume and out is not None and (out / "config.toml").is_file()
-    layer = _recipe(recipe, None if begun else extend, epochs or steps)
+    layer = _recipe(recipe, None if begun else extend, epochs or steps or budget)
     if begun and out is not None:
-        layer = settings.overlay(settings.read_recipe(out / "config.toml"), layer)
+        layer = _over_those_of_the_run(out, layer)
     flags = {
         "data.path": data or None,
         "data.loader": loader,
@@ -81,6 +87,7 @@ def pretrain(
         "init.extend": str(extend) if extend else None,
         "epochs": epochs,
         "steps": steps,
+        "budget": budget,
         "batch_size": batch_size,
         "seed": seed,
         "device": device,
@@ -98,12 +105,17 @@ def pretrain(
         )
     out = out or _run_folder(config)
     if resume and not begun and (out / "config.toml").is_file():
-        layer = settings.overlay(settings.read_recipe(out / "config.toml"), layer)
+        layer = _over_those_of_the_run(out, layer)
         config = settings.resolve(layer, set_ or (), flags)
     if config.devices > 1 and "RANK" not in os.environ:
         from domainjepa.pretraining.launch import launch
 
         raise typer.Exit(launch(sys.argv[1:], config.devices))
+    _train(config, out, resume, began)
+
+
+def _train(config: PretrainConfig, out: Path, resume: bool, began: float) -> None:
+    """The run, and what to do next with its encoder."""
     main = os.environ.get("RANK", "0") == "0"
     if main:
         from rich.console import Console
@@ -115,7 +127,7 @@ def pretrain(
     from domainjepa.signals import Stopped
 
     try:
-        run(config, out, resume=resume)
+        run(config, out, resume=resume, begun=began)
     except Stopped as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(stopped.exit_status) from None
@@ -124,7 +136,16 @@ def pretrain(
         typer.echo(f"next: {_next(config, out)}")
 
 
-def _recipe(recipe: str | None, extend: Path | None, length: int | None) -> dict[str, Any]:
+def _over_those_of_the_run(out: Path, layer: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's settings over those of a run; the steps that fill a budget are the run's own."""
+    from domainjepa import settings
+
+    own = settings.read_recipe(out / "config.toml")
+    layer = settings.overlay(own, layer)
+    return {**layer, "steps": own["steps"]} if "budget" in own and "steps" in own else layer
+
+
+def _recipe(recipe: str | None, extend: Path | None, length: int | str | None) -> dict[str, Any]:
     """The settings under those of the command: of a recipe, over those of a run to extend."""
     from domainjepa import settings
     from domainjepa.catalog import find
@@ -135,7 +156,7 @@ def _recipe(recipe: str | None, extend: Path | None, length: int | None) -> dict
     from domainjepa.pretraining.beginning import parent_settings
 
     if not length:
-        raise UserError("--extend: for how long? Give --epochs or --steps of the new run.")
+        raise UserError("--extend: for how long? Give --epochs, --steps or --budget.")
     return settings.overlay(parent_settings(extend), layer)
 
 
@@ -173,7 +194,9 @@ def _run_folder(config: PretrainConfig) -> Path:
     """The default folder is named by card or fingerprint: a file's name may name a patient."""
     from domainjepa.data.opening import open_configured
 
-    name = f"{open_configured(config.opening()).public_name}-{config.backbone.name}"
+    unnamed = config.budget and "name" not in config.backbone.model_fields_set
+    what = config.budget if unnamed else config.backbone.name
+    name = f"{open_configured(config.opening()).public_name}-{what}"
     if config.seed:
         name += f"-seed{config.seed}"
     return Path("runs") / re.sub("[/:]", "-", name)

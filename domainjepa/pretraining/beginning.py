@@ -161,9 +161,8 @@ def parent_settings(run: Path) -> dict[str, Any]:
     """
     _refuse_no_run(run)
     found = settings.read_recipe(run / "config.toml")
-    layer = {
-        name: value for name, value in found.items() if name not in ("steps", "epochs", "init")
-    }
+    left = ("steps", "epochs", "budget", "init")
+    layer = {name: value for name, value in found.items() if name not in left}
     begun = found.get("init", {})
     stays = {name: begun[name] for name in ("frozen", "statistics") if begun.get(name)}
     return {**layer, "init": stays} if stays else layer

@@ -19,6 +19,7 @@ from domainjepa.distributed import is_main, process_group, world_size
 from domainjepa.encoder.places import FILE_NAME
 from domainjepa.errors import ConfigError
 from domainjepa.pretraining.batches import batches, next_batch
+from domainjepa.pretraining.budget import as_begun, fit
 from domainjepa.pretraining.checkpoint import load_checkpoint
 from domainjepa.pretraining.machine import sharded, threads_of
 from domainjepa.pretraining.memory import explain_memory
@@ -54,6 +55,7 @@ def pretrain(
     *,
     resume: bool = False,
     console: Console | None = None,
+    begun: float | None = None,
 ) -> Path:
     """Pretrain a backbone and write the run folder.
 
@@ -62,6 +64,8 @@ def pretrain(
         out: the run folder; must be new unless `resume`.
         resume: go on from the folder's newest checkpoint.
         console: where plan and progress are shown; `Console(quiet=True)` shows nothing.
+        begun: when the command began, on `time.monotonic`; now by default. `budget` and `max_hours`
+            count from then.
 
     Returns:
         The path of `encoder.safetensors`.
@@ -70,7 +74,8 @@ def pretrain(
         UserError: data, settings or folder that cannot be used, or a loss that stays NaN.
         Stopped: SIGTERM, SIGUSR1, Ctrl-C, or `max_hours` have passed; a checkpoint is saved.
     """
-    end = math.inf if config.max_hours is None else time.monotonic() + 3600 * config.max_hours
+    begun = time.monotonic() if begun is None else begun
+    end = math.inf if config.max_hours is None else begun + 3600 * config.max_hours
     folder = RunFolder(Path(out))
     with process_group(config.device), folder.held(resume=resume), ExitStack() as stack:
         if config.devices > 1 and world_size() == 1:
@@ -83,7 +88,9 @@ def pretrain(
         trackers = make_trackers(config.log.track) if is_main() else {}
         stage(console, "opening and measuring the data")
         kept = folder.initial if resume and folder.initial.is_file() else None
-        plan = make_plan(folder.threads_kept(config) if resume else config, kept=kept)
+        fitted = fit(as_begun(config, folder.before()) if resume else config, begun)
+        plan = make_plan(fitted.config, kept=kept)
+        plan.notes.extend(fitted.notes)
         refuse_others_elsewhere(plan)
         if resume:
             folder.check_same(plan.config)
@@ -92,17 +99,17 @@ def pretrain(
         try:
             stack.enter_context(threads_of(plan.config))
             state = RunState.start(plan)
-            begun = resume and folder.to_go_on_from()
-            if begun:
+            goes_on = resume and folder.to_go_on_from()
+            if goes_on:
                 packed = load_checkpoint(folder.checkpoints)
                 show_warnings(console, same_as_before(packed, plan))
                 state.load(packed)
             elif config.init.extend:
                 state.go_on_from(load_checkpoint(Path(config.init.extend) / "checkpoints"))
             folder.open(plan.config, state.step)
-            if not begun:
+            if not goes_on:
                 folder.save_beginning(plan, state)
-            if not begun and is_main() and looks_for_shortcuts(plan.config, plan.source):
+            if not goes_on and is_main() and looks_for_shortcuts(plan.config, plan.source):
                 stage(console, "looking for shortcuts in the views")
                 show_warnings(console, warnings_of(nuisances(plan)))
             if resume:

@@ -143,7 +143,7 @@ class RunFolder:
         _by_the_main_rank(lambda: self._check_same(config))
 
     def _check_same(self, config: PretrainConfig) -> None:
-        before = settings.flat(settings.resolve(settings.read_recipe(self.config)))
+        before = settings.flat(self.before())
         changed = [
             f"{name}: {before[name]!r} -> {value!r}"
             for name, value in settings.flat(config).items()
@@ -170,14 +170,9 @@ class RunFolder:
             )
         return found
 
-    def threads_kept(self, config: PretrainConfig) -> PretrainConfig:
-        """The settings with the threads that the run began with, unless they say otherwise: another
-        number would round sums another way."""
-        if config.threads is not None or not self.config.is_file():
-            return config
-        return config.model_copy(
-            update={"threads": settings.read_recipe(self.config).get("threads")}
-        )
+    def before(self) -> PretrainConfig:
+        """The settings that the run began with."""
+        return settings.resolve(settings.read_recipe(self.config))
 
     def has_checkpoint(self) -> bool:
         """Whether there is something to go on from; a run killed before it begins anew."""
