@@ -6,6 +6,8 @@ What a device can do is tried on it where that is cheap: no table of versions is
 
 from __future__ import annotations
 
+import ctypes
+import os
 from functools import cache
 
 import torch
@@ -13,6 +15,10 @@ from torch import nn
 
 from domainjepa.errors import UserError
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""mallopt(3)."""
+LARGEST_KEPT, KEPT = 256 * 2**20, 2**30
+"""Bytes of one tensor, and of all free memory at the end of the heap, that are not handed back."""
 KNOWN = ("cuda", "mps", "xpu")
 """Accelerators, by the names that PyTorch gives them."""
 
@@ -101,6 +107,31 @@ def fuses_adamw(device: torch.device) -> bool:
     except (RuntimeError, NotImplementedError):
         return False
     return True
+
+
+@cache
+def keep_memory() -> bool:
+    """Tell the C library to keep what one batch leaves behind for the next one, as CUDA's allocator
+    does: handed back to the kernel, it comes again page by page, each cleared anew.
+
+    Of glibc alone, and not where the environment says how memory is to be kept (MALLOC_...,
+    GLIBC_TUNABLES). Up to `KEPT` bytes stay with the process.
+
+    Returns:
+        Whether it will.
+    """
+    told = [name for name in os.environ if name.startswith("MALLOC_")]
+    if told or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return False
+    try:
+        if not (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc"):
+            return False
+        c_library = ctypes.CDLL(None)
+        # Older versions take thresholds of 32 MiB at most, where they begin of themselves.
+        c_library.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
+        return bool(c_library.mallopt(M_TRIM_THRESHOLD, KEPT) == 1)
+    except (AttributeError, OSError, ValueError):  # Windows, macOS
+        return False
 
 
 def called(device: torch.device) -> str:

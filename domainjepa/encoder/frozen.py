@@ -15,12 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from torch import Tensor
 
 from domainjepa import devices
 from domainjepa.backbones import Backbone
 from domainjepa.backbones.feature_maps import Grid, Layers
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
+from domainjepa.encoder import passes
 from domainjepa.encoder.artefact import (
     EncoderCard,
     parse_encoder,
@@ -49,7 +51,8 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         encoder: a run folder, RUN@STEP for one that was kept on the way, or an
             `encoder.safetensors`.
         output: `pooled`, one vector a sample, or `patches`, one for each position of its map.
-        batch_size: images a forward pass.
+        batch_size: images a forward pass, at most: on the CPU smaller ones are chosen, which are
+            faster there.
         device: `auto` takes the accelerator where there is one.
         weights: `untrained` draws fresh weights for the same network, keyed by the run's seed: the
             twin that pretraining has to beat.
@@ -127,22 +130,26 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         backbone, standardise = self._network_
         device = next(backbone.parameters()).device
         found = accepted(self._card, images)
-        features = []
-        with torch.inference_mode():
-            if self._card.dimensions == 3:
-                for volume in volumes(self._card, found, self.spacing):
-                    cubes = windows(volume.extent, self._side, self._card.size)
-                    parts = [
-                        backbone.probe_features(standardise(batch.to(device))).float().cpu()
-                        for batch in window_batches(volume, cubes)
-                    ]
-                    features.append(torch.cat(parts).mean(0, keepdim=True).numpy())
-                return np.concatenate(features)
-            for batch in image_batches(self._card, found, self.batch_size):
-                seen = np.stack([framed(image, self._card.size) for image in batch])
-                stacked = torch.from_numpy(seen).to(device).permute(0, 3, 1, 2)
-                features.append(backbone.probe_features(standardise(stacked)).float().cpu().numpy())
-        return np.concatenate(features)
+
+        def read(batch: Tensor) -> Tensor:
+            return backbone.probe_features(standardise(batch))
+
+        if self._card.dimensions == 3:
+            every = []
+            for volume in volumes(self._card, found, self.spacing):
+                cubes = windows(volume.extent, self._side, self._card.size)
+                parts = passes.features(backbone, read, window_batches(volume, cubes), device)
+                every.append(parts.mean(0, keepdims=True))
+            return np.concatenate(every)
+        size = self._card.size
+        shape = (len(self._card.mean), size, size)
+        count = passes.at_once(backbone, read, shape, self.batch_size, device)
+        images_seen = (
+            np.stack([framed(image, size) for image in batch])
+            for batch in image_batches(self._card, found, count)
+        )
+        stacked = (torch.from_numpy(seen).permute(0, 3, 1, 2) for seen in images_seen)
+        return passes.features(backbone, read, stacked, device)
 
     def patches(self, images: Source | ArrayLike) -> Iterator[Patches]:
         """The features of every position, image after image, of any sizes: see `Patches`.

@@ -20,6 +20,7 @@ from rich.console import Console
 from domainjepa.data.files.identity import Identity
 from domainjepa.data.masks.masks import masks_of
 from domainjepa.data.source import Image, Source
+from domainjepa.encoder.passes import ahead
 from domainjepa.errors import DataError
 from domainjepa.evaluation.reporting.progress import counting
 from domainjepa.evaluation.splits import Rows
@@ -28,7 +29,8 @@ from domainjepa.writing import write_atomically
 Features = NDArray[np.float32]
 
 BATCH = 512
-BATCH_BYTES = 256 * 2**20
+BATCH_BYTES = 128 * 2**20
+"""Of images that are read at once; as many are read while these go through the encoder."""
 
 
 class Encoder(Protocol):
@@ -134,8 +136,10 @@ def features_of(
     with counting(console, f"features: {encoder.name}", len(rows)) as counter:
         sample_bytes = int(np.prod(source.shape)) * source.dtype.itemsize
         size = int(np.clip(BATCH_BYTES // max(sample_bytes, 1), 1, BATCH))
-        for first in range(0, len(rows), size):
-            batch = some_of(source, rows[first : first + size])
+        blocks = (
+            some_of(source, rows[first : first + size]) for first in range(0, len(rows), size)
+        )
+        for batch in ahead(blocks):
             parts.append(np.asarray(encoder.transform(batch), dtype=np.float32))
             if parts[-1].ndim != 2 or len(parts[-1]) != len(batch):
                 raise DataError(

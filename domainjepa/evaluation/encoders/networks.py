@@ -20,6 +20,7 @@ from domainjepa.backbones import Backbone
 from domainjepa.backbones.weights import digest_of
 from domainjepa.data.source import Image, Source
 from domainjepa.domains.intensity import Intensity
+from domainjepa.encoder import passes
 from domainjepa.errors import UserError
 from domainjepa.evaluation.encoders.intensity import fitted_intensity
 from domainjepa.evaluation.encoders.published import as_three_bands
@@ -46,7 +47,7 @@ class Network:
         read: (network, batch) -> (N, D) or (N, D, positions...), which are averaged.
         described: what `prepare` and `read` do, in words. Features are kept from one evaluation to
             the next only where it is given, since they depend on it; change it when they change.
-        batch_size: samples a forward pass.
+        batch_size: samples a forward pass, at most; see `domainjepa.encoder.passes`.
         device: `auto` takes the accelerator where there is one.
     """
 
@@ -85,15 +86,15 @@ class Network:
     def transform(self, images: Source | Sequence[Image]) -> NDArray[np.float32]:
         """(H, W, C) images or (D, H, W, C) volumes -> (N, D) float32."""
         where = devices.choose(self.device)
-        self.network.to(where).eval()
-        found = []
-        with torch.inference_mode():
-            for first in range(0, len(images), self.batch_size):
-                rows = range(first, min(first + self.batch_size, len(images)))
-                batch = [images[row] for row in rows]
-                given = self._read(self.network, self.prepare(batch).to(where))
-                found.append(given.float().cpu().numpy())
-        return np.concatenate(found)
+        network = self.network.to(where).eval()
+
+        def read(batch: Tensor) -> Tensor:
+            return self._read(network, batch)
+
+        shape = self.prepare([images[0]])[0].shape
+        count = passes.at_once(network, read, shape, self.batch_size, where)
+        batches = (self.prepare(batch) for batch in passes.cut(images, count))
+        return passes.features(network, read, batches, where)
 
     def prepare(self, images: Sequence[Image]) -> Tensor:
         """What the network sees of some samples."""
@@ -129,8 +130,8 @@ def _reading(name: str, read: Read) -> Read:
         if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(batch):
             raise UserError(
                 f"{name} gave {type(found).__name__} {tuple(getattr(found, 'shape', ()))} for "
-                f"{len(batch)} samples; a tensor (N, D) is needed. Say what to read of the output: "
-                "Network(..., read=lambda network, batch: ...)"
+                f"a batch of {len(batch)}; a tensor (N, D) is needed. Say what to read of the "
+                "output: Network(..., read=lambda network, batch: ...)"
             )
         return found if found.ndim == 2 else found.flatten(2).mean(2)
 

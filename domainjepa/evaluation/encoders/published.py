@@ -28,6 +28,7 @@ from domainjepa.backbones.weights import Unavailable, digest_of, fill, locate
 from domainjepa.data.source import Image, Source
 from domainjepa.data.storage.precision import as_float32
 from domainjepa.domains.intensity import Intensity
+from domainjepa.encoder import passes
 from domainjepa.errors import UserError, did_you_mean
 from domainjepa.evaluation.encoders.features import Encoder
 from domainjepa.evaluation.encoders.intensity import fitted_intensity
@@ -93,7 +94,7 @@ class TimmEncoder:
         model: timm's name.
         weights: a file; None takes those of the hub.
         size: pixels a side of what the network sees; None takes its own.
-        batch_size: images a forward pass.
+        batch_size: images a forward pass, at most; see `domainjepa.encoder.passes`.
         device: `auto` takes the accelerator where there is one.
 
     Raises:
@@ -140,18 +141,10 @@ class TimmEncoder:
         network = self._load()
         device = devices.choose(self.device)
         network.to(device).eval()
-        features = []
-        with torch.inference_mode():
-            for first in range(0, len(images), self.batch_size):
-                rows = range(first, min(first + self.batch_size, len(images)))
-                batch = (
-                    images.__getitems__(rows)
-                    if isinstance(images, Source)
-                    else [images[row] for row in rows]
-                )
-                inputs = self.prepare(batch).to(device)
-                features.append(network.probe_features(inputs).float().cpu().numpy())
-        return np.concatenate(features)
+        read, shape = network.probe_features, (3, self._side, self._side)
+        count = passes.at_once(network, read, shape, self.batch_size, device)
+        batches = (self.prepare(batch) for batch in passes.cut(images, count))
+        return passes.features(network, read, batches, device)
 
     def prepare(self, images: Sequence[Image]) -> Tensor:
         """What the network sees: (H, W, C) images -> (N, 3, S, S) float32."""

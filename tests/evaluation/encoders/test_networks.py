@@ -137,7 +137,7 @@ def test_what_is_no_encoder_is_refused(lab, rng):
     with pytest.raises(UserError, match="bands=4"):
         Network("a", Colours(), bands=4)
     wrong = Network("a", Colours(), read=lambda network, batch: network(batch).mean())
-    with pytest.raises(UserError, match=r"gave Tensor \(\) for 6 samples"):
+    with pytest.raises(UserError, match=r"gave Tensor \(\) for a batch of \d"):
         wrong.transform(images(rng))
     with pytest.raises(UserError, match="cannot be loaded"):
         baselines(["lab_absent:none"], [])
