@@ -196,6 +196,14 @@ class ViewsConfig(Settings):
     the geometric mean of the data's own, its median over the volumes."""
     without: Names = ()
     """Transforms of the domain to leave out, by the names that `domainjepa views` draws."""
+    related: str | None = None
+    """Of whom the views of a sample are, all but the first: `z:12mm` or `z:2`, other slices of its
+    volume, so far away at most; `group`, samples of its group; `column:NAME`, samples that share
+    its value there. By default its own. See domains.md."""
+    related_crops: Literal["together", "free"] | None = None
+    """`together`: the global views of a sample and of those related to it show one place; `free`:
+    each shows its own. By default together for slices of CT and MR, which lie on one grid, and
+    free for all others."""
     keep_colour: bool = False
     """Leave the ratios of the bands alone, where colour is the science. Colour identifies a sample
     across its views, so this weakens what is learned of shape."""
@@ -207,6 +215,8 @@ class ViewsConfig(Settings):
         for low, high in (self.global_scale, self.local_scale):
             if low > high:
                 raise ValueError(f"a scale goes from low to high, not from {low} to {high}")
+        if self.related_crops and not self.related:
+            raise ValueError("related_crops places the crops of views.related, which is not set")
         return self
 
 

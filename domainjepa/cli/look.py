@@ -87,7 +87,6 @@ def views(
     from domainjepa.pretraining.progress import show_plan
     from domainjepa.views.drawing import draw_views
     from domainjepa.views.tones import tones_of
-    from domainjepa.views.views import ViewMaker
 
     out = named_png(out)
     layer = settings.read_recipe(find("recipes", recipe)) if recipe else {}
@@ -99,9 +98,9 @@ def views(
         "seed": seed,
     }
     plan = make_plan(settings.resolve(layer, set_ or (), flags), batches=False)
-    shown = {"data", "domain", "views"}
+    shown = {"data", "domain", "views", "related"}
     show_plan(Console(), "views", [n for n in plan.notes if n[0] in shown], plan.warnings)
-    maker = ViewMaker(plan.domain, plan.intensity, plan.config.views, plan.config.seed)
+    maker = plan.maker()
     rows = plan.rows[np.linspace(0, len(plan.rows) - 1, min(samples, len(plan.rows))).astype(int)]
     draw_views(plan.source, rows.tolist(), maker, out)
     if not plan.source.volumetric:

@@ -15,7 +15,7 @@ from domainjepa.data.metadata.where import choose
 from domainjepa.data.source import Image, Source
 from domainjepa.errors import DataError
 
-OF_EACH = ("labels", "groups", "ids", "split", "spacings")
+OF_EACH = ("labels", "groups", "ids", "split", "spacings", "stack")
 """Fields of a source with one entry a sample."""
 
 

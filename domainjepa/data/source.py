@@ -74,6 +74,8 @@ class Source(ABC):
         bands: (C,) names of the channels, where they are told; or None.
         spacings: (N, 2) or (N, 3) millimetres from one pixel to the next along H, W or D, H, W; or
             None where the format does not tell.
+        stack: (N, 3) of slices: the volume that each is of, its number along it, and where it lies
+            along it in millimetres, NaN where the format does not tell; None of other samples.
         modality: what made the images, such as CT, MR or US, where the format tells; or None.
         origin: the loader of what a file was prepared from, or of a table's files; or None.
         card: the dataset card (plain data) that matched, or None.
@@ -97,6 +99,7 @@ class Source(ABC):
     mask_classes: dict[int, str] | None = None
     bands: tuple[str, ...] | None = None
     spacings: NDArray[np.float64] | None = None
+    stack: NDArray[np.float64] | None = field(default=None, repr=False)
     modality: str | None = None
     origin: str | None = None
     card: dict[str, Any] | None = None

@@ -16,7 +16,6 @@ from domainjepa.pretraining.plan import Plan, make_plan
 from domainjepa.pretraining.state import RunState
 from domainjepa.pretraining.step import Step
 from domainjepa.views.dataset import ViewDataset, whole
-from domainjepa.views.views import ViewMaker
 
 SAMPLES = 64
 """That are read, and made views of."""
@@ -102,7 +101,7 @@ def measure(config: PretrainConfig) -> Timing:
     plan = make_plan(config.model_copy(update={"precision": "float32"}))
     rows = plan.rows[:SAMPLES].tolist()
     reading = _seconds(lambda: [plan.source[row] for row in rows], device) / len(rows)
-    maker = ViewMaker(plan.domain, plan.intensity, plan.config.views, plan.config.seed)
+    maker = plan.maker()
     dataset = ViewDataset(plan.source, maker)
     draws = [(0, row) for row in rows]
     both = _seconds(lambda: dataset.__getitems__(draws), device) / len(rows)

@@ -55,6 +55,7 @@ class CT(Domain):
 
     name = "ct"
     summary = "slices of computed tomography: Hounsfield windows as channels"
+    registered_slices = True
 
     @classmethod
     def suits(cls, evidence: Evidence) -> tuple[float, str]:

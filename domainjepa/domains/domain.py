@@ -59,6 +59,7 @@ class Domain(ABC):
     Attributes:
         name: as in the registry.
         summary: one line for `domainjepa list domains`.
+        registered_slices: whether slices of a volume lie on one grid, and up is up in all of them.
 
     Args:
         keep_colour: leave the ratios of the bands alone.
@@ -68,6 +69,7 @@ class Domain(ABC):
 
     name: str
     summary: str
+    registered_slices = False
 
     def __init__(
         self,

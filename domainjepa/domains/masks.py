@@ -6,9 +6,9 @@ masks from the noise that stops at their edges. So a mask goes through the chain
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import albumentations as A
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +23,9 @@ def missing_pixels(image: Image) -> NDArray[np.uint8] | None:
     return None if finite.all() else (~finite).astype(np.uint8)
 
 
-def masked_view(chain: A.Compose, image: Image, missing: NDArray[np.uint8] | None) -> Image:
+def masked_view(
+    chain: Callable[..., dict[str, Any]], image: Image, missing: NDArray[np.uint8] | None
+) -> Image:
     """One view, with the missing pixels at 0.
 
     Args:

@@ -39,6 +39,7 @@ class MRI(Domain):
 
     name = "mri"
     summary = "slices of magnetic resonance imaging, any sequence"
+    registered_slices = True
 
     @classmethod
     def suits(cls, evidence: Evidence) -> tuple[float, str]:

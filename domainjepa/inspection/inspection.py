@@ -17,7 +17,6 @@ from domainjepa.data.source import Source
 from domainjepa.pretraining.plan import Plan
 from domainjepa.registry import DOMAINS
 from domainjepa.views.shortcuts import Nuisance, shortcuts, warnings_of
-from domainjepa.views.views import ViewMaker
 from domainjepa.waiting import bar
 
 _LISTED = 100  # rows, at most, in each list of an inspection
@@ -153,7 +152,7 @@ def inspect_source(
 
 def add_shortcuts(inspection: Inspection, plan: Plan) -> None:
     """Measures nuisances on the views of a plan; alarms join the warnings."""
-    maker = ViewMaker(plan.domain, plan.intensity, plan.config.views, plan.config.seed)
+    maker = plan.maker()
     inspection.shortcuts = shortcuts(maker, plan.source, plan.rows, plan.config.seed)
     inspection.warnings += warnings_of(inspection.shortcuts)
 

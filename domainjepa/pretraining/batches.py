@@ -16,7 +16,6 @@ from domainjepa.errors import DataError, UserError
 from domainjepa.pretraining.plan import Plan
 from domainjepa.signals import StopSignal, start_servers_that_stay, work_for_the_run
 from domainjepa.views.dataset import ViewDataset, whole
-from domainjepa.views.views import ViewMaker
 
 Batch = dict[str, Tensor]
 
@@ -83,7 +82,6 @@ def suspects(batch: Batch, device: torch.device) -> list[int]:
 def batch_loader(plan: Plan, start: int) -> DataLoader[Batch]:
     """The loader behind `batches`."""
     config = plan.config
-    maker = ViewMaker(plan.domain, plan.intensity, config.views, config.seed)
     workers = config.data.workers or 0
     context = None
     if workers:
@@ -91,7 +89,7 @@ def batch_loader(plan: Plan, start: int) -> DataLoader[Batch]:
         context = multiprocessing.get_context("forkserver")
         start_servers_that_stay("domainjepa.views.dataset")
     return DataLoader(
-        ViewDataset(plan.source, maker, plan.target.values if plan.target else None),
+        ViewDataset(plan.source, plan.maker(), plan.target.values if plan.target else None),
         batch_sampler=KeyedBatches(
             plan.rows,
             batch_size=config.batch_size,

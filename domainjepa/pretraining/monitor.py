@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from domainjepa.data.sampling import key
 from domainjepa.distributed import gather_over_ranks
 from domainjepa.encoder.standardise import Standardise
 from domainjepa.objective.diagnostics import distance_from_gaussian, effective_rank
@@ -20,7 +22,8 @@ from domainjepa.pretraining.probe import probe_scores
 from domainjepa.pretraining.progress import Clock, Display
 from domainjepa.pretraining.same_data import GONE, gone
 from domainjepa.pretraining.state import RunState
-from domainjepa.views.shortcuts import Nuisance, shortcuts
+from domainjepa.views.related import nearer_than_strangers
+from domainjepa.views.shortcuts import FEWEST, SAMPLES, Nuisance, shortcuts
 from domainjepa.views.views import ViewMaker
 
 TERMS = ("loss", "prediction", "sigreg", "gradient_norm")
@@ -33,12 +36,23 @@ def nuisances(plan: Plan, network: Network | None = None) -> list[Nuisance]:
         plan: of the run.
         network: whose features are asked what they know of each nuisance; None asks none.
     """
-    maker = ViewMaker(plan.domain, plan.intensity, plan.config.views, plan.config.seed)
+    seed = plan.config.seed
+    return shortcuts(
+        plan.maker(),
+        plan.source,
+        plan.rows,
+        seed,
+        embed=_embedder(plan, network) if network else None,
+        samples=affordable_samples(plan.config),
+    )
+
+
+def _embedder(plan: Plan, network: Network) -> Callable[[list[NDArray[Any]]], NDArray[Any]]:
+    """What gives (N, D) features of (S, S, C) views."""
     standardise = Standardise(plan.mean, plan.std).to(plan.device)
 
     @torch.no_grad()
     def embed(views: list[NDArray[Any]]) -> NDArray[Any]:
-        assert network is not None
         network.eval()
         parts = []
         for first in range(0, len(views), plan.config.batch_size):
@@ -48,15 +62,41 @@ def nuisances(plan: Plan, network: Network | None = None) -> list[Nuisance]:
         network.train()
         return np.concatenate(parts)
 
-    seed = plan.config.seed
-    return shortcuts(
-        maker,
-        plan.source,
-        plan.rows,
-        seed,
-        embed=embed if network else None,
-        samples=affordable_samples(plan.config),
-    )
+    return embed
+
+
+def siblings_told(plan: Plan, network: Network) -> str:
+    """Whether the features know siblings from strangers; nothing where views are of one sample, or
+    too few samples have a sibling."""
+    if plan.siblings is None:
+        return ""
+    known = plan.rows[plan.siblings.counts(plan.rows) > 0]
+    if len(known) < FEWEST:
+        return ""
+    keyed = key(plan.config.seed, "related")
+    chosen = np.sort(np.random.default_rng(keyed).permutation(known)[:SAMPLES])
+    # Crops of their own: two views of one place may be alike for that alone.
+    changed = {"num_global": 2, "num_local": 0, "related_crops": "free"}
+    views = plan.config.views.model_copy(update=changed)
+    maker = ViewMaker(plan.domain, plan.intensity, views, keyed, plan.siblings)
+    pairs = [
+        maker(seen[0], epoch=0, sample=row, siblings=seen[1:])
+        for row in chosen.tolist()
+        for seen in maker.read(plan.source, [(0, row)])
+    ]
+    drawn = [plan.siblings.drawn(keyed, 0, row, 1) for row in chosen.tolist()]
+    place = plan.siblings.place[np.concatenate(drawn)]
+    first, stop = plan.siblings.first[chosen, None], plan.siblings.stop[chosen, None]
+    features = _embedder(plan, network)([view for pair in pairs for view in pair])
+    both = np.asarray(features, np.float64).reshape(len(chosen), 2, -1)
+    found = nearer_than_strangers(both[:, 0], both[:, 1], (place < first) | (place >= stop))
+    told = f"a sibling is nearer than a stranger in {100 * found:.0f} % (by chance 50 %)"
+    if found < 0.5 + 3 * np.sqrt(1 / 12 / len(chosen)):
+        told += (
+            ". WARNING: the features do not know siblings from strangers, so views.related relates "
+            "what has nothing in common, or nothing was learned: compare a run without it"
+        )
+    return told
 
 
 @torch.no_grad()
@@ -111,4 +151,6 @@ def afterthoughts(plan: Plan, state: RunState) -> list[tuple[str, str]]:
         learned = ", ".join(f"{one.name} {one.predicted:.2f}" for one in found)
         if learned:
             notes.append(("shortcuts", f"R2 of nuisances from the features: {learned}"))
+    if not gone(plan) and (told := siblings_told(plan, state.network)):
+        notes.append(("related", told))
     return notes

@@ -60,7 +60,9 @@ from domainjepa.pretraining.volume_plan import (
     spacing_warnings,
 )
 from domainjepa.registry import DOMAINS, STATISTICS
+from domainjepa.views.related import Siblings, find_siblings, related_note, related_warnings
 from domainjepa.views.sizes import LARGEST_IMAGE, resolve_sizes
+from domainjepa.views.views import ViewMaker
 
 LR = 5e-4
 LR_OF_GIVEN = LR / 5
@@ -80,6 +82,7 @@ class Plan:
         identity: of the source, taken once.
         target: what the online probe tells; None without labels, or where it is off.
         held_out: (len(source),) bool, the rows that never train the online probe.
+        siblings: of whom other views of a row than the first are; None where of the row alone.
         beginning: the weights that the backbone was given; None where they are random.
         steps, steps_an_epoch: of the optimiser.
         device: of this rank.
@@ -102,6 +105,7 @@ class Plan:
     steps: int
     steps_an_epoch: int
     device: torch.device
+    siblings: Siblings | None = None
     beginning: Beginning | None = None
     notes: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -129,6 +133,11 @@ class Plan:
     def draw(self, step: int) -> int:
         """The number of a step in the keys of its draws: those of an extended run lie behind it."""
         return self.config.init.first_step + step
+
+    def maker(self) -> ViewMaker:
+        """What makes the views of the run."""
+        views, seed = self.config.views, self.config.seed
+        return ViewMaker(self.domain, self.intensity, views, seed, self.siblings)
 
     @property
     def classes(self) -> int:
@@ -169,6 +178,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True, kept: Path | None
     if batches:
         refuse_small_batches(config, len(rows), source.volumetric)
     domain, name, reason = choose_domain(source, config)
+    siblings, wanted = related_views(source, rows, wanted, domain)
     steps_an_epoch = max(len(rows) // config.batch_size, 1)
     steps = config.steps or config.epochs * steps_an_epoch
     intensity, mean, std = measure_channels(
@@ -200,6 +210,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True, kept: Path | None
         ("labels", labels_said),
         ("domain", f"{name} ({reason}); {intensity.describe()}"),
         ("views", views_note(views, source)),
+        ("related", related_note(siblings, rows, views.related_crops) if siblings else ""),
         ("backbone", backbone_note(backbone, views.global_size or 0, nominal)),
         ("begins with", beginning.told() if beginning else ""),
         ("objective", objective_note(config.objective)),
@@ -223,11 +234,13 @@ def make_plan(config: PretrainConfig, *, batches: bool = True, kept: Path | None
         steps=steps,
         steps_an_epoch=steps_an_epoch,
         device=device,
+        siblings=siblings,
         beginning=beginning,
         notes=[note for note in notes if note[1]],
         warnings=[
             *source.warnings,
             *divided_groups(source, rows),
+            *(related_warnings(siblings, source, rows, config.seed) if siblings else []),
             *spacing_warnings(source),
             *rank_warnings(resolved, device),
             *micro_batch_warnings(resolved, backbone),
@@ -252,6 +265,22 @@ def choose_domain(source: Source, config: PretrainConfig) -> tuple[Domain, str, 
     views = config.views
     domain = kind(keep_colour=views.keep_colour, without=views.without, settings=config.intensity)
     return domain, name, reason
+
+
+def related_views(
+    source: Source, rows: NDArray[np.int64], views: ViewsConfig, domain: Domain
+) -> tuple[Siblings | None, ViewsConfig]:
+    """Who belongs together, and the settings with a place for their crops.
+
+    Raises:
+        ConfigError, DataError: as `find_siblings`.
+    """
+    if views.related is None:
+        return None, views
+    siblings = find_siblings(source, rows, views.related)
+    grid = domain.registered_slices and views.related.startswith("z:")
+    crops = views.related_crops or ("together" if grid else "free")
+    return siblings, views.model_copy(update={"related_crops": crops})
 
 
 def build_backbone(

@@ -31,6 +31,8 @@ def probe_loss(logits: Tensor | None, batch: Batch, plan: Plan, state: RunState)
     """
     if logits is None or plan.target is None:
         return 0.0
+    if plan.siblings is not None:
+        logits = logits[:1]  # the other views are of siblings, whose labels may be others
     values = batch["labels"].to(logits.device)
     held_out = torch.from_numpy(plan.held_out[batch["rows"].numpy()]).to(logits.device)
     if plan.target.kind == "multi-label":

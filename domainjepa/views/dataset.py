@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from domainjepa.data.source import Image, Source
+from domainjepa.views.related import MOST
 from domainjepa.views.views import ViewMaker
 from domainjepa.views.volume_views import VolumeViews
 
@@ -79,9 +80,12 @@ class ViewDataset(Dataset[dict[str, torch.Tensor]]):
             for epoch, row in draws:
                 yield self.volumes(self.volumes.volume(self.source, row), epoch=epoch, sample=row)
             return
-        images = self.source.__getitems__([row for _, row in draws])
-        for (epoch, row), image in zip(draws, images, strict=True):
-            yield self.maker(image, epoch=epoch, sample=row)
+        # No more images in memory than those of a batch without siblings.
+        most = -(-len(draws) // (1 + MOST)) if self.maker.siblings else max(len(draws), 1)
+        for at in range(0, len(draws), max(most, 1)):
+            part = draws[at : at + most]
+            for (epoch, row), seen in zip(part, self.maker.read(self.source, part), strict=True):
+                yield self.maker(seen[0], epoch=epoch, sample=row, siblings=seen[1:])
 
 
 def whole(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -25,8 +25,8 @@ from domainjepa.views.volume_views import VolumeViews
 def draw_views(
     source: Source, rows: Sequence[int], maker: ViewMaker, path: str | os.PathLike[str]
 ) -> None:
-    """A picture for the specialist: for each sample the original, the intensity, each transform
-    alone, and whole views.
+    """A picture for the specialist: for each sample the original, its siblings, the intensity,
+    each transform alone, and whole views.
 
     Args:
         source: of the samples.
@@ -39,16 +39,22 @@ def draw_views(
         return
     pictures: list[list[Image | None]] = []
     titles: list[str] = []
-    for row, original in zip(rows, source.__getitems__(list(rows)), strict=True):
+    every = maker.read(source, [(0, row) for row in rows])
+    related = max(map(len, every)) - 1
+    of = ", sibling" if related else " view"
+    for row, (original, *siblings) in zip(rows, every, strict=True):
         image = maker.intensity(original)
-        line: list[Image | None] = [original, _shown(image)]
-        titles = ["original", "intensity"]
+        line: list[Image | None] = [original, *siblings, *[None] * (related - len(siblings))]
+        line.append(_shown(image))
+        titles = ["original", *["sibling"] * related, "intensity"]
         for step in maker.transforms(image):
             seed_randomness(step.transform, key(maker.seed, "draw", step.name, row))
             line.append(_shown(_alone(step.transform, image)))
             titles.append(step.name)
-        line += [_shown(view) for view in maker(original, epoch=0, sample=row)]
-        titles += ["global view"] * maker.views.num_global + ["local view"] * maker.views.num_local
+        views = maker(original, epoch=0, sample=row, siblings=siblings)
+        line += [_shown(view) for view in views]
+        whole = ["global view", *[f"global{of}"] * (maker.views.num_global - 1)]
+        titles += [*whole, *[f"local{of}"] * maker.views.num_local]
         pictures.append(line)
     montage(
         pictures,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -74,3 +74,30 @@ def seed_randomness(chain: A.Compose | A.BasicTransform, draw_key: int) -> None:
         stream = OneStream()
         chain.set_random_state(stream.generator, stream)
     stream.start(draw_key)
+
+
+class ApartCrop:
+    """A chain whose crop, its first transform, has a key of its own: two images are shown at one
+    place, and vary by themselves."""
+
+    def __init__(self, chain: A.Compose) -> None:
+        import albumentations as A
+
+        self.crop, self.rest = (
+            A.Compose(steps, is_check_shapes=False)
+            for steps in (chain.transforms[:1], chain.transforms[1:])
+        )
+
+    def seed(self, place: int, own: int) -> None:
+        """Make the next call a pure function of these keys.
+
+        Args:
+            place: of the crop.
+            own: of all other changes.
+        """
+        seed_randomness(self.crop, place)
+        seed_randomness(self.rest, own)
+
+    def __call__(self, **seen: Any) -> dict[str, Any]:
+        changed: dict[str, Any] = self.rest(**self.crop(**seen))
+        return changed

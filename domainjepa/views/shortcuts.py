@@ -70,7 +70,8 @@ def shortcuts(
     embed: Callable[[list[Image]], NDArray[Any]] | None = None,
     samples: int = SAMPLES,
 ) -> list[Nuisance]:
-    """Measures every nuisance on four global views of a keyed selection of the rows.
+    """Measures every nuisance on four global views of a keyed selection of the rows: of siblings
+    where views are of these.
 
     Args:
         maker: of the views.
@@ -88,14 +89,16 @@ def shortcuts(
     draw = np.random.default_rng(key(seed, "shortcuts"))
     chosen = np.sort(draw.permutation(rows)[: min(samples, SAMPLES)]).tolist()
     settings = maker.views.model_copy(update={"num_global": VIEWS, "num_local": 0})
-    maker = ViewMaker(maker.domain, maker.intensity, settings, key(seed, "shortcuts", "views"))
+    keyed = key(seed, "shortcuts", "views")
+    maker = ViewMaker(maker.domain, maker.intensity, settings, keyed, maker.siblings)
     measured: list[dict[str, list[float]]] = []
     embedded: list[Values] = []
     for first in range(0, len(chosen), _AT_ONCE):
+        draws = [(0, row) for row in chosen[first : first + _AT_ONCE]]
         views = [
             view
-            for row in chosen[first : first + _AT_ONCE]
-            for view in maker(source[row], epoch=0, sample=row)
+            for (_, row), seen in zip(draws, maker.read(source, draws), strict=True)
+            for view in maker(seen[0], epoch=0, sample=row, siblings=seen[1:])
         ]
         measured += [measure(view) for view in views]
         if embed is not None:

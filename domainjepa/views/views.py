@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from domainjepa.config import ViewsConfig
-from domainjepa.data.source import Image
+from domainjepa.data.source import Image, Source
 from domainjepa.domains.domain import Domain
 from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.masks import masked_view, missing_pixels
 from domainjepa.domains.view_spec import ViewSpec, ViewTransform
 from domainjepa.errors import ConfigError
-from domainjepa.views.keys import seed_randomness, view_key
+from domainjepa.views.keys import ApartCrop, seed_randomness, view_key
+from domainjepa.views.related import Siblings, read_related
 
 if TYPE_CHECKING:
     import albumentations as A
@@ -28,14 +30,24 @@ class ViewMaker:
         intensity: what every image goes through first.
         views: with both sizes resolved.
         seed: of the run.
+        siblings: of whom other views than the first are; by default of the image itself.
     """
 
-    def __init__(self, domain: Domain, intensity: Intensity, views: ViewsConfig, seed: int) -> None:
+    def __init__(
+        self,
+        domain: Domain,
+        intensity: Intensity,
+        views: ViewsConfig,
+        seed: int,
+        siblings: Siblings | None = None,
+    ) -> None:
         self.domain = domain
         self.intensity = intensity
         self.views = views
         self.seed = seed
+        self.siblings = siblings
         self._chains: dict[ViewSpec, A.Compose] = {}
+        self._apart: dict[ViewSpec, ApartCrop] = {}
 
     def spec(self, image: Image, *, local: bool) -> ViewSpec:
         """What a view of this image, after the intensity, has to be."""
@@ -55,25 +67,49 @@ class ViewMaker:
         """The transforms that make a view of this image, in order, each with its reason."""
         return self.domain.kept(self.spec(image, local=local))
 
-    def __call__(self, image: Image, *, epoch: int, sample: int) -> list[Image]:
-        """The views of one image, global ones first.
+    def read(self, source: Source, draws: Sequence[tuple[int, int]]) -> list[list[Image]]:
+        """For each draw (epoch, row) what its views are made of: its image, then its siblings'."""
+        others = self.views.num_global + self.views.num_local - 1
+        return read_related(source, self.siblings, self.seed, draws, others)
+
+    def __call__(
+        self, image: Image, *, epoch: int, sample: int, siblings: Sequence[Image] = ()
+    ) -> list[Image]:
+        """The views of one image, global ones first; all but the first of its siblings in turn,
+        where there are some.
 
         Args:
             image: (H, W, C) in the source's dtype.
             epoch: every epoch has other views.
             sample: the row in the source.
+            siblings: images like it.
 
         Returns:
             num_global (S, S, C) and num_local (s, s, C) arrays, uint8 or float32.
         """
-        missing = missing_pixels(image)
-        image = self.intensity(image)
+        seen = [(self.intensity(one), missing_pixels(one)) for one in (image, *siblings)]
+        together = self.views.related_crops == "together"
         made = []
         for view in range(self.views.num_global + self.views.num_local):
-            spec = self.spec(image, local=view >= self.views.num_global)
-            chain = self._chains.get(spec)
-            if chain is None:
-                chain = self._chains[spec] = self.domain.chain(spec)
-            seed_randomness(chain, view_key(self.seed, epoch, sample, view))
-            made.append(masked_view(chain, image, missing))
+            shown, missing = seen[1 + (view - 1) % len(siblings) if view and siblings else 0]
+            spec = self.spec(shown, local=view >= self.views.num_global)
+            own = view_key(self.seed, epoch, sample, view)
+            chain: A.Compose | ApartCrop
+            if view and together and not spec.local:
+                chain = self._cropped_apart(spec)
+                chain.seed(view_key(self.seed, epoch, sample, 0), own)
+            else:
+                chain = self._chain(spec)
+                seed_randomness(chain, own)
+            made.append(masked_view(chain, shown, missing))
         return made
+
+    def _chain(self, spec: ViewSpec) -> A.Compose:
+        if spec not in self._chains:
+            self._chains[spec] = self.domain.chain(spec)
+        return self._chains[spec]
+
+    def _cropped_apart(self, spec: ViewSpec) -> ApartCrop:
+        if spec not in self._apart:
+            self._apart[spec] = ApartCrop(self.domain.chain(spec))
+        return self._apart[spec]

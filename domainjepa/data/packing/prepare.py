@@ -167,6 +167,8 @@ def _columns(source: Source, frame: Frame | None) -> tuple[dict[str, NDArray[Any
     columns = {**found.columns, **found.roles}
     if source.spacings is not None and not frame:
         columns["spacings"] = source.spacings
+    if source.stack is not None:
+        columns[prepared.STACK] = source.stack
     if source.split is not None:
         number = {part: place for place, part in enumerate(prepared.SPLITS)}
         columns["split"] = np.array(

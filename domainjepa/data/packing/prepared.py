@@ -30,7 +30,9 @@ SPLITS = ("train", "val", "test")
 """Stored as 0, 1, 2."""
 NO_PART = 255
 """Of a sample that is in none of them."""
-BESIDE = ("labels", "groups", "split", "ids", "spacings")
+STACK = "places_in_stack"
+"""What a `Source` calls `stack`."""
+BESIDE = ("labels", "groups", "split", "ids", "spacings", STACK)
 
 
 def about(text: object) -> dict[str, Any] | None:
@@ -92,6 +94,8 @@ def restored(
         parts = np.array([*SPLITS, ""])
         fields["split"] = parts[columns["split"].astype(np.int64).clip(0, len(SPLITS))]
         fields["decisions"].append(f"split: {counts(fields['split'])}")
+    if STACK in columns and columns[STACK].shape == (samples, 3):
+        fields["stack"] = columns[STACK].astype(np.float64)
     beside = [name for name in columns if name != "split"]
     if beside:
         fields["decisions"].append(f"beside them: {', '.join(beside)}")

@@ -73,6 +73,10 @@ class PartsSource(Source):
     def read(self, index: int) -> Image:
         """One part."""
 
+    def read_all(self, indices: Sequence[int]) -> list[Image]:
+        """Parts in the order in which they lie, each once."""
+        return [self.read(index) for index in indices]
+
     def within(self, index: int, mask: Mask) -> Mask:
         """What lies in a part of the mask of its sample, turned as the part is."""
         return mask[_where(self.start[index].tolist(), self.stop[index].tolist())]
@@ -83,7 +87,7 @@ class PartsSource(Source):
             raise IndexError(f"samples {wanted.min()} to {wanted.max()} of {len(self)}")
         # In the order in which they lie, so that what is read whole is read once.
         rows, position = np.unique(wanted, return_inverse=True)
-        images = [self.read(int(row)) for row in rows]
+        images = self.read_all(rows.tolist())
         return [images[place] for place in position.tolist()]
 
     def cut(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,11 @@ from domainjepa.errors import DataError, did_you_mean
 
 COARSER = 1.5
 """An axis whose spacing is so many times that of both others is the one that the scanner sliced."""
+
+CLOSE = 3
+"""Slices of which so few lie between, less one, are read together with these."""
+MOST_AT_ONCE = 2**26
+"""Bytes of a volume that are read together, unless one slice takes more."""
 
 _ORDER = {**dict.fromkeys("SI", 0), **dict.fromkeys("AP", 1), **dict.fromkeys("LR", 2)}
 _BACKWARD = ("I", "A", "R")
@@ -46,16 +52,42 @@ class SlicesSource(PartsSource):
     keep: bool
 
     def read(self, index: int) -> Image:
-        volume = int(self.of[index])
-        start, stop = self.start[index].tolist(), self.stop[index].tolist()
-        middle, last = start[self.axis], int(self.lengths[volume]) - 1
-        wanted = np.arange(middle - self.neighbours, middle + self.neighbours + 1).clip(0, last)
-        start[self.axis], stop[self.axis] = int(wanted[0]), int(wanted[-1]) + 1
+        return self._run([index])[0]
+
+    def read_all(self, indices: Sequence[int]) -> list[Image]:
+        runs: list[list[int]] = []
+        for index in indices:
+            if runs and self._near(runs[-1], index):
+                runs[-1].append(index)
+            else:
+                runs.append([index])
+        return [image for run in runs for image in self._run(run)]
+
+    def _near(self, run: list[int], index: int) -> bool:
+        """Whether a slice is of the volume of a run and so close behind that one read is less."""
+        number, first, last = (int(self.start[one, self.axis]) for one in (index, run[0], run[-1]))
+        sides = np.delete(self.stop[index] - self.start[index], self.axis).tolist()
+        block = bytes_of(self.whole, [*sides, number - first + 1 + 2 * self.neighbours])
+        same = self.of[run[0]] == self.of[index]
+        return bool(same) and number - last <= CLOSE and block <= MOST_AT_ONCE
+
+    def _run(self, run: list[int]) -> list[Image]:
+        """Slices of one volume, from low to high, by one read."""
+        volume = int(self.of[run[0]])
+        last = int(self.lengths[volume]) - 1
+        reach = np.arange(-self.neighbours, self.neighbours + 1)
+        wanted = [(self.start[one, self.axis] + reach).clip(0, last) for one in run]
+        start, stop = self.start[run[0]].tolist(), self.stop[run[0]].tolist()
+        first = start[self.axis] = int(wanted[0][0])
+        stop[self.axis] = int(wanted[-1][-1]) + 1
         block = self.cut(volume, start, stop, keep=self.keep).transpose(*self.plane, self.axis, 3)
-        # (H, W, slices, C) -> (H, W, slices * C)
-        order = wanted[::-1] if self.backward else wanted
-        image = block[:, :, order - wanted[0]].reshape(*block.shape[:2], -1)
-        return np.ascontiguousarray(np.flip(image, self.flipped))
+        images = []
+        for slices in wanted:
+            # (H, W, slices, C) -> (H, W, slices * C)
+            order = slices[::-1] if self.backward else slices
+            image = block[:, :, order - first].reshape(*block.shape[:2], -1)
+            images.append(np.ascontiguousarray(np.flip(image, self.flipped)))
+        return images
 
     def within(self, index: int, mask: Mask) -> Mask:
         start, stop = self.start[index].tolist(), self.stop[index].tolist()
@@ -115,6 +147,11 @@ def slices(volumes: Source, options: OpenOptions) -> Source:
         lengths=np.array([sides[axis] for sides in found.sides], dtype=np.int64),
         keep=axis > 0 and max(bytes_of(volumes, one) for one in found.sides) <= MOST_BYTES,
     )
+    numbers = found.start[:, axis]
+    along = np.full(len(found.of), np.nan)
+    if volumes.spacings is not None:
+        along = numbers * volumes.spacings[found.of, axis]
+    source.stack = np.column_stack([found.of, numbers, along])
     if volumes.spacings is not None:
         source.spacings = volumes.spacings[found.of][:, plane]
         steps = np.median(source.spacings, axis=0)

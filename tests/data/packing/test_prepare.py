@@ -39,7 +39,7 @@ def same(one: Source, other: Source, ids: bool = True) -> None:
     for image, copy in zip(one.__getitems__(rows), other.__getitems__(rows), strict=True):
         np.testing.assert_array_equal(image, copy)
     assert (one.classes, one.modality) == (other.classes, other.modality)
-    for name in ("labels", "groups", "split", "spacings", *(["ids"] if ids else [])):
+    for name in ("labels", "groups", "split", "spacings", "stack", *(["ids"] if ids else [])):
         values, copies = getattr(one, name), getattr(other, name)
         assert (values is None) == (copies is None), name
         if values is not None:
@@ -547,3 +547,14 @@ def test_masks_come_along(tmp_path: Path, suffix: str) -> None:
     prepare(source, tmp_path / f"c{suffix}", workers=0, frame=centre, console=framed)
     assert "masks are left out" in said.getvalue()
     assert open_source(tmp_path / f"c{suffix}").masks is None
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_slices_of_volumes_know_where_they_lie_afterwards(tmp_path: Path, suffix: str) -> None:
+    with h5py.File(tmp_path / "scans.h5", "w") as file:
+        file["images"] = DRAW.integers(0, 256, (2, 5, 12, 14, 1), dtype=np.uint8)
+    source = open_source(tmp_path / "scans.h5")
+    assert source.stack is not None
+    out = tmp_path / f"slices{suffix}"
+    prepare(source, out, workers=0)
+    same(source, open_source(out))

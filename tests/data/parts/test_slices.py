@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from domainjepa.data.chosen import of_rows
 from domainjepa.data.opening import open_source
 from domainjepa.data.parts.slices import slices
 from domainjepa.data.source import OpenOptions, Source
@@ -203,3 +204,18 @@ def test_pickled_slices_read_the_same() -> None:
     copy: Source = pickle.loads(pickle.dumps(source))  # noqa: S301
     np.testing.assert_array_equal(copy[3], expected)
     assert copy.fingerprint() == source.fingerprint()
+
+
+def test_slices_know_where_they_lie_also_where_some_are_chosen() -> None:
+    whole = volumes(spacings=np.array([[3.0, 1, 1.1], [4, 1, 1.2]]))
+    whole.arrays[1][:2] = 0
+    source = slices(whole, OpenOptions(axis="0"))
+    wanted = [(0, n, 3.0 * n) for n in range(5)] + [(1, n, 4.0 * n) for n in range(2, 7)]
+    assert source.stack is not None
+    np.testing.assert_allclose(source.stack, wanted)
+    chosen = of_rows(source, np.array([1, 6]))
+    np.testing.assert_allclose(chosen.stack, [wanted[1], wanted[6]])
+    untold = slices(volumes(), OpenOptions(axis="2")).stack
+    assert untold is not None
+    assert np.isnan(untold[:, 2]).all()
+    np.testing.assert_array_equal(untold[:, 1], np.tile(np.arange(9), 2))

@@ -30,7 +30,7 @@ from domainjepa.data.formats.dicom.frames import GREY
 from domainjepa.data.formats.dicom.header import Header, read_header
 from domainjepa.data.formats.dicom.segments import offer_segments
 from domainjepa.data.formats.dicom.sequences import alone, sequences
-from domainjepa.data.formats.dicom.series import Stack, places, stacks
+from domainjepa.data.formats.dicom.series import Stack, places, positions, stacks
 from domainjepa.data.formats.dicom.sources import DicomSource, DicomVolumes
 from domainjepa.data.source import Loader, OpenOptions, Source
 from domainjepa.errors import DataError
@@ -186,6 +186,7 @@ def _open(found: Found, every: Sequence[Stack], options: OpenOptions) -> DicomSo
     if _in_volumes(options):
         return make_volumes(found, every, options)
     source = make_slices(found, places(every), options)
+    source.stack = positions(every)
     tell_of_order(source, every, found.filled())
     return source
 

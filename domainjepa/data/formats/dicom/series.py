@@ -184,6 +184,17 @@ def places(found: Sequence[Stack]) -> NDArray[np.int32]:
     return np.array([one[2:] for stack in found for one in stack.slices], dtype=np.int32)
 
 
+def positions(found: Sequence[Stack]) -> NDArray[np.float64]:
+    """(N, 3) the `stack` of a source of all slices, stack after stack."""
+    return np.array(
+        [
+            (stack, number, one.along if of.plane else np.nan)
+            for stack, of in enumerate(found)
+            for number, one in enumerate(of.slices)
+        ]
+    )
+
+
 def _dot(one: Sequence[float], other: Sequence[float]) -> float:
     return one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
 

@@ -56,6 +56,20 @@ def test_the_affine_leads_every_voxel_to_its_place(tmp_path: Path) -> None:
     assert source.axes == ("coronal", "axial", "sagittal")
 
 
+def test_slices_tell_where_they_lie_in_their_series(tmp_path: Path) -> None:
+    for number, (depth, step) in enumerate(((4, 2.5), (3, 5.0))):
+        (tmp_path / str(number)).mkdir()
+        save_series(tmp_path / str(number), volume(depth), step=step)
+    source = open_source(tmp_path)
+    assert source.stack is not None
+    lengths = np.bincount(source.stack[:, 0].astype(int))
+    assert sorted(lengths.tolist()) == [3, 4]
+    for series, length in enumerate(lengths.tolist()):
+        mine = source.stack[source.stack[:, 0] == series]
+        np.testing.assert_array_equal(mine[:, 1], np.arange(length))
+        np.testing.assert_allclose(np.diff(mine[:, 2]), 2.5 if length == 4 else 5.0, atol=1e-5)
+
+
 def test_slices_of_a_series_stand_together_in_order(tmp_path: Path) -> None:
     one, two = volume(4), volume(3) + 1000
     save_series(tmp_path / "x", one, PatientID="p1")
