@@ -1,6 +1,7 @@
 """SIGReg, forward plus backward: time and peak memory against the textbook formula.
 
     python benchmarks/sigreg.py --device cpu --threads 2     # some minutes
+    python benchmarks/sigreg.py --busy 1 --few               # one core taken by another process
     python benchmarks/sigreg.py --device cuda
 
 Compared are the formula as the paper writes it, eager and compiled; lightly's SIGReg, where lightly
@@ -23,6 +24,7 @@ import os
 import platform
 import re
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -206,32 +208,48 @@ def main() -> None:
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--memory", type=float, default=8.0, help="GiB that the textbook may take")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--busy", type=int, default=0, help="other processes that take a core each")
+    parser.add_argument("--few", action="store_true", help="only the three sizes of training")
     options = parser.parse_args()
+    spin = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(spin) for _ in range(options.busy)]
+    try:
+        measure(options)
+    finally:
+        for other in others:
+            other.kill()
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Every size, and the file."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
 
     result: dict[str, Any] = {
         "command": f"python benchmarks/sigreg.py --device {options.device} --threads "
-        f"{options.threads} --rounds {options.rounds}",
+        f"{options.threads} --rounds {options.rounds}"
+        f"{f' --busy {options.busy}' * bool(options.busy)}{' --few' * options.few}",
         "machine": machine(options.device),
         "torch": torch.__version__,
         "load": round(os.getloadavg()[0], 1),
         "rows": [],
     }
     limit = options.memory * 2**30
-    for shape in TRAINING + TABLE_6:
+    for shape in [*TRAINING[1:3], TABLE_6[0]] if options.few else TRAINING + TABLE_6:
         row = compare(shape, options.device, options.rounds, options.compile, limit)
         result["rows"].append(row)
         sys.stdout.write(json.dumps(row) + "\n")
         sys.stdout.flush()
-    result["scaling_exponents"] = {
-        name: round(exponent(shapes, options.device, options.rounds), 3)
-        for name, shapes in SCALING.items()
-    }
-    sys.stdout.write(json.dumps(result["scaling_exponents"]) + "\n")
+    if not options.few:
+        result["scaling_exponents"] = {
+            name: round(exponent(shapes, options.device, options.rounds), 3)
+            for name, shapes in SCALING.items()
+        }
+        sys.stdout.write(json.dumps(result["scaling_exponents"]) + "\n")
     slug = re.sub(r"[^a-z0-9]+", "-", result["machine"].lower()).strip("-")
     options.out.mkdir(exist_ok=True)
-    path = options.out / f"sigreg-{slug}.json"
+    busy = f"-{options.busy}-busy" if options.busy else ""
+    path = options.out / f"sigreg-{slug}{busy}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     sys.stdout.write(f"{path.name}\n")
 

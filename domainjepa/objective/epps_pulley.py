@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from domainjepa.distributed import sum_over_ranks
+from domainjepa.objective.threads import by_threads
 
 
 def quadrature(knots: int, t_max: float, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,26 +127,17 @@ def _computes_complex(device: str) -> bool:
 
 
 class _Sums(torch.autograd.Function):
-    """s (B, N, M) -> (B, 2, terms, M), block by block in buffers that a cache holds."""
+    """s (B, N, M) -> (B, 2, terms, M), block by block, each by one thread."""
 
     @staticmethod
     def forward(ctx: Any, s: Tensor, dt: float, terms: int) -> Tensor:
         ctx.dt, ctx.terms, ctx.shape = dt, terms, s.shape
-        phases = []
+        blocks = _blocks(s)
+        made = by_threads(lambda block: _power_sums(_phase(s[block], dt), terms), blocks, s.device)
         sums = s.new_zeros(terms, s.shape[0], s.shape[2], 2)
-        for block in _blocks(s):
-            z = power = _phase(s[block], dt)
-            views, rows, columns = z.shape
-            phases.append(z)
-            ones = s.new_ones(views, 1, rows)
-            power_sums = s.new_empty(terms, views, 1, 2 * columns)
-            for k, out in enumerate(power_sums.unbind(), start=1):
-                if k > 1:
-                    power = z * z if k == 2 else power.mul_(z)
-                # Real and imaginary parts side by side: a product with ones sums over samples.
-                torch.bmm(ones, torch.view_as_real(power).view(views, rows, 2 * columns), out=out)
-            sums[:, block[0], block[2]] += power_sums.view(terms, views, columns, 2)
-        ctx.save_for_backward(*phases)
+        for (views, _, columns), (_, power_sums) in zip(blocks, made, strict=True):
+            sums[:, views, columns] += power_sums
+        ctx.save_for_backward(*(z for z, _ in made))
         return sums.permute(1, 3, 0, 2)
 
     @staticmethod
@@ -159,14 +151,33 @@ class _Sums(torch.autograd.Function):
         series = torch.complex(gradient[:, 1] * slope, gradient[:, 0] * slope)
         series = series.movedim(1, 0).unsqueeze(-2).contiguous()  # (terms, B, 1, M)
         total = gradient.new_empty(ctx.shape)
-        for block, z in zip(_blocks(total), ctx.saved_tensors, strict=True):
+
+        def horner(at: tuple[Block, Tensor]) -> None:
+            block, z = at
             views, _, columns = block
             highest, *others = reversed(series[:, views, :, columns].unbind())
             value = z * highest
             for coefficient in others:
                 value.add_(coefficient).mul_(z)
             total[block] = value.real
+
+        pairs = list(zip(_blocks(total), ctx.saved_tensors, strict=True))
+        by_threads(horner, pairs, gradient.device)
         return total, None, None
+
+
+def _power_sums(z: Tensor, terms: int) -> tuple[Tensor, Tensor]:
+    """z (v, n, m) complex -> z, and the sums of its powers 1 ... terms over n (terms, v, m, 2)."""
+    views, rows, columns = z.shape
+    ones = z.real.new_ones(views, 1, rows)
+    sums = z.real.new_empty(terms, views, 1, 2 * columns)
+    power = z
+    for k, out in enumerate(sums.unbind(), start=1):
+        if k > 1:
+            power = z * z if k == 2 else power.mul_(z)
+        # Real and imaginary parts side by side: a product with ones sums over samples.
+        torch.bmm(ones, torch.view_as_real(power).view(views, rows, 2 * columns), out=out)
+    return z, sums.view(terms, views, columns, 2)
 
 
 class _RealSums(torch.autograd.Function):
@@ -229,11 +240,11 @@ Block = tuple[slice, slice, slice]
 def _blocks(s: Tensor) -> list[Block]:
     """Blocks of views, samples and slices that cover s (B, N, M).
 
-    On a CPU their buffers stay near the caches, and are still large enough that torch divides the
-    work on one among its threads; elsewhere they only bound the memory. The sums over at most 512
-    samples in a block are joined by plain additions, which keeps their rounding small.
+    On a CPU a block is the work of one thread, and its buffers stay near that core's cache;
+    elsewhere they only bound the memory. The sums over at most 512 samples in a block are joined by
+    plain additions, which keeps their rounding small.
     """
-    size = 1 << 19 if s.device.type == "cpu" else 1 << 26
+    size = 1 << 17 if s.device.type == "cpu" else 1 << 26
     rows = min(s.shape[1], 512)
     columns = min(s.shape[2], size // max(rows, 1))
     views = min(s.shape[0], size // max(rows * columns, 1))
