@@ -204,6 +204,9 @@ class ViewsConfig(Settings):
     """`together`: the global views of a sample and of those related to it show one place; `free`:
     each shows its own. By default together for slices of CT and MR, which lie on one grid, and
     free for all others."""
+    channel_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Chance that a view does without a channel, which is then 0 after the intensity; one always
+    stays. For bands and sequences that some samples lack."""
     keep_colour: bool = False
     """Leave the ratios of the bands alone, where colour is the science. Colour identifies a sample
     across its views, so this weakens what is learned of shape."""

@@ -241,21 +241,25 @@ def channel_statistics(samples: Iterable[Image]) -> tuple[Bands, Bands]:
     """Mean and standard deviation of each channel, on the 0..1 scale: the standardisation.
 
     Args:
-        samples: images after the intensity, (..., C) uint8 or float32, of any sizes.
+        samples: images after the intensity, (..., C) uint8 or float32, of any sizes; channels that
+            are all NaN do not count.
 
     Returns:
-        (mean, std), C numbers each; a constant channel has std 1.
+        (mean, std), C numbers each; a constant channel has std 1, one that nobody has mean 0 too.
     """
-    count, total, squares = 0, np.zeros(1), np.zeros(1)
+    count, total, squares = np.zeros(1), np.zeros(1), np.zeros(1)
     for image in samples:
         pixels = image.reshape(-1, image.shape[-1]).astype(np.float64)
         if image.dtype == np.uint8:
             pixels /= 255
-        count += len(pixels)
+        there = ~np.isnan(pixels).all(axis=0)
+        pixels[:, ~there] = 0
+        count = count + len(pixels) * there
         total = total + pixels.sum(axis=0)
         squares = squares + (pixels**2).sum(axis=0)
-    if count == 0:
+    if not count.any():
         raise DataError("no samples to standardise the channels by")
+    count = np.maximum(count, 1)
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return tuple(mean.tolist()), tuple(np.where(std > 1e-6, std, 1.0).tolist())

@@ -23,6 +23,14 @@ def missing_pixels(image: Image) -> NDArray[np.uint8] | None:
     return None if finite.all() else (~finite).astype(np.uint8)
 
 
+def channels_there(missing: NDArray[np.uint8] | None, channels: int) -> NDArray[np.bool_]:
+    """(channels,) whether a pixel of a channel holds a number; see `missing_pixels`."""
+    if missing is None:
+        return np.ones(channels, dtype=np.bool_)
+    there: NDArray[np.bool_] = missing.reshape(-1, channels).min(axis=0) == 0
+    return there
+
+
 def masked_view(
     chain: Callable[..., dict[str, Any]], image: Image, missing: NDArray[np.uint8] | None
 ) -> Image:

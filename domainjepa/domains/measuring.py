@@ -12,6 +12,7 @@ from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.domains.domain import Domain
 from domainjepa.domains.intensity import Intensity, channel_statistics
+from domainjepa.domains.masks import channels_there, missing_pixels
 
 SAMPLES, FEWEST = 1024, 64
 """Training samples that the intensity and the standardisation are measured on, at most; and those
@@ -41,8 +42,21 @@ def measure_channels(
     draw = np.random.default_rng(key(seed, "statistics"))
     samples = measured_on(source, rows, draw, min(max(most, FEWEST), SAMPLES))
     intensity = domain.fit_intensity(samples)
-    mean, std = channel_statistics(intensity(sample) for sample in samples)
+    mean, std = channel_statistics(of_channels_there(intensity, sample) for sample in samples)
     return intensity, mean, std
+
+
+def of_channels_there(intensity: Intensity, sample: NDArray[Any]) -> NDArray[Any]:
+    """A sample (..., C) after the intensity, with NaN in channels that hold no number in it: zeros
+    there would make mean and spread depend on how many samples lack the channel."""
+    shown = intensity(sample)
+    missing = missing_pixels(sample)
+    if missing is not None:
+        lost = ~channels_there(missing, sample.shape[-1])
+        if lost.any():
+            shown = shown.astype(np.float32)
+            shown[..., np.repeat(lost, shown.shape[-1] // len(lost))] = np.nan
+    return shown
 
 
 def measured_on(

@@ -36,7 +36,10 @@ def views_note(views: ViewsConfig, source: Source) -> str:
         side = spacing * (views.global_size or 0)
         region = f", in regions of {side:.3g} mm at {spacing:.3g} mm a voxel"
     local = f" + {views.num_local} local of {views.local_size} {unit}" if views.num_local else ""
-    return f"{views.num_global} global of {views.global_size} {unit}{local}{region}"
+    fewer = ""
+    if views.channel_dropout:
+        fewer = f"; each does without {100 * views.channel_dropout:g} % of its channels, one stays"
+    return f"{views.num_global} global of {views.global_size} {unit}{local}{region}{fewer}"
 
 
 def backbone_note(backbone: Backbone, size: int, nominal: Traits) -> str:

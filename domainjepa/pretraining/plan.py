@@ -47,6 +47,7 @@ from domainjepa.pretraining.rows import (
     divided_groups,
     hold_out,
     pretraining_rows,
+    refuse_dropping_the_only_channel,
     refuse_small_batches,
 )
 from domainjepa.pretraining.structures import stride_warnings
@@ -165,6 +166,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True, kept: Path | None
     source = open_samples(config)
     nominal = traits(config.backbone.name)
     fit_together(source, nominal, config)
+    refuse_dropping_the_only_channel(source, config.views)
     wanted, shape, largest = config.views, source.shape, LARGEST_IMAGE
     skip = config.data.skip_unreadable
     if source.volumetric:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.config import PretrainConfig
+from domainjepa.config import PretrainConfig, ViewsConfig
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.distributed import world_size
@@ -94,4 +94,17 @@ def refuse_small_batches(config: PretrainConfig, samples: int, volumetric: bool)
         raise ConfigError(
             f"a global batch of {config.batch_size} leaves less than 2 samples for each of "
             f"{world_size()} ranks: raise --batch-size or lower --devices."
+        )
+
+
+def refuse_dropping_the_only_channel(source: Source, views: ViewsConfig) -> None:
+    """Channels are left out where there are others.
+
+    Raises:
+        ConfigError: there is one alone.
+    """
+    if views.channel_dropout and source.channels == 1:
+        raise ConfigError(
+            f"views.channel_dropout = {views.channel_dropout:g} leaves channels out, and the "
+            "samples have one: leave it out, or join several by data.bands or data.neighbours."
         )

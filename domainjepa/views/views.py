@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from domainjepa.config import ViewsConfig
 from domainjepa.data.source import Image, Source
 from domainjepa.domains.domain import Domain
 from domainjepa.domains.intensity import Intensity
-from domainjepa.domains.masks import masked_view, missing_pixels
+from domainjepa.domains.masks import channels_there, masked_view, missing_pixels
 from domainjepa.domains.view_spec import ViewSpec, ViewTransform
 from domainjepa.errors import ConfigError
+from domainjepa.views.channels import left_out
 from domainjepa.views.keys import ApartCrop, seed_randomness, view_key
 from domainjepa.views.related import Siblings, read_related
 
@@ -87,11 +90,14 @@ class ViewMaker:
         Returns:
             num_global (S, S, C) and num_local (s, s, C) arrays, uint8 or float32.
         """
-        seen = [(self.intensity(one), missing_pixels(one)) for one in (image, *siblings)]
+        every = (image, *siblings)
+        seen = [(self.intensity(one), missing_pixels(one), one.shape[2]) for one in every]
         together = self.views.related_crops == "together"
         made = []
         for view in range(self.views.num_global + self.views.num_local):
-            shown, missing = seen[1 + (view - 1) % len(siblings) if view and siblings else 0]
+            shown, missing, stored = seen[
+                1 + (view - 1) % len(siblings) if view and siblings else 0
+            ]
             spec = self.spec(shown, local=view >= self.views.num_global)
             own = view_key(self.seed, epoch, sample, view)
             chain: A.Compose | ApartCrop
@@ -101,7 +107,13 @@ class ViewMaker:
             else:
                 chain = self._chain(spec)
                 seed_randomness(chain, own)
-            made.append(masked_view(chain, shown, missing))
+            shows = masked_view(chain, shown, missing)
+            if self.views.channel_dropout:
+                there = channels_there(missing, stored)
+                out = left_out(self.views.channel_dropout, there, own)
+                # The intensity may make several channels of a stored one.
+                shows[..., np.repeat(out, shows.shape[2] // stored)] = 0
+            made.append(shows)
         return made
 
     def _chain(self, spec: ViewSpec) -> A.Compose:

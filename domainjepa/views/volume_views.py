@@ -23,6 +23,7 @@ from domainjepa.domains.intensity import Intensity
 from domainjepa.domains.transforms.volumes import Mirror, Turn, VolumeTransform
 from domainjepa.domains.view_spec import ViewSpec
 from domainjepa.errors import ConfigError
+from domainjepa.views.channels import left_out
 from domainjepa.views.keys import view_key
 from domainjepa.views.resampling import Block, Cube, Volume, own_scale, spacing_of
 from domainjepa.views.views import ViewMaker
@@ -92,6 +93,7 @@ class VolumeViews:
         """
         with one_thread():
             _, cubes, block = self.drawn(volume, epoch, sample)
+            there = block.values[0].flatten(1).any(dim=1).numpy()
             made = []
             for view, cube in enumerate(cubes):
                 values = block.sample(cube)
@@ -101,7 +103,11 @@ class VolumeViews:
                     if hasattr(step.transform, "set_random_state"):
                         step.transform.set_random_state(seed=key(draw, number) % 2**32)
                         values = step.transform(values)
-                made.append(np.ascontiguousarray(values, dtype=np.float32))
+                shown = np.ascontiguousarray(values, dtype=np.float32)
+                if self.maker.views.channel_dropout:
+                    shown = shown.copy()
+                    shown[left_out(self.maker.views.channel_dropout, there, draw) | ~there] = 0
+                made.append(shown)
             return made
 
     def transforms(self, channels: int, *, local: bool = False) -> list[VolumeTransform]:
