@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from domainjepa.demo import demo_config, run_demo
+from domainjepa.demo import demo_config, run_demo, time_told
 from domainjepa.encoder.artefact import load_encoder
+from domainjepa.pretraining.budget import Fitted
 
 
 def test_the_whole_journey_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,6 +22,7 @@ def test_the_whole_journey_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert {record["shots"] for record in results["records"]} == {1, "all"}
     draws = [r for r in results["records"] if r["shots"] == 1 and r["metric"] == "accuracy"]
     assert len(draws) >= 3 * 10
+    assert not [said for said in results["warnings"] if "no groups are known" in said]
     html = (out / "report/report.html").read_text()
     assert html.count("data:image/") >= 4
     assert "http://" not in html.replace("http://www.w3.org", "")
@@ -36,3 +38,25 @@ def test_the_demo_pretrains_on_training_rows_without_labels() -> None:
     config = demo_config(Path("simulated-survey.h5"))
     assert not config.data.include_test
     assert config.log.probe
+
+
+@pytest.mark.parametrize(("fast", "batch", "budget"), [(True, 128, "170s"), (False, 64, "255s")])
+def test_a_processor_without_bfloat16_has_smaller_batches_and_longer(
+    fast: bool, batch: int, budget: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("domainjepa.demo.devices.computes_bfloat16", lambda device: fast)
+    config = demo_config(Path("simulated-survey.h5"))
+    assert (config.batch_size, config.budget, config.steps) == (batch, budget, None)
+    assert config.precision == ("bfloat16" if fast else "float32")
+    told = demo_config(Path("simulated-survey.h5"), steps=9)
+    assert (told.budget, told.steps) == (None, 9)
+
+
+def test_the_demo_says_how_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("domainjepa.demo.time.monotonic", lambda: 30.0)
+    monkeypatch.setattr("domainjepa.demo.COMPARING", 10.0)
+    config = demo_config(Path("simulated-survey.h5")).model_copy(update={"steps": 400})
+    # 20 s until now, 200 of training, 80 of comparing.
+    told = time_told(Fitted(config, [], 0.5), begun=10.0, simulated=8.0)
+    assert "about 5.0 minutes here: 400 steps of 0.5 s" in told
+    assert "0:01:20 of comparing" in told
