@@ -10,6 +10,9 @@ the median over rounds of ours to the better of the two within a round: of the i
 second of the processor, and by the clock. `system` is the share of the processor's time that the
 kernel took. `untouched` is the loop with the largest batch in a process of its own that leaves the
 C library as it is. Other work on the machine slows what runs at that moment: see `load`.
+
+`training` is the seconds of the processor that a step takes, and the kernel's share, in processes
+of their own with the memory of a step handed back, as glibc does of itself, and kept.
 """
 
 from __future__ import annotations
@@ -161,6 +164,31 @@ def untouched(case: str) -> dict[str, float]:
     return timed(loop, count)
 
 
+TRAINING = {"resnet10t": (48, 512), "tf_efficientnet_lite0": (128, 32)}
+"""Pixels a side, and images a step."""
+
+
+def training(steps: int = 3) -> dict[str, dict[str, float]]:
+    """Forward, backward and optimiser, one thread."""
+    found = {}
+    for network, (size, count) in TRAINING.items():
+        net = timm.create_model(network, num_classes=0).to(memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW(net.parameters(), fused=True)
+        images = torch.randn(count, 3, size, size).contiguous(memory_format=torch.channels_last)
+
+        def loop(net: Any = net, optimizer: Any = optimizer, images: Any = images) -> None:
+            for _ in range(steps):
+                net(images).square().mean().backward()
+                optimizer.step()
+                optimizer.zero_grad()
+
+        loop()
+        of = timed(loop, steps)
+        name = f"{network}, {count} images of {size} px"
+        found[name] = {"seconds": 1 / of["cpu"], "system": of["system"]}
+    return found
+
+
 def rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: rounded(one) for name, one in value.items()}
@@ -174,25 +202,36 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--untouched", action="store_true", help="one loop alone, to stdout")
+    parser.add_argument("--training", choices=["returned", "kept"], help="that alone, to stdout")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/inference-cpu.json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads[0])
     if options.untouched:
         sys.stdout.write(json.dumps(untouched(options.cases[0])))
         return
-    command = [sys.executable, __file__, "--untouched"]
+    if options.training:
+        if options.training == "kept":
+            devices.keep_memory()
+        sys.stdout.write(json.dumps(training()))
+        return
     results = json.loads(options.out.read_text())["results"] if options.out.is_file() else {}
+    results["training"] = rounded({how: alone("--training", how) for how in ("returned", "kept")})
     for threads in options.threads:
         torch.set_num_threads(threads)
         for case in options.cases:
             with tempfile.TemporaryDirectory() as folder:
                 found = compare(case, options.rounds, Path(folder), options.weights)
-            alone = [*command, "--threads", str(threads), "--cases", case]
-            told = subprocess.run(alone, check=True, capture_output=True, text=True).stdout
-            found |= {"untouched": json.loads(told), "load": os.getloadavg()[0]}
+            bare_one = alone("--untouched", "--threads", str(threads), "--cases", case)
+            found |= {"untouched": bare_one, "load": os.getloadavg()[0]}
             results[f"{case}, {threads} threads"] = rounded(found)
             sys.stderr.write(f"{case}, {threads} threads: {found['ratio']}\n")
             options.out.write_text(json.dumps(described(results), indent=1) + "\n")
+
+
+def alone(*words: str) -> Any:
+    """A part of this script in a process of its own."""
+    command = [sys.executable, __file__, *words]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def described(results: dict[str, Any]) -> dict[str, Any]:

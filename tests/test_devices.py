@@ -26,6 +26,19 @@ def pretend(monkeypatch: pytest.MonkeyPatch, kind: str, count: int = 1) -> None:
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: count)
 
 
+def test_memory_is_kept_where_the_processor_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(devices, "keep_memory", lambda: asked.append("kept"))
+    devices.choose("meta")
+    pretend(monkeypatch, "cuda")
+    devices.choose("auto")
+    devices.of_rank("auto", 0)
+    assert not asked
+    devices.choose("cpu")
+    devices.of_rank("cpu", 0)
+    assert len(asked) == 2
+
+
 def test_auto_takes_the_accelerator_and_else_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("cuda", "mps", "xpu"):
         pretend(monkeypatch, kind)

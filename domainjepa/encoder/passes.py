@@ -78,8 +78,6 @@ def features(
         read: a batch on the device -> (n, D).
         batches: (n, C, H, W) or (n, C, D, H, W) each.
     """
-    if device.type == "cpu":
-        devices.keep_memory()
     found = []
     for batch in ahead(batches):
         inputs = batch.to(device)
