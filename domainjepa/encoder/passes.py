@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from domainjepa import devices
 from domainjepa.data.source import Source
 
-ACTIVATIONS = {True: 128 * 2**20, False: 32 * 2**20}
+ACTIVATIONS = {True: 256 * 2**20, False: 32 * 2**20}
 """Bytes that the largest part of a network may take in and give at once on the CPU, by whether the
 memory of a batch is kept for the next one. Where glibc hands it back, from 32 MiB on it clears all
-of it anew for each batch, for up to two thirds of the time; see benchmarks/inference.py."""
+of it anew for each batch, for up to two thirds of the time. Where it is kept, 128 and 256 MiB are
+equally fast, and threads that other work disturbs wait less often for one another in fewer and
+larger batches; see benchmarks/inference.py."""
 
 Item = TypeVar("Item")
 

@@ -36,7 +36,7 @@ def test_the_largest_part_decides_how_many_images_are_computed_at_once() -> None
     assert found.bit_count() == 1
     assert fitting / 2**0.5 < found < fitting * 2**0.5
     assert passes.at_once(network, network, (3, side, side), 5, CPU) == 5
-    assert passes.at_once(network, network, (3, 1500, 1500), 256, CPU) == 1
+    assert passes.at_once(network, network, (3, 2000, 2000), 256, CPU) == 1
     assert passes.at_once(network, network, (3, side, side), 300, torch.device("meta")) == 300
 
 
