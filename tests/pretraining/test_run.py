@@ -162,10 +162,11 @@ def test_two_ranks_learn_what_one_does(blobs: Path, tmp_path: Path) -> None:
     (card, one), (other, two) = (load_encoder(tmp_path / str(devices)) for devices in (1, 2))
     assert card.model_copy(update={"sha256": other.sha256}) == other
     before = make_plan(tiny(blobs, backbone__name="test_vit")).backbone.state_dict()
-    moved = max((one[name] - before[name]).abs().max().item() for name in one)
-    apart = max((one[name] - two[name]).abs().max().item() for name in one)
-    assert moved > 1e-3
-    assert apart < 1e-2 * moved
+    # Of all weights together: AdamW moves a weight whose gradient is nearly 0 by its sign.
+    moved = torch.cat([(one[name] - before[name]).flatten() for name in one])
+    apart = torch.cat([(one[name] - two[name]).flatten() for name in one])
+    assert moved.abs().max() > 1e-3
+    assert apart.norm() < 1e-3 * moved.norm()
     metrics = [read_metrics(tmp_path / str(devices) / "metrics.jsonl") for devices in (1, 2)]
     for ours, theirs in zip(*metrics, strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
