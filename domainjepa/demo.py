@@ -25,14 +25,14 @@ from domainjepa.waiting import clock_time, stage
 SHOTS = (1, 5, 10, "all")
 DRAWS = 10
 """Of the labels: twenty would take a minute longer."""
-BUDGET = {"bfloat16": "170s", "float32": "255s"}
+BUDGET = {"bfloat16": "120s", "float32": "220s"}
 """Of pretraining, by the precision that the processor computes in: the whole demo then takes 4 and
 6 minutes of two cores."""
 ENOUGH = 700
 """Steps: a faster machine is done sooner."""
 BATCH = 64
 """In float32: as many samples make twice the steps, which count for more in minutes."""
-COMPARING = 12.0
+COMPARING = 24.0
 """Times the seconds of simulating the survey, which is mostly one core's work, too."""
 
 

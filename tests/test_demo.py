@@ -40,7 +40,7 @@ def test_the_demo_pretrains_on_training_rows_without_labels() -> None:
     assert config.log.probe
 
 
-@pytest.mark.parametrize(("fast", "batch", "budget"), [(True, 128, "170s"), (False, 64, "255s")])
+@pytest.mark.parametrize(("fast", "batch", "budget"), [(True, 128, "120s"), (False, 64, "220s")])
 def test_a_processor_without_bfloat16_has_smaller_batches_and_longer(
     fast: bool, batch: int, budget: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
