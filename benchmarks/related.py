@@ -100,8 +100,8 @@ def write(folder: Path, volumes: int) -> tuple[Path, Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--volumes", type=int, default=360)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--volumes", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=110)
     parser.add_argument("--only", nargs="*", default=list(VARIANTS))
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--out", type=Path)
