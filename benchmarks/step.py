@@ -83,12 +83,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         survey = Path(folder) / "simulated-survey.h5"
         simulate_survey(survey)
-        config = demo_config(survey)
         # Fewer steps than the demo, logged as often.
-        every = (config.steps or 100) // 100
-        config = config.model_copy(
-            update={"steps": arguments.steps, "log": LogConfig(every_steps=every)}
-        )
+        config = demo_config(survey, arguments.steps)
+        config = config.model_copy(update={"log": LogConfig(every_steps=7)})
         training.pretrain(config, Path(folder) / "run", console=Console())
     inside = sum(SECONDS.values())
     result = {
