@@ -185,7 +185,15 @@ def _elsewhere(
         if own:
             raise UserError("--test-set says something of --test-data, and there are none.")
         return None
-    return opened(data, None if own else loader, own or settings, encoders)
+    try:
+        return opened(data, None if own else loader, own or settings, encoders)
+    except UserError as error:
+        if own or not settings:
+            raise
+        raise type(error)(
+            f"--test-data: {error} It was opened with --set, as --data was; --test-set KEY=VALUE "
+            "says something of it alone."
+        ) from error
 
 
 def _one_of(option: str, value: str, known: Sequence[str]) -> Any:

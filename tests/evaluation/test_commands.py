@@ -210,6 +210,7 @@ def test_units_elsewhere_and_apart_in_one_command(call, run, hospitals, tmp_path
         (("--match", "0=1"), "--test-data"),
         (("--test-all",), "--test-data"),
         (("--test-set", "data.labels=ans"), "there are none"),
+        (("--set", "data.workers=0", "--test-data", "nowhere.h5"), "--test-set KEY=VALUE"),
         (("--per", "visit", "--within", "most"), "Known: same, majority"),
         (("--test-data", "THEIRS", "--match", "0"), "write THERE=HERE"),
         (("--test-data", "THEIRS", "--match", "7=1"), "no class '7'"),
