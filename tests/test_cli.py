@@ -6,12 +6,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from domainjepa import cli
 from domainjepa.cli.learn import _run_folder
@@ -38,6 +40,11 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pretrain" in done.stdout
     assert "LOADED []" in done.stdout
+
+
+def test_the_version_is_the_package_s() -> None:
+    done = CliRunner().invoke(cli.app, ["--version"])
+    assert (done.exit_code, done.output) == (0, f"{version('domainjepa')}\n")
 
 
 def test_every_command_has_help() -> None:
