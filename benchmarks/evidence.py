@@ -8,9 +8,10 @@ labels in the same draws; tested once, on the official test rows where there are
     python benchmarks/evidence.py frdeep --data DATA --weights tf_efficientnet_lite0.safetensors
 
 writes `results/evidence-SET.json`, and the report of the evaluation into `runs/evidence/SET`. What
-is there already is not made again: a run that was stopped goes on. DATA is the folder that holds
-the files of `SETS`. Galaxy Zoo 1: SDSS cut-outs with the labels of Lintott et al. 2008, 2011, as
-HDF5 with `images` uint8 (N, 64, 64, 3), `ans` and `split`; FR-DEEP: the card `frdeep`.
+is there already is not made again: a run that was stopped goes on, and its minutes are then those
+since it went on. DATA is the folder that holds the files of `SETS`. Galaxy Zoo 1: SDSS cut-outs
+with the labels of Lintott et al. 2008, 2011, as HDF5 with `images` uint8 (N, 64, 64, 3), `ans` and
+`split`; FR-DEEP: the card `frdeep`.
 """
 
 from __future__ import annotations

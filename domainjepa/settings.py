@@ -111,21 +111,33 @@ def _check_name(key: str) -> None:
     raise ConfigError(f"unknown setting {key!r}.{hint}")
 
 
-def overlay(base: Mapping[str, Any], layer: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`base` with the values of `layer` laid over it, group by group.
+def overlay(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `layer` laid over it, group by group; both may hold some settings
+    only.
 
     Raises:
         ConfigError: `layer` has a name that is no setting.
     """
-    merged = dict(base)
+    _refuse_unknown(layer, defaults())
+    return _merged(base, layer)
+
+
+def _refuse_unknown(layer: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> None:
     for key, value in layer.items():
-        if key in base and isinstance(base[key], Mapping):
-            if not isinstance(value, Mapping):
-                _check_name(f"{prefix}{key}")
-            merged[key] = overlay(base[key], value, f"{prefix}{key}.")
+        group = known.get(key)
+        if isinstance(group, Mapping) and isinstance(value, Mapping):
+            _refuse_unknown(value, group, f"{prefix}{key}.")
         else:
             _check_name(f"{prefix}{key}")
-            merged[key] = value
+
+
+def _merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in layer.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            value = _merged(below, value)
+        merged[key] = value
     return merged
 
 
@@ -147,8 +159,7 @@ def resolve(
     Raises:
         ConfigError: an unknown name, a name twice, or a value of the wrong type or out of range.
     """
-    overlay(defaults(), recipe or {})  # refuses names that there are not
-    given = dict(recipe or {})
+    given = overlay({}, recipe or {})
     pairs = [parse_assignment(text) for text in assignments]
     for name, times in Counter(name for name, _ in pairs).items():
         if times > 1:
@@ -158,26 +169,14 @@ def resolve(
         nested: Any = value
         for part in reversed(key.split(".")):
             nested = {part: nested}
-        overlay(defaults(), nested)
         # The later word on the length counts: `steps` would else hide the others. The budget that a
         # run has written beside its steps is no new word.
         if key == "epochs" or (key == "budget" and given.get("budget") != value):
             given["steps"] = None
         if key in ("epochs", "steps"):
             given["budget"] = None
-        given = _merged(given, nested)
+        given = overlay(given, nested)
     return validated(given)
-
-
-def _merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
-    """`overlay` of layers that hold some settings only."""
-    merged = dict(base)
-    for key, value in layer.items():
-        below = merged.get(key)
-        if isinstance(below, Mapping) and isinstance(value, Mapping):
-            value = _merged(below, value)
-        merged[key] = value
-    return merged
 
 
 def validated(settings: Mapping[str, Any]) -> PretrainConfig:

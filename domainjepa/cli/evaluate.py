@@ -190,7 +190,7 @@ def _elsewhere(
     except UserError as error:
         if own or not settings:
             raise
-        raise type(error)(
+        raise UserError(
             f"--test-data: {error} It was opened with --set, as --data was; --test-set KEY=VALUE "
             "says something of it alone."
         ) from error

@@ -81,8 +81,8 @@ class ViewDataset(Dataset[dict[str, torch.Tensor]]):
                 yield self.volumes(self.volumes.volume(self.source, row), epoch=epoch, sample=row)
             return
         # No more images in memory than those of a batch without siblings.
-        most = -(-len(draws) // (1 + MOST)) if self.maker.siblings else max(len(draws), 1)
-        for at in range(0, len(draws), max(most, 1)):
+        most = max(-(-len(draws) // (1 + MOST if self.maker.siblings else 1)), 1)
+        for at in range(0, len(draws), most):
             part = draws[at : at + most]
             for (epoch, row), seen in zip(part, self.maker.read(self.source, part), strict=True):
                 yield self.maker(seen[0], epoch=epoch, sample=row, siblings=seen[1:])

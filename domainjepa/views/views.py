@@ -92,7 +92,7 @@ class ViewMaker:
         """
         every = (image, *siblings)
         seen = [(self.intensity(one), missing_pixels(one), one.shape[2]) for one in every]
-        together = self.views.related_crops == "together"
+        together = bool(siblings) and self.views.related_crops == "together"
         made = []
         for view in range(self.views.num_global + self.views.num_local):
             shown, missing, stored = seen[

@@ -16,6 +16,7 @@ import typer
 from pyarrow import parquet
 
 from domainjepa import cli
+from domainjepa.errors import MissingExtra
 
 
 @pytest.fixture
@@ -200,6 +201,21 @@ def test_units_elsewhere_and_apart_in_one_command(call, run, hospitals, tmp_path
     rows = (out / "results.csv").read_text().splitlines()
     assert "fitted_on" in rows[0]
     assert len(rows) == 1 + len(found["summary"])
+
+
+def test_a_missing_extra_of_test_data_is_one_line(call, run, hospitals, tmp_path, monkeypatch):
+    really = cli.evaluate.opened
+
+    def opened(data, *rest):
+        if data == "theirs.zarr":
+            raise MissingExtra("zarr", "zarr", "reading Zarr")
+        return really(data, *rest)
+
+    monkeypatch.setattr(cli.evaluate, "opened", opened)
+    given = ("--data", hospitals[0], "--set", "data.workers=0", "--test-data", "theirs.zarr")
+    status, _, errors = call("evaluate", run, *given, "--out", tmp_path / "r")
+    assert status == 2
+    assert "pip install 'domainjepa[zarr]'" in " ".join(errors.split())
 
 
 @pytest.mark.parametrize(

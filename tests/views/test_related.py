@@ -213,8 +213,19 @@ def test_crops_together_vary_in_all_else() -> None:
     image = np.random.default_rng(0).integers(40, 200, (40, 40, 1), dtype=np.uint8)
     views = SIZES.model_copy(update={"related_crops": "together", "num_local": 0})
     make = ViewMaker(CT(), Identity(), views, 0)
-    pairs = [make(image, epoch=epoch, sample=0) for epoch in range(20)]
+    pairs = [make(image, epoch=epoch, sample=0, siblings=[image]) for epoch in range(20)]
     assert sum(bool((first != second).any()) for first, second in pairs) >= 19
+
+
+def test_a_sample_without_siblings_is_seen_as_without_the_relation() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (40, 40, 1), dtype=np.uint8)
+    together = SIZES.model_copy(update={"related_crops": "together"})
+    alone, plainly = (
+        ViewMaker(CT(), Identity(), views, 0)(image, epoch=0, sample=3)
+        for views in (together, SIZES)
+    )
+    for view, other in zip(alone, plainly, strict=True):
+        np.testing.assert_array_equal(view, other)
 
 
 @pytest.mark.parametrize("kind", [Arrays, Lazy])
