@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -47,10 +48,53 @@ def test_the_version_is_the_package_s() -> None:
     assert (done.exit_code, done.output) == (0, f"{version('domainjepa')}\n")
 
 
-def test_every_command_has_help() -> None:
-    for command in cli.app.registered_commands:
-        assert command.callback is not None
-        assert command.callback.__doc__
+COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_that_ends_with_examples(name: str) -> None:
+    command = COMMANDS[name]
+    assert command.help
+    assert command.examples, f"@app.command(examples=[...]) of {name}: give one at least"
+    said = CliRunner().invoke(cli.app, [name, "--help"]).output.splitlines()
+    assert said[said.index(" Examples:") + 1 :] == [f"  {one}" for one in command.examples]
+    for example in command.examples:
+        program, called, *arguments = shlex.split(example)
+        assert (program, called) == ("domainjepa", name)
+        command.make_context(name, arguments)
+
+
+def test_without_arguments_it_says_where_to_begin() -> None:
+    done = CliRunner().invoke(cli.app, [])
+    assert done.exit_code == 0
+    named = re.findall(r"^  domainjepa (\w+)", done.output, flags=re.M)
+    assert named[:2] == ["demo", "inspect"]
+    assert set(named) <= set(COMMANDS)
+    assert max(map(len, done.output.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["exp"], ["export"]),
+        (["embed", "run", "--pat"], ["--patches"]),
+        (["list", "da"], ["datasets"]),
+    ],
+)
+def test_a_shell_completes_commands_options_and_lists(
+    words: list[str], completed: list[str]
+) -> None:
+    done = CliRunner().invoke(
+        cli.app,
+        [],
+        prog_name="domainjepa",
+        env={
+            "_DOMAINJEPA_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(["domainjepa", *words]),
+            "COMP_CWORD": str(len(words)),
+        },
+    )
+    assert done.output.split() == completed
 
 
 @pytest.fixture

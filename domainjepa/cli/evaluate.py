@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from domainjepa.data.source import Source
 
 
-@app.command()
+@app.command(
+    examples=[
+        "domainjepa evaluate runs/galaxies --data galaxy10.h5",
+        'domainjepa evaluate runs/chest --data chest.csv --target "Edema,Effusion" --per patient',
+    ]
+)
 def evaluate(
     encoders: Annotated[
         list[str],

@@ -11,7 +11,12 @@ from domainjepa.cli.app import app
 from domainjepa.cli.options import Json, Set
 
 
-@app.command()
+@app.command(
+    examples=[
+        "domainjepa doctor",
+        "domainjepa doctor --data galaxy10.h5",
+    ]
+)
 def doctor(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps or xpu.")] = None,
     data: Annotated[

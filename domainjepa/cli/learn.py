@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from domainjepa.config import PretrainConfig
 
 
-@app.command()
+@app.command(
+    examples=[
+        "domainjepa pretrain --data galaxy10.h5 --backbone resnet34 --epochs 400",
+        "domainjepa pretrain --data scans/ --budget 45m --out runs/scans",
+    ]
+)
 def pretrain(
     data: Data = "",
     backbone: Annotated[
@@ -202,7 +207,12 @@ def _run_folder(config: PretrainConfig) -> Path:
     return Path("runs") / re.sub("[/:]", "-", name)
 
 
-@app.command()
+@app.command(
+    examples=[
+        "domainjepa demo",
+        "domainjepa demo --out demo --steps 200",
+    ]
+)
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for data, run and report.")] = Path("demo"),
     steps: Annotated[int | None, typer.Option(min=1, help="Fewer steps, weaker encoder.")] = None,

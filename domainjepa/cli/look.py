@@ -13,7 +13,12 @@ from domainjepa.cli.options import Data, DomainName, Json, Loader, Recipe, Set, 
 from domainjepa.errors import UserError, did_you_mean
 
 
-@app.command()
+@app.command(
+    examples=[
+        "domainjepa inspect --data galaxy10.h5 --out look.png",
+        "domainjepa inspect --data galaxy10.h5 --views",
+    ]
+)
 def inspect(
     data: Data,
     out: Annotated[Path | None, typer.Option(help="Draw a montage to this PNG.")] = None,
@@ -62,7 +67,11 @@ def inspect(
         typer.echo(f"montage: {out}", err=json_)
 
 
-@app.command()
+@app.command(
+    examples=[
+        "domainjepa views --data galaxy10.h5 --backbone resnet34 --out views.png",
+    ]
+)
 def views(
     data: Data,
     out: Annotated[Path, typer.Option(help="The PNG to draw.")],
@@ -108,7 +117,11 @@ def views(
     typer.echo(f"views: {out}")
 
 
-@app.command()
+@app.command(
+    examples=[
+        "domainjepa prepare --data scans/ --out scans.h5",
+    ]
+)
 def prepare(
     data: Data,
     out: Annotated[Path, typer.Option(help="FILE.h5 (fastest) or FILE.zarr (object stores).")],
@@ -144,7 +157,11 @@ def prepare(
     typer.echo(f"{out}: {len(source):,} samples; use it as --data {out}")
 
 
-@app.command()
+@app.command(
+    examples=[
+        "domainjepa watch runs/galaxies runs/scans",
+    ]
+)
 def watch(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     once: Annotated[bool, typer.Option("--once", help="Show what is there and return.")] = False,
@@ -170,9 +187,15 @@ LISTS = (
 )
 
 
-@app.command(name="list")
+@app.command(
+    name="list",
+    examples=[
+        "domainjepa list datasets",
+        "domainjepa list backbones --like resnet",
+    ],
+)
 def list_(
-    what: Annotated[str, typer.Argument(help=", ".join(LISTS))],
+    what: Annotated[str, typer.Argument(help=", ".join(LISTS), autocompletion=lambda: list(LISTS))],
     like: Annotated[str, typer.Option(help="Only names that contain this.")] = "",
     json_: Json = False,
 ) -> None:

@@ -20,7 +20,12 @@ Layers = Annotated[
 ]
 
 
-@app.command()
+@app.command(
+    examples=[
+        "domainjepa embed runs/galaxies --data galaxy10.h5 --out features.parquet",
+        "domainjepa embed runs/galaxies --data galaxy10.h5 --patches --out patches.h5",
+    ]
+)
 def embed(
     encoder: Annotated[
         str,
@@ -56,7 +61,12 @@ def embed(
     typer.echo(f"{out}: features {shape[0]:,} x {shape[1]}")
 
 
-@app.command()
+@app.command(
+    examples=[
+        "domainjepa select runs/lambda-0.02 runs/lambda-0.05",
+        'domainjepa select "runs/galaxies@*" --data galaxy10.h5',
+    ]
+)
 def select(
     runs: Annotated[
         list[Path], typer.Argument(help="Run folders, 'RUN@*', or files of checkpoints.")
@@ -92,7 +102,12 @@ def select(
         console.print(f"[yellow]warning[/yellow] {warning}", highlight=False)
 
 
-@app.command()
+@app.command(
+    examples=[
+        "domainjepa export runs/galaxies --to onnx --out encoder.onnx",
+        "domainjepa export runs/galaxies --to sklearn --data galaxy10.h5 --out classifier.skops",
+    ]
+)
 def export(
     encoder: Annotated[str, typer.Argument(help="A run folder, RUN@STEP or encoder.safetensors.")],
     to: Annotated[str, typer.Option(help="sklearn, onnx or timm.")],
