@@ -45,6 +45,9 @@ OF_THE_RUN_ALONE = (*CARRIED_OUT, "log.", "epochs", "budget")
 which `steps` says in steps. One training is one file, however it was carried out."""
 
 
+MONAI_NETWORKS, VOLUME_TRANSFORMERS = "monai:", "vit3d_"
+"""What the names of networks of volumes begin with: MONAI's, and plain transformers of our own."""
+
 _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
 
 
@@ -122,7 +125,8 @@ class DataConfig(Settings):
     `*_gt.png` or `gt/*`; `none`: no file is. Of HDF5, npz and Zarr the name of the array of masks.
     By default the usual layouts and names are recognised."""
     dimensions: Literal[2, 3] | None = None
-    """3: samples are volumes; 2: their slices. By default 3 for `monai:` backbones, else 2."""
+    """3: samples are volumes; 2: their slices. By default 3 for `monai:` and
+    `vit3d_` backbones, else 2."""
     axis: str | None = None
     """Along which slices follow each other: axial, coronal, sagittal, or the number of an axis.
     By default the one along which the scanner took them. Of FITS and TIFF: what planes and
@@ -237,7 +241,8 @@ class BackboneConfig(Settings):
     """The network that is kept."""
 
     name: str = "resnet34"
-    """Any timm model name; for volumes `monai:` and one of MONAI's, such as monai:resnet18."""
+    """Any timm model name; for volumes `monai:` and one of MONAI's, such as monai:resnet18, or
+    `vit3d_SIZE_patchN`."""
     stem_reduction: Literal["auto", 1, 2, 4] = "auto"
     """Divide the stride of the stem by this. A stem made for 224 px leaves nothing of a small
     image: `auto` takes the smallest divisor that keeps 4x4 positions of a whole image (2x2x2 of a
@@ -401,10 +406,8 @@ class PretrainConfig(Settings):
     """torch.compile the backbone: slower to start, faster to run on a GPU."""
 
     def opening(self) -> DataConfig:
-        """The data as this run opens it: volumes for `monai:` backbones, unless something is set.
-
-        MONAI's networks are the three-dimensional ones.
-        """
-        volumes = self.backbone.name.startswith("monai:")
+        """The data as this run opens it: volumes for networks of volumes, unless something is
+        set."""
+        volumes = self.backbone.name.startswith((MONAI_NETWORKS, VOLUME_TRANSFORMERS))
         dimensions = self.data.dimensions or (3 if volumes else 2)
         return self.data.model_copy(update={"dimensions": dimensions})

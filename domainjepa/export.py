@@ -171,7 +171,7 @@ def to_timm(encoder: FrozenEncoder, out: Path, source: Source | None) -> str:
 
     card = encoder.card
     backbone, _ = encoder.network
-    if card.backbone.name.startswith("monai:"):
+    if card.dimensions == 3:
         raise UserError(f"{card.backbone.name} is no timm model: export --to onnx holds it.")
     if card.backbone.stem_reduction != 1:
         raise UserError(

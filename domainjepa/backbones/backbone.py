@@ -7,7 +7,13 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor, nn
 
-from domainjepa.backbones import feature_maps, monai_networks, own_networks, timm_networks
+from domainjepa.backbones import (
+    feature_maps,
+    monai_networks,
+    own_networks,
+    timm_networks,
+    volume_transformers,
+)
 from domainjepa.backbones.feature_maps import Layers
 from domainjepa.backbones.layers import layers
 from domainjepa.backbones.stem import Traits, stem_reduction
@@ -17,7 +23,8 @@ from domainjepa.errors import ConfigError
 
 def names() -> list[str]:
     """Every backbone that has a name."""
-    return [*timm_networks.names(), *monai_networks.names(), *own_networks.names()]
+    rooms = (timm_networks, monai_networks, volume_transformers, own_networks)
+    return [name for room in rooms for name in room.names()]
 
 
 def traits(name: str) -> Traits:
@@ -28,7 +35,22 @@ def traits(name: str) -> Traits:
     """
     if name.startswith(monai_networks.PREFIX):
         return monai_networks.traits(name)
+    if name.startswith(volume_transformers.PREFIX):
+        return volume_transformers.traits(name)
     return own_networks.traits(name) if name in own_networks.names() else timm_networks.traits(name)
+
+
+def _build(
+    config: BackboneConfig, channels: int, size: int, reduction: int, nominal: Traits
+) -> nn.Module:
+    """The network of this name, with its stem's stride divided where the stem is not another's."""
+    if config.name.startswith(volume_transformers.PREFIX):
+        return volume_transformers.build(config, channels, reduction)
+    if config.name in own_networks.names():
+        return own_networks.build(config, channels, size)
+    if nominal.dimensions == 3:
+        return monai_networks.build(config, channels, size, reduction)
+    return timm_networks.build(config, channels, size, reduction, nominal.patch)
 
 
 class Backbone(nn.Module):
@@ -73,12 +95,7 @@ class Backbone(nn.Module):
             r for r in (2, 4) if wanted < r <= nominal.stem and ruling > size
         ]
         for reduction in [wanted, *(others if config.stem_reduction == "auto" else ())]:
-            if config.name in own_networks.names():
-                self.net = own_networks.build(config, channels, size)
-            elif nominal.dimensions == 3:
-                self.net = monai_networks.build(config, channels, size, reduction)
-            else:
-                self.net = timm_networks.build(config, channels, size, reduction, nominal.patch)
+            self.net = _build(config, channels, size, reduction, nominal)
             error = self._run(channels, size)
             if error is None:
                 break

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from domainjepa.backbones.stem import Traits, thin_stem
-from domainjepa.config import BackboneConfig
+from domainjepa.config import MONAI_NETWORKS, BackboneConfig
 from domainjepa.errors import ConfigError, MissingExtra, did_you_mean
 
-PREFIX = "monai:"
+PREFIX = MONAI_NETWORKS
 _RESNETS = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _DENSENETS = ("densenet121", "densenet169", "densenet201")
 _NETWORKS = (*_RESNETS, *_DENSENETS, "swinunetr", "vit")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def pretrain(
     data: Data = "",
     backbone: Annotated[
-        str | None, typer.Option(help="Any timm model, or monai:NAME for volumes.")
+        str | None, typer.Option(help="Any timm model; for volumes monai:NAME or vit3d_….")
     ] = None,
     recipe: Recipe = None,
     domain: DomainName = None,

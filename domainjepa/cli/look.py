@@ -75,9 +75,7 @@ def inspect(
 def views(
     data: Data,
     out: Annotated[Path, typer.Option(help="The PNG to draw.")],
-    backbone: Annotated[
-        str | None, typer.Option(help="Any timm model, or monai:NAME; decides the sizes.")
-    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="As of pretrain; decides the sizes.")] = None,
     recipe: Recipe = None,
     domain: DomainName = None,
     samples: Annotated[int, typer.Option(min=1, max=32)] = 6,

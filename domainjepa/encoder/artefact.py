@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import Tensor
 
 from domainjepa.backbones import Backbone
-from domainjepa.config import BackboneConfig
+from domainjepa.config import MONAI_NETWORKS, BackboneConfig
 from domainjepa.domains.intensity import load_intensity
 from domainjepa.encoder.places import FILE_NAME, file_of
 from domainjepa.errors import UserError
@@ -93,7 +93,7 @@ class EncoderCard(BaseModel):
 
 def package_versions(dimensions: int = 2) -> dict[str, str]:
     """Versions of what shapes the weights."""
-    networks = ("timm", "albumentations") if dimensions == 2 else ("monai",)
+    networks = ("timm", "albumentations" if dimensions == 2 else "monai")
     return {name: version(name) for name in ("domainjepa", "torch", *networks)}
 
 
@@ -219,7 +219,7 @@ def refuse_misfit(card: EncoderCard, shapes: Mapping[str, Sequence[int]]) -> Non
     wanted = {name: tuple(one.shape) for name, one in skeleton.state_dict().items()}
     given = {name: tuple(shape) for name, shape in shapes.items()}
     if wanted != given or skeleton.dimensions != card.dimensions:
-        library = "timm" if card.dimensions == 2 else "monai"
+        library = "monai" if card.backbone.name.startswith(MONAI_NETWORKS) else "timm"
         raise UserError(
             f"the weights do not fit {card.backbone.name}: made with {library} "
             f"{card.versions.get(library)}. Install that version."
