@@ -120,7 +120,7 @@ class DataConfig(Settings):
     """Bands that make the channels, in this order: the parts of file names that tell one channel's
     file from another's, such as [w1,w2,w3] or [T1,T2,FLAIR], names of channels that a file tells,
     FITS HDUs, or planes of a cube. By default all that are found."""
-    masks: str | None = None
+    masks: Literal["none"] | str | None = None
     """Which files of a folder are masks of others and no samples: a pattern of names, such as
     `*_gt.png` or `gt/*`; `none`: no file is. Of HDF5, npz and Zarr the name of the array of masks.
     By default the usual layouts and names are recognised."""
@@ -186,7 +186,9 @@ class ViewsConfig(Settings):
     """How many views of a sample, how large, and how much of it each shows."""
 
     num_global: int = Field(default=2, ge=1)
+    """Views that show much of a sample; their mean is what all views predict."""
     num_local: int = Field(default=8, ge=0)
+    """Smaller views that show a part of it."""
     global_size: int | None = Field(default=None, ge=8)
     """Pixels a side; by default the image's own, at most 224 (64 voxels of volumes), rounded to the
     backbone's stride."""
@@ -195,6 +197,7 @@ class ViewsConfig(Settings):
     global_scale: Scale = (0.3, 1.0)
     """Share of the image's area that a global view shows, drawn from this range."""
     local_scale: Scale = (0.05, 0.3)
+    """Share of the image's area that a local view shows."""
     spacing: float | None = Field(default=None, gt=0)
     """Millimetres from voxel to voxel in a view of a volume, the same along all axes. By default
     the geometric mean of the data's own, its median over the volumes."""
@@ -248,6 +251,8 @@ class BackboneConfig(Settings):
     image: `auto` takes the smallest divisor that keeps 4x4 positions of a whole image (2x2x2 of a
     volume) as it is seen by default. Smaller views keep that stride, and cost less."""
     drop_path: float = Field(default=0.0, ge=0, lt=1)
+    """Chance that a residual branch is left out for a sample (stochastic depth, Huang et al. 2016);
+    grows linearly with depth up to this."""
 
 
 class InitConfig(Settings):
@@ -287,21 +292,31 @@ class ProjectorConfig(Settings):
     """MLP from features to embeddings; thrown away after pretraining."""
 
     layers: int = Field(default=3, ge=1, le=3)
+    """Linear layers."""
     hidden: int = Field(default=2048, gt=0)
+    """Width between them."""
     out: int = Field(default=128, gt=1)
+    """Dimensions of an embedding, K."""
 
 
 class ObjectiveConfig(Settings):
     """LeJEPA: lam * SIGReg + (1 - lam) * prediction."""
 
     lam: float = Field(default=0.05, ge=0, le=1)
+    """The share of SIGReg, the one hyper-parameter of the paper."""
     statistic: str = "epps-pulley"
     """The test of each slice; `domainjepa list statistics`, or `module:function` of one's own."""
     num_slices: int = Field(default=1024, gt=0)
+    """Directions onto which embeddings are projected in a step, M."""
     directions: str = "gaussian"
+    """`gaussian`, drawn anew at each step; `sobol`, more even over the sphere; `fixed`, the same at
+    every step. See objective.md."""
     debias: bool = False
+    """Leave out the pairs of a sample with itself (the U-statistic of Epps-Pulley)."""
     knots: int = Field(default=17, ge=3)
+    """Points of the quadrature of Epps-Pulley."""
     t_max: float = Field(default=5.0, gt=0)
+    """Where the quadrature ends."""
     average_weights: float = Field(default=0.0, ge=0, lt=1)
     """Ablation: the centre comes from an exponential average of the weights with this decay."""
     predictor: bool = False
@@ -334,6 +349,7 @@ class CheckpointConfig(Settings):
     every_steps: int | None = Field(default=None, gt=0)
     """By default once an epoch, but every 200 steps at the most often and 500 at the least."""
     keep: int = Field(default=2, ge=1)
+    """The newest so many checkpoints stay."""
 
 
 class LogConfig(Settings):
@@ -366,6 +382,7 @@ class PretrainConfig(Settings):
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()
     epochs: int = Field(default=400, gt=0)
+    """Times that every sample is seen."""
     steps: int | None = Field(default=None, gt=0)
     """Optimiser steps in all; takes the place of `epochs`."""
     budget: Annotated[str, AfterValidator(_is_time)] | None = None
@@ -386,10 +403,12 @@ class PretrainConfig(Settings):
     """`full`: every device keeps its part of weights, gradients and moments alone (FSDP2), for
     backbones that outgrow a card. Checkpoints are whole: another number of devices resumes them."""
     seed: int = Field(default=0, ge=0)
+    """The key of all draws: initial weights, order, views, directions."""
     device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = "auto"
     """`auto`: the accelerator where there is one. `cuda` is ROCm, too; `mps` is Apple's, `xpu`
     Intel's."""
     devices: int = Field(default=1, gt=0)
+    """Processes, one a device (DDP); the batch stays global."""
     threads: int | None = Field(default=None, gt=0)
     """Threads of the processor that compute, where no GPU does. By default the cores that nobody is
     using when the run begins; a run that goes on keeps them, since their number decides how sums

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
@@ -47,7 +47,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     """`key=value` from `--set`; the value is read as TOML, else taken as a string.
 
     Quotes are a recipe's affair: where a setting is text, `1` is text, and where it is names,
-    `brain` is one of them and `[g,r]` are two.
+    `brain` is one of them and `[g,r]` are two. `none` leaves a setting unset, unless it is one of
+    its own values.
 
     Raises:
         ConfigError: there is no `=`, or no setting of that name.
@@ -57,13 +58,13 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if not equals:
         raise ConfigError(f"--set {text!r} has no '='. Write --set objective.lam=0.05")
     _check_name(key)
+    kind = _type_of(key)
     read: Any
     try:
         read = parse_toml(f"value = {value}")["value"]
     except ValueError:
-        read = None if value == "none" else value
-    kind = _type_of(key)
-    if kind in (str, str | None) and not isinstance(read, str | None):
+        read = None if value == "none" and not _has_none_as_value(kind) else value
+    if kind in _TEXTS and not isinstance(read, str | None):
         read = value
     elif kind == tuple[str, ...]:
         read = _names(read, value)
@@ -76,6 +77,14 @@ def _type_of(key: str) -> Any:
     for part in key.split("."):
         kind = kind.model_fields[part].annotation
     return kind
+
+
+_TEXTS = (str, str | None, Literal["none"] | str | None)
+
+
+def _has_none_as_value(kind: Any) -> bool:
+    """Whether a setting may be the word `none`, which then says something else than None."""
+    return kind == "none" or any(_has_none_as_value(one) for one in get_args(kind))
 
 
 def _names(read: Any, value: str) -> Any:

@@ -11,7 +11,9 @@ from typing import Any
 
 import jinja2
 
+from domainjepa.data.metadata.beside import of_persons
 from domainjepa.data.source import Source
+from domainjepa.domains.proposal import propose_domain
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.reporting.gallery import Gallery, Seen
 from domainjepa.evaluation.reporting.places import place_rows, places_told
@@ -41,6 +43,15 @@ PUBLISHED = {
 """A part of a baseline's name -> what to cite."""
 
 
+OF_PATIENTS = {"radiography", "ct", "mri", "ultrasound", "histopathology"}
+"""Domains whose pictures are of persons, whatever the file says."""
+
+
+def may_show_patients(source: Source) -> bool:
+    """Whether pictures of the samples may be of patients, by what the file or the images say."""
+    return of_persons(source) or propose_domain(source)[0] in OF_PATIENTS
+
+
 def citations(results: Results, source: Source) -> list[str]:
     """What to cite: the method, the data set, the published encoders, the software."""
     told = [
@@ -66,6 +77,7 @@ def write_report(results: Results, source: Source, out: Path, seen: Seen | None 
     html = page.render(
         results=results,
         pictures=pictures,
+        patients=bool(pictures) and may_show_patients(source),
         tables=[
             _table(results, protocol, metric)
             for protocol in results.used

@@ -280,6 +280,18 @@ BROWSER = next(
 )
 
 
+def test_a_page_with_pictures_of_patients_says_so(looked_at, tmp_path, rng):
+    assert "may be of patients" not in (looked_at / "report.html").read_text()
+    labels = rng.integers(0, 2, 60)
+    source = make_source(labels)
+    source.modality = "CT"
+    protocol = Protocol(name="few", probe="linear", shots=(5, "all"), draws=2)
+    evaluate([Table("good", np.eye(8)[labels])], source, [protocol], tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "data:image/" in page
+    assert "these may be of patients" in page
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium")
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_browser_shows_the_report_without_a_complaint(looked_at, tmp_path, width):
