@@ -21,6 +21,7 @@ CARRIED_OUT = (
     "data.workers",
     "data.download",
     "data.max_sample_bytes",
+    "data.cache_bytes",
     "device",
     "devices",
     "max_hours",
@@ -86,7 +87,7 @@ class DataConfig(Settings):
     """The images to learn from, and where to find what is not found by itself."""
 
     path: str = ""
-    """A file, a folder, or the name of a dataset card; `--data` sets it."""
+    """A file, a folder, a URL, or the name of a dataset card; `--data` sets it."""
     loader: str | None = None
     """A loader's name or `module:attribute`; sniffed from the content by default."""
     root: str | None = None
@@ -154,6 +155,9 @@ class DataConfig(Settings):
     """Follow links and virtual data sets that stay inside the folder of the data."""
     max_sample_bytes: int = Field(default=256 * 2**20, gt=0)
     """Refuse samples (and chunks) that would take more bytes than this in memory."""
+    cache_bytes: int = Field(default=50 * 2**30, ge=0)
+    """Bytes that data of URLs may take in the cache ($DOMAINJEPA_CACHE), all sets together, and at
+    most 80 % of the free disk. What has no room is read anew each time."""
     workers: int | None = Field(default=None, ge=0)
     """Processes that make views; by default as many as the machine has cores to spare, up to 8."""
 

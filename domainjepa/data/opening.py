@@ -26,6 +26,9 @@ from domainjepa.data.files.listing import ends_in, walk
 from domainjepa.data.masks.arrays import offer_masks
 from domainjepa.data.metadata import cards
 from domainjepa.data.metadata.user_rules import ROLES, hide_ids, is_rule, obey
+from domainjepa.data.remote.addresses import is_url
+from domainjepa.data.remote.near import near
+from domainjepa.data.remote.path import local
 from domainjepa.data.source import Loader, OpenOptions, Source
 from domainjepa.data.storage.turned import LAST
 from domainjepa.errors import DataError, UserError, did_you_mean
@@ -62,7 +65,7 @@ def open_source(
     """Opens a file, a folder, or a data set by the name of its card.
 
     Args:
-        data: a path, the URL of a Zarr store, or the name of a dataset card.
+        data: a path, a URL, or the name of a dataset card.
         loader: a loader's name or `module:attribute`; by default the content decides.
         options: where to find what is not found by itself.
         settings: single options, such as `labels="morphology"`.
@@ -78,16 +81,18 @@ def open_source(
             f"unknown option {name!r}.{did_you_mean(name, OpenOptions.__dataclass_fields__)}"
         )
     options = replace(options or OpenOptions(), **settings)
+    data, options, far = near(data, loader, options)
     rules = {role: told for role in ROLES if is_rule(told := getattr(options, role))}
     unruled: dict[str, Any] = dict.fromkeys(rules)
     plain = replace(options, **unruled)
     source = _opened(data, loader, plain)
+    source.decisions[:0] = far
     _escape_names(source)
     beside = replace(plain, masks="none", labels=None, groups=None, ids=None, split=None)
     offer_masks(
         source, lambda name: _opened(data, loader, replace(beside, images=name)), plain.masks
     )
-    if options.root and source.loader != "table" and not Path(data).is_dir():
+    if options.root and source.loader != "table" and not local(data).is_dir():
         raise DataError(
             "data.root is the folder of a table's images, or holds a folder of links; "
             f"{source.name} is neither: leave data.root out."
@@ -149,10 +154,10 @@ def _refuse_slicing(source: Source, options: OpenOptions) -> None:
 
 def _opened(data: str | os.PathLike[str], loader: str | None, options: OpenOptions) -> Source:
     """The source behind a path, completed by its card where there is one."""
-    if "://" in os.fspath(data):
-        remote: Loader = LOADERS.load(loader or "zarr")()
-        return remote.open_url(os.fspath(data), options)
-    path, card = Path(data), None
+    if is_url(str(data)):
+        asked: Loader = LOADERS.load(loader or "zarr")()
+        return asked.open_url(str(data), options)
+    path, card = local(data), None
     if path.suffix == ".toml" or not path.exists():
         card = cards.named(os.fspath(data))
         path = cards.locate(card, options.download)

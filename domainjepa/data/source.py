@@ -51,6 +51,7 @@ class OpenOptions:
     download: bool = False
     follow_links: bool = False
     max_sample_bytes: int = 256 * 2**20
+    cache_bytes: int = 50 * 2**30
     skip_unreadable: float = 0.0
 
 

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from domainjepa.data.remote.path import RemotePath, checksum
 from domainjepa.data.source import Source, spread
 
 HASHED_WHOLE = 2**30
@@ -158,6 +159,8 @@ def _hash_of(path: Path, size: int, written: int, most: int) -> str:
 
 def _content(path: Path, size: int, most: int) -> bytes:
     """SHA-256 of a file, or of blocks of it, evenly spread, the first and the last among them."""
+    if isinstance(path, RemotePath):
+        return hashlib.sha256(checksum(path).encode()).digest()
     with path.open("rb") as file:
         if size <= most:
             return hashlib.file_digest(file, "sha256").digest()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from domainjepa.data.remote.path import local
 from domainjepa.errors import DataError
 from domainjepa.reading import regular
 
@@ -101,7 +102,7 @@ def _bound(root: Path, options: OpenOptions) -> Path:
     """The folder that no link leads out of."""
     if options.root is None:
         return root
-    bound = Path(options.root).expanduser().resolve()
+    bound = local(options.root).expanduser().resolve()
     if not root.is_relative_to(bound):
         raise DataError(
             f"data.root={options.root}: of a folder of images it is a folder above, which holds "

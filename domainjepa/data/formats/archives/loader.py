@@ -22,11 +22,12 @@ from domainjepa.data.files.listing import ends_in, list_files
 from domainjepa.data.files.shards import Shards, read_parts
 from domainjepa.data.formats.archives import tar_file, zip_file
 from domainjepa.data.formats.archives.index import indexed
-from domainjepa.data.formats.archives.member import Contents, Member, opened, read
+from domainjepa.data.formats.archives.member import Contents, Member, close, extent, opened, read
 from domainjepa.data.formats.archives.samples import MOST_TEXT, Samples, is_text, key_of, samples_of
 from domainjepa.data.formats.encoded import EncodedSource
 from domainjepa.data.formats.images.loader import SUFFIXES
 from domainjepa.data.metadata.columns import find_columns
+from domainjepa.data.remote.path import RemoteFile, RemotePath, gather_parts
 from domainjepa.data.source import Loader, OpenOptions, Source
 from domainjepa.data.storage.layout import Array
 from domainjepa.errors import DataError
@@ -59,7 +60,7 @@ class ArchiveSource(EncodedSource):
     place: NDArray[np.int64] = field(repr=False)
     columns: dict[str, NDArray[Any]] = field(repr=False)
     names: list[str] = field(repr=False)
-    _opened: tuple[int, dict[int, int]] | None = field(
+    _opened: tuple[int, dict[int, int | RemoteFile]] | None = field(
         default=None, init=False, repr=False, compare=False
     )
 
@@ -77,6 +78,12 @@ class ArchiveSource(EncodedSource):
         return f"{key}in {self.shards.files[int(self.archive[row])]}"
 
     def stored(self, rows: Sequence[int]) -> list[bytes | DataError]:
+        wanted: dict[int, list[tuple[int, int]]] = {}
+        for row in rows if isinstance(self.shards.root, RemotePath) else ():
+            member = Member("", *self.place[row].tolist())
+            if member.packed <= self.options.max_sample_bytes:
+                wanted.setdefault(int(self.archive[row]), []).append(extent(member))
+        gather_parts((self._archive(one), extents) for one, extents in wanted.items())
         return [self._stored(int(row)) for row in rows]
 
     def _stored(self, row: int) -> bytes | DataError:
@@ -90,14 +97,14 @@ class ArchiveSource(EncodedSource):
         except OSError as error:
             return DataError(f"the archive cannot be read: {error.strerror}")
 
-    def _archive(self, number: int) -> int:
-        """The descriptor of an archive in this process."""
+    def _archive(self, number: int) -> int | RemoteFile:
+        """An archive, open in this process."""
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), {})
         descriptors = self._opened[1]
         if number not in descriptors:
             if len(descriptors) >= MOST_OPEN:
-                os.close(descriptors.pop(next(iter(descriptors))))
+                close(descriptors.pop(next(iter(descriptors))))
             descriptors[number] = opened(self.shards.root / self.shards.files[number])
         return descriptors[number]
 
@@ -105,7 +112,7 @@ class ArchiveSource(EncodedSource):
         """Closes what this process opened; a child leaves its parent's alone."""
         if self._opened is not None and self._opened[0] == os.getpid():
             for descriptor in self._opened[1].values():
-                os.close(descriptor)
+                close(descriptor)
             self._opened = None
 
     def file_names(self) -> Sequence[str]:
@@ -199,7 +206,7 @@ def _contents(path: Path) -> Contents:
     except DataError as error:
         raise DataError(f"{one.name} in {path.name} cannot be read: {error}") from error
     finally:
-        os.close(descriptor)
+        close(descriptor)
     return found
 
 

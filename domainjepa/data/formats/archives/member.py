@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from domainjepa.data.remote.path import RemoteFile, openable
 from domainjepa.errors import DataError
 
 STORED, DEFLATED = 0, 8
 MOST_DEFLATED = 1_100
 """Deflate makes nothing smaller than 1/1032 of its size."""
 _LOCAL_HEADER = 30
+MOST_HEADER = 512
+"""Bytes of the name and the extra field in a ZIP, of all but the oddest members."""
 
 
 class Member(NamedTuple):
@@ -75,7 +78,7 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
-def read(descriptor: int, member: Member, most: int) -> bytes:
+def read(descriptor: int | RemoteFile, member: Member, most: int) -> bytes:
     """The bytes of a member.
 
     Args:
@@ -93,7 +96,7 @@ def read(descriptor: int, member: Member, most: int) -> bytes:
     offset = member.offset
     if member.method >= 0:
         offset += _local_header(descriptor, offset)
-    content = os.pread(descriptor, member.packed, offset)
+    content = pread(descriptor, member.packed, offset)
     if len(content) < member.packed:
         raise DataError("the archive ends before it does: copy or download it again")
     if member.method == DEFLATED:
@@ -103,9 +106,9 @@ def read(descriptor: int, member: Member, most: int) -> bytes:
     return content
 
 
-def _local_header(descriptor: int, offset: int) -> int:
+def _local_header(descriptor: int | RemoteFile, offset: int) -> int:
     """Bytes of a ZIP's local header, which has lengths of its own (APPNOTE 4.3.7)."""
-    local = os.pread(descriptor, _LOCAL_HEADER, offset)
+    local = pread(descriptor, _LOCAL_HEADER, offset)
     if len(local) < _LOCAL_HEADER or not local.startswith(b"PK\x03\x04"):
         raise DataError("its header is not where the archive says: the archive is damaged")
     name_length, extra_length = struct.unpack("<HH", local[26:30])
@@ -124,6 +127,28 @@ def _inflated(content: bytes, size: int) -> bytes:
     return unpacked
 
 
-def opened(path: Path) -> int:
-    """A descriptor of an archive, for `read`."""
-    return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+def opened(path: Path) -> int | RemoteFile:
+    """An open archive, for `read`: a descriptor, or of one that lies far away what reads it."""
+    far = openable(path)
+    if isinstance(far, Path):
+        return os.open(far, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    return RemoteFile(path)
+
+
+def close(descriptor: int | RemoteFile) -> None:
+    """Closes what `opened` gave."""
+    if isinstance(descriptor, int):
+        os.close(descriptor)
+
+
+def pread(descriptor: int | RemoteFile, count: int, offset: int) -> bytes:
+    """Bytes at a place of an open archive."""
+    if isinstance(descriptor, int):
+        return os.pread(descriptor, count, offset)
+    return descriptor.pread(count, offset)
+
+
+def extent(member: Member) -> tuple[int, int]:
+    """Where a member lies, (start, stop); of a ZIP with a header of the usual length."""
+    header = _LOCAL_HEADER + MOST_HEADER if member.method >= 0 else 0
+    return member.offset, member.offset + header + member.packed

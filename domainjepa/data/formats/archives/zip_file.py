@@ -8,6 +8,7 @@ from pathlib import Path
 
 from domainjepa.data.files.damage import unreadable
 from domainjepa.data.formats.archives.member import DEFLATED, STORED, Contents, Member, check_name
+from domainjepa.data.remote.path import openable
 from domainjepa.errors import DataError
 
 MAGIC = b"PK\x03\x04"
@@ -26,7 +27,7 @@ def contents(path: Path) -> Contents:
         DataError: damaged, encrypted, packed in an unusual way, or a name leads out of it.
     """
     found, where = Contents([]), path.name
-    with unreadable(UNREADABLE, where), zipfile.ZipFile(path) as archive:
+    with unreadable(UNREADABLE, where), zipfile.ZipFile(openable(path)) as archive:
         for info in archive.infolist():
             name = check_name(info.filename, where)
             if info.is_dir():

@@ -27,9 +27,10 @@ from domainjepa.data.formats.hdf5.reading import (
     require_filters,
     storage_of,
 )
-from domainjepa.data.formats.hdf5.tree import Absent, Place, plain_dataset
+from domainjepa.data.formats.hdf5.tree import Absent, Place, open_file, plain_dataset
 from domainjepa.data.metadata.blanks import AMONG_NUMBERS
 from domainjepa.data.metadata.columns import USUAL_NAMES, find_columns
+from domainjepa.data.remote.path import gather
 from domainjepa.data.source import Image, OpenOptions, Source, spread
 from domainjepa.data.storage.cost import Storage
 from domainjepa.data.storage.declared import Declared
@@ -77,6 +78,10 @@ class DatasetsSource(Source):
         return {**self.__dict__, "_opened": None}
 
     def __getitems__(self, indices: Sequence[int]) -> list[Image]:
+        alone = self.counts == 1  # the file of one sample is fetched whole, or nearly so
+        rows = [int(index) for index in indices if 0 <= index < len(self)]
+        numbers = {self._place(row)[0] for row in rows} if self.files else set()
+        gather(self.places[number].file for number in numbers if alone[number])
         return [self._read(int(index)) for index in indices]
 
     def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
@@ -135,7 +140,7 @@ class DatasetsSource(Source):
         if path not in opened:
             if len(opened) >= MOST_OPEN:
                 opened.pop(next(iter(opened))).close()
-            opened[path] = h5py.File(path, "r")
+            opened[path] = open_file(path)
         return opened[path]
 
     def _layout(self, dataset: h5py.Dataset) -> Layout:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,7 +39,7 @@ from domainjepa.data.formats.hdf5.reading import (
     storage_of,
 )
 from domainjepa.data.formats.hdf5.source import HDF5Source
-from domainjepa.data.formats.hdf5.tree import Place, Tree, look, open_dataset
+from domainjepa.data.formats.hdf5.tree import Place, Tree, look, open_dataset, open_file
 from domainjepa.data.metadata.columns import USUAL_NAMES, counts, find_columns
 from domainjepa.data.packing import prepared
 from domainjepa.data.source import Loader, OpenOptions, Source
@@ -132,7 +131,7 @@ def _one(
         check_samples_last(tree.arrays, name, options.axis, where)
         fields = vars(find_columns(tree.arrays, read, name, options, where, layout))
     place = tree.places[name]
-    with h5py.File(place.file, "r") as file:
+    with open_file(place.file) as file:
         dataset = open_dataset(file, place.path)
         storage = storage_of(dataset, name, where)
         storage.check(options)
@@ -238,7 +237,7 @@ def _apart(images: str | None) -> tuple[str | None, str | None]:
 
 def _told(path: Path) -> dict[str, Any] | None:
     """What `domainjepa prepare` wrote about the file; None where it did not make it."""
-    with h5py.File(path, "r") as file:
+    with open_file(path) as file:
         if prepared.ATTRIBUTE not in file.attrs:
             return None
         kind = file.attrs.get_id(prepared.ATTRIBUTE)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.files.damage import unreadable
-from domainjepa.data.formats.hdf5.tree import MATLAB, Place, open_dataset
+from domainjepa.data.formats.hdf5.tree import MATLAB, Place, open_dataset, open_file
 from domainjepa.data.storage.cost import Storage, in_bytes
 from domainjepa.data.storage.declared import Declared, declared
 from domainjepa.errors import DataError, MissingExtra
@@ -44,7 +44,7 @@ def require_filters(dataset: h5py.Dataset) -> None:
 def read_column(place: Place, path: Path, most: int = 2**30) -> NDArray[Any]:
     """A whole small data set, in native byte order."""
     what = f"{place.path.strip('/')!r} in {path.name}"
-    with unreadable(UNREADABLE, what), h5py.File(place.file, "r") as file:
+    with unreadable(UNREADABLE, what), open_file(place.file) as file:
         dataset = open_dataset(file, place.path)
         size = int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize
         size = max(size, storage_of(dataset, place.path, path.name).chunk_bytes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 
 from domainjepa.data.files.damage import unreadable
 from domainjepa.data.files.identity import content_digest
+from domainjepa.data.formats.hdf5.extents import extents
 from domainjepa.data.formats.hdf5.reading import UNREADABLE, read_column, require_filters
 from domainjepa.data.formats.hdf5.tree import Place, open_dataset
+from domainjepa.data.remote.path import RemoteFile, RemotePath, gather_parts, openable
 from domainjepa.data.source import Image, Source
 from domainjepa.data.storage.declared import Declared
 from domainjepa.data.storage.layout import Layout
@@ -38,7 +40,7 @@ class HDF5Source(Source):
     stored_shape: tuple[int, ...]
     declared: Declared | None = None
     places: dict[str, Place] = field(repr=False)
-    _opened: tuple[int, h5py.File, h5py.Dataset, bool] | None = field(
+    _opened: tuple[int, Any, h5py.Dataset, bool] | None = field(
         default=None, init=False, repr=False, compare=False
     )
 
@@ -62,8 +64,8 @@ class HDF5Source(Source):
         """
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = None
-            file = h5py.File(self.place.file, "r")
-            dataset = open_dataset(file, self.place.path)
+            opened = openable(self.place.file)
+            dataset = open_dataset(h5py.File(opened, "r"), self.place.path)
             if dataset.shape != self.stored_shape:
                 raise DataError(f"{self.path.name} has changed since it was opened.")
             require_filters(dataset)
@@ -72,14 +74,26 @@ class HDF5Source(Source):
                 and not dataset.id.get_create_plist().get_nfilters()
             )
             one_chunk = dataset.chunks == (1, *self.stored_shape[1:])
-            self._opened = (os.getpid(), file, dataset, plain and one_chunk)
+            self._opened = (os.getpid(), opened, dataset, plain and one_chunk)
         return self._opened[2:]
+
+    def _gather(self, wanted: Sequence[Sequence[slice]]) -> None:
+        """Fetches what will be read, where the file lies far away: parts along the first axes."""
+        if not isinstance(self.place.file, RemotePath):
+            return
+        dataset, _ = self._dataset()
+        opened = self._opened[1] if self._opened else None
+        if isinstance(opened, RemoteFile):
+            parts = [part for sides in wanted for part in extents(dataset, sides)]
+            gather_parts([(opened, parts)])
 
     def __getitems__(self, indices: Sequence[int]) -> list[Image]:
         rows, position = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
         if len(rows) and not (rows[0] >= 0 and rows[-1] < len(self)):
             raise IndexError(f"samples {rows[0]} to {rows[-1]} of {self.name}, {len(self)} in all")
         buffer = np.empty((len(rows), *self.stored_shape[1:]), self._stored_dtype)
+        with unreadable(UNREADABLE, self.path.name):
+            self._gather([[slice(row, row + 1)] for row in rows.tolist()])
         # Neighbours are read at once: a chunk that holds many samples is then unpacked once.
         starts = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
         for start, stop in pairwise(starts):
@@ -110,7 +124,9 @@ class HDF5Source(Source):
         sides = map(slice, start, stop)
         with unreadable(UNREADABLE, f"sample {index} of {self.path.name}"):
             dataset, _ = self._dataset()
-            stored = dataset[(int(index), *self.layout.within(*sides))]
+            within = self.layout.within(*sides)
+            self._gather([[slice(int(index), int(index) + 1), *_plain(within)]])
+            stored = dataset[(int(index), *within)]
         native = stored[None].astype(self._stored_dtype, copy=False)
         image: Image = self.layout.images(self._values(native))[0]
         return image
@@ -123,6 +139,12 @@ class HDF5Source(Source):
     def content_key(self) -> str:
         """The file's content, and the name of what is read."""
         return f"{content_digest(self.place.file)} {self.place.path}"
+
+
+def _plain(sides: Sequence[Any]) -> list[slice]:
+    """Of bounds along axes the first ones that are slices with both ends."""
+    told = takewhile(lambda one: isinstance(one, slice) and one.stop is not None, sides)
+    return [slice(one.start or 0, one.stop) for one in told]
 
 
 def _read_chunks(stored: h5py.h5d.DatasetID, first: int, buffer: NDArray[Any]) -> bool:

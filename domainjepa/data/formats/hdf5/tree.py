@@ -17,6 +17,7 @@ from typing import Any
 
 import h5py
 
+from domainjepa.data.remote.path import openable
 from domainjepa.data.storage.layout import Array
 from domainjepa.errors import DataError
 
@@ -87,6 +88,11 @@ def look(path: Path, follow_links: bool = False) -> Tree:
     return tree
 
 
+def open_file(path: Path) -> h5py.File:
+    """A file, to be read; of one that lies far away no more than what is asked for."""
+    return h5py.File(openable(path), "r")
+
+
 def open_dataset(file: h5py.File, path: str) -> h5py.Dataset:
     """A data set by a path without links; raw storage in other files is looked for beside it.
 
@@ -96,6 +102,10 @@ def open_dataset(file: h5py.File, path: str) -> h5py.Dataset:
     if not dataset.external:
         return dataset
     del dataset  # HDF5 refuses another prefix while it is open
+    if file.driver == "fileobj":
+        raise DataError(
+            f"{path!r} keeps its bytes in another file, and is read from far away: download both."
+        )
     access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
     access.set_efile_prefix(os.fsencode(Path(file.filename).parent))
     return h5py.Dataset(h5py.h5d.open(file.id, path.encode("utf-8", "surrogateescape"), access))
@@ -268,5 +278,5 @@ class _Walk:
 
     def file(self, path: Path) -> h5py.File:
         if path not in self.opened:
-            self.opened[path] = self.files.enter_context(h5py.File(path, "r"))
+            self.opened[path] = self.files.enter_context(open_file(path))
         return self.opened[path]

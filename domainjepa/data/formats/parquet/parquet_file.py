@@ -22,6 +22,7 @@ from domainjepa.data.formats.parquet.features import stored_as
 from domainjepa.data.formats.parquet.pages import DICTIONARY_PAGE, pages
 from domainjepa.data.formats.tables.parquet import ParquetTable
 from domainjepa.data.parts.recent import Recent
+from domainjepa.data.remote.path import openable
 from domainjepa.data.storage.cost import in_bytes
 from domainjepa.errors import DataError
 
@@ -47,7 +48,7 @@ class ParquetPictures:
     def __init__(self, path: Path) -> None:
         self.path = path
         with unreadable(DAMAGED, path.name):
-            self._file = ParquetFile(path)  # not mapped: a map of a file cut short kills
+            self._file = ParquetFile(openable(path))  # not mapped: a map of a file cut short kills
             meta = self._file.metadata
             self.schema: Schema = self._file.schema_arrow
             sizes = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]

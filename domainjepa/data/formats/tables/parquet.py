@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from domainjepa.data.files.damage import unreadable
 from domainjepa.data.formats.tables.tabular import MOST_BYTES, MOST_ROWS, Table
 from domainjepa.data.metadata.blanks import without
+from domainjepa.data.remote.path import openable
 from domainjepa.errors import DataError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class ParquetTable(Table):
         from pyarrow.parquet import ParquetFile
 
         damaged = (ArrowException, OSError, ValueError, KeyError)
-        with unreadable(damaged, self.where), ParquetFile(self._path, **how) as file:
+        with unreadable(damaged, self.where), ParquetFile(openable(self._path), **how) as file:
             yield file
 
     def _column(self, name: str) -> ChunkedArray:

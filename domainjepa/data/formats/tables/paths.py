@@ -9,6 +9,7 @@ from domainjepa.data.formats.tables.inside import files_inside
 from domainjepa.data.formats.tables.reading import PATHS
 from domainjepa.data.formats.tables.tabular import Table
 from domainjepa.data.formats.tables.template import filled, is_template
+from domainjepa.data.remote.path import local
 from domainjepa.data.source import OpenOptions
 from domainjepa.data.storage.layout import full_name
 from domainjepa.errors import DataError
@@ -38,7 +39,7 @@ def root_of(path: Path, told: str | None) -> Path:
     """The folder that no path leads out of."""
     if told is None:
         return path.resolve().parent
-    root = Path(told).expanduser().resolve()
+    root = local(told).expanduser().resolve()
     if not root.is_dir():
         raise DataError(f"data.root={told} is no folder: name the one that the images lie in.")
     return root

@@ -25,6 +25,7 @@ from domainjepa.data.files.gathering import warn_of_rest
 from domainjepa.data.files.index import facts
 from domainjepa.data.files.listing import Links, Listing, ending
 from domainjepa.data.formats.zarr.source import Part, ZarrSource
+from domainjepa.data.remote.addresses import public
 from domainjepa.data.source import Loader, OpenOptions, Source
 from domainjepa.errors import DataError, MissingExtra
 
@@ -88,7 +89,7 @@ def _open_store(place: str, options: OpenOptions) -> Source:
     from domainjepa.data.formats.zarr import parts as zarr_parts
     from domainjepa.data.formats.zarr import store as zarr_store
 
-    where = zarr_store.public(place)
+    where = public(place)
     root = zarr_store.node(zarr_store.connect(place, options.follow_links), "", where)
     parts, groups, missing = zarr_parts.ome_parts(root, place, where, options)
     fields: dict[str, Any] = {}

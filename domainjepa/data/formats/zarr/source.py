@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 
 from domainjepa.data.files.damage import unreadable
 from domainjepa.data.files.identity import content_digest, files_digest
+from domainjepa.data.remote.addresses import is_url
+from domainjepa.data.remote.path import local
 from domainjepa.data.source import Image, Source
 from domainjepa.data.storage.cost import Storage
 from domainjepa.errors import DataError
@@ -92,13 +93,11 @@ class ZarrSource(Source):
         return {**self.__dict__, "_opened": (0, {})}
 
     def __getitems__(self, indices: Sequence[int]) -> list[Image]:
-        from domainjepa.data.formats.zarr import store as zarr_store
-
         rows, position = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
         if len(rows) and not (rows[0] >= 0 and rows[-1] < len(self)):
             raise IndexError(f"samples {rows[0]} to {rows[-1]} of {self.name}, {len(self)} in all")
         runs = list(self._runs(rows))
-        if zarr_store.is_url(self.root):
+        if is_url(self.root):
             with ThreadPoolExecutor(REMOTE_READS) as pool:
                 read = [image for run in pool.map(self._run, runs) for image in run]
         else:
@@ -128,7 +127,7 @@ class ZarrSource(Source):
     def content_key(self) -> str:
         """Of a local store its names and their content; of a remote one what its metadata says."""
         chosen = hashlib.sha256(repr([asdict(part) for part in self.parts]).encode()).hexdigest()
-        root = Path(self.root)
+        root = local(self.root)
         if root.is_file():
             return f"{content_digest(root)} {chosen}"
         if not root.is_dir():
@@ -197,7 +196,7 @@ class ZarrSource(Source):
             from domainjepa.data.formats.zarr import store as zarr_store
 
             where = told.store or self.name
-            place = self.root if not told.store else os.fspath(Path(self.root) / told.store)
+            place = self.root if not told.store else f"{self.root}/{told.store}"
             store = zarr_store.connect(place, self.follow_links)
             array = zarr_store.array_at(store, told.path, where)
             if array.shape != told.shape:

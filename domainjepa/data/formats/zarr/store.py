@@ -7,6 +7,7 @@ memory before its size was compared with a limit.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import warnings
 from collections.abc import AsyncIterator, Mapping
@@ -27,22 +28,18 @@ from zarr.abc.store import (
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore, ZipStore
 
-from domainjepa.data.files.damage import reason, unreadable
+from domainjepa.data.files.damage import unreadable
 from domainjepa.data.formats.zarr.codecs import METADATA, guarded, unsafe
+from domainjepa.data.remote.addresses import fatal, is_url, unreachable
+from domainjepa.data.remote.path import is_remote, local
+from domainjepa.data.remote.transfer import Trouble
 from domainjepa.data.storage.cost import in_bytes
 from domainjepa.data.storage.layout import Array
-from domainjepa.errors import DataError, UserError
+from domainjepa.errors import DataError
 from domainjepa.reading import regular
 
 MOST_FILES = 100_000
 """Chunk files that are counted when a store is opened."""
-PACKAGES = {
-    **dict.fromkeys(("http", "https"), "aiohttp"),
-    **dict.fromkeys(("s3", "s3a"), "s3fs"),
-    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
-    **dict.fromkeys(("az", "abfs"), "adlfs"),
-}
-"""What fsspec speaks a protocol by; its own messages do not always name it."""
 
 
 class Folder(LocalStore):
@@ -66,6 +63,8 @@ class Folder(LocalStore):
         if real != path and not (self.follow_links and real.startswith(root + os.sep)):
             raise PermissionError(f"{key!r} leads out of its place by a link or '..'")
         try:
+            if is_remote(path):
+                path = os.fspath(local(path))
             with open(path, "rb", opener=regular) as file:
                 if isinstance(byte_range, RangeByteRequest):
                     file.seek(byte_range.start)
@@ -91,15 +90,29 @@ class Folder(LocalStore):
                     yield entry.name
 
 
-def is_url(place: str) -> bool:
-    """Whether data lies behind a URL, such as s3://bucket/store.zarr."""
-    return "://" in place
+class Far(FsspecStore):
+    """A store behind a URL, asked again where it does not answer."""
 
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        """The bytes behind a key, or a part of them; None where there are none.
 
-def public(place: str) -> str:
-    """What to call a store in messages: its last part, without what a URL asks for."""
-    last = place.partition("?")[0].rstrip("/").rpartition("/")[2]
-    return last.rpartition("@")[2] or place.partition(":")[0]  # without a user and a password
+        Raises:
+            UserError: it has not answered for two minutes, or asks for credentials.
+        """
+        trouble = Trouble(f"{self.fs.protocol[0]}://{self.path}")
+        while True:
+            try:
+                found = await super().get(key, prototype or default_buffer_prototype(), byte_range)
+            except Exception as error:  # each file system has errors of its own
+                await asyncio.sleep(trouble.met(error))
+            else:
+                trouble.over()
+                return found
 
 
 def connect(place: str, follow_links: bool = False) -> Store:
@@ -118,14 +131,9 @@ def connect(place: str, follow_links: bool = False) -> Store:
         with unreadable((Exception,), path.name):
             return ZipStore(path, mode="r", read_only=True)
     try:
-        return FsspecStore.from_url(place, read_only=True)
-    except ImportError as error:
-        protocol = place.partition(":")[0]
-        packages = PACKAGES.get(protocol)
-        remedy = f"pip install {packages}" if packages else reason(error)
-        raise UserError(f"{protocol}:// needs one more package: {remedy}") from error
+        return Far.from_url(place, read_only=True)
     except Exception as error:  # each file system has errors of its own
-        raise DataError(f"{public(place)} cannot be reached: {reason(error)}") from error
+        raise fatal(error, place) or unreachable(error, place) from error
 
 
 def node(store: Store, path: str, where: str) -> zarr.Array[Any] | zarr.Group:

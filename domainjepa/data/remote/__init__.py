@@ -1,0 +1,1 @@
+"""Data far away: URLs of object stores and web servers, kept near as far as room is given."""
