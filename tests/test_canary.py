@@ -32,6 +32,10 @@ PACKAGE = Path(domainjepa.__file__).parent
 NAMES_NOBODY = {
     ("data/simulated/survey.py", "simulate_survey"): "galaxies that were never there",
     ("doctor/doctor.py", "_galaxies"): "the same, in a folder that is gone again",
+    ("data/remote/objects.py", "take"): "a copy of the data, in the cache, for the user alone",
+    ("data/remote/objects.py", "_download"): "the same",
+    ("data/remote/mirror.py", "_remove"): "an empty file to lock",
+    ("data/remote/mirror.py", "__init__"): "the same",
 }
 """Writers that no data of the user's reach, and why."""
 

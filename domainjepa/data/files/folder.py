@@ -12,7 +12,7 @@ import numpy as np
 from domainjepa.data.files.damage import reason
 from domainjepa.data.files.identity import files_digest
 from domainjepa.data.metadata.columns import SPLITS, counts
-from domainjepa.data.remote.path import RemotePath, gather
+from domainjepa.data.remote.path import RemotePath, fetch_files
 from domainjepa.data.source import Image, OpenOptions, Source
 from domainjepa.errors import DataError, UserError
 
@@ -33,7 +33,7 @@ class FilesSource(Source):
         """The sample in one file; whatever it raises is told with the file's name."""
 
     def __getitems__(self, indices: Sequence[int]) -> list[Image]:
-        gather(self.root / self.files[index] for index in self._far(indices))
+        fetch_files(self.root / self.files[index] for index in self._far(indices))
         return [self._read(int(index)) for index in indices]
 
     def _far(self, indices: Sequence[int]) -> list[int]:

@@ -18,7 +18,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from domainjepa.data.files.cache import cache_folder as cache_folder
 from domainjepa.data.files.damage import reason
+from domainjepa.data.remote.path import RemotePath, fetch_files
 from domainjepa.errors import DataError, UserError
 from domainjepa.reading import parse_json
 from domainjepa.waiting import is_live
@@ -29,15 +31,8 @@ Fact = Any
 MANY = 500
 """Files from which on a bar is shown, and facts are kept."""
 READERS = 8
-
-
-def cache_folder() -> Path:
-    """$DOMAINJEPA_CACHE, else the user's cache folder."""
-    told = os.environ.get("DOMAINJEPA_CACHE")
-    if told:
-        return Path(told)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "domainjepa"
+AT_ONCE = 512
+"""Files that are fetched together, where they lie far away."""
 
 
 def facts(
@@ -81,8 +76,12 @@ def facts(
         ) as progress,
     ):
         task = progress.add_task("indexing files", total=len(missing))
-        for _ in pool.map(look, missing):
-            progress.advance(task)
+        step = AT_ONCE if isinstance(root, RemotePath) else max(len(missing), 1)
+        for first in range(0, len(missing), step):
+            numbers = missing[first : first + step]
+            fetch_files(root / files[number] for number in numbers if step == AT_ONCE)
+            for _ in pool.map(look, numbers):
+                progress.advance(task)
     if missing and len(files) >= MANY:
         _keep(place, {name: known[name] for name in names if name in known})
     return [failed.get(number) or known[name] for number, name in enumerate(names)]

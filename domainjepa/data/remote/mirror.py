@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from domainjepa.data.files.index import cache_folder
+from domainjepa.data.files.cache import cache_folder
 from domainjepa.data.remote import listing
 from domainjepa.data.remote.addresses import public
 from domainjepa.data.remote.listing import Entry

@@ -8,6 +8,7 @@ bytes that are asked for are fetched, and no more.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import mmap
 import os
@@ -294,6 +295,12 @@ class Object:
                 return Path(self.path).read_bytes()
             gather_of(self, [(0, self.held.size)])
 
+    def handed_over(self) -> bytes:
+        """All of a small passing object, which is then no longer in memory."""
+        content = self.whole()
+        _waiting.drop(str(self.path))
+        return content
+
     def local(self) -> str:
         """A file that holds all of it: its own place, or of a passing one a file for a while."""
         here = str(self.path)
@@ -429,6 +436,9 @@ class Waiting:
         while self.size > MOST_IN_MEMORY and len(self.contents) > 1:
             self.size -= len(self.contents.pop(next(iter(self.contents))))
 
+    def drop(self, path: str) -> None:
+        self.size -= len(self.contents.pop(path, b""))
+
 
 _waiting = Waiting()
 
@@ -466,8 +476,9 @@ def find(path: Path, base: Path) -> Object:
     return Object(_manifests[key], Path(str(path)), "/".join(parts[3:]))
 
 
-def forget_passing() -> None:
+@atexit.register
+def _forget_passing() -> None:
     """Removes what this process has of passing objects on its disk."""
-    for process, place in list(_manifests):
+    for process, place in _manifests:
         if process == os.getpid():
             shutil.rmtree(mirror.passing(place), ignore_errors=True)

@@ -1,8 +1,8 @@
 """Paths of objects of a store: a file is fetched when a library is given its name.
 
 So every loader reads from far away what it reads from a disk: whatever opens a file by its path
-gets one that is there. `open("rb")` fetches only what is read of it, and `gather` fetches what will
-be read next, all of it at the same time.
+gets one that is there. `open("rb")` fetches only what is read of it, and `fetch_files` fetches what
+will be read next, all of it at the same time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ class RemotePath(PosixPath):
         name = str(self)
         if mode != "rb" or is_here(name):
             return open(self, mode, *arguments, **told)  # noqa: PTH123
-        return io.BufferedReader(RemoteFile(self), 2**13)
+        file = RemoteFile(self)
+        if file.object.small and not file.object.held.kept:
+            return io.BytesIO(file.object.handed_over())
+        return io.BufferedReader(file, 2**13)
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
         return os.stat(str(self), follow_symlinks=follow_symlinks)  # noqa: PTH116
@@ -156,9 +159,12 @@ def openable(path: Path) -> Any:
     return RemoteFile(path) if far else path
 
 
-def gather(paths: Iterable[Path]) -> None:
+def fetch_files(paths: Iterable[Path], *, small: bool = False) -> None:
     """Fetches whole files that will be read next, all at the same time; those that are here, and
     large ones that are not kept, are left alone.
+
+    Args:
+        small: leave all large ones alone, of which no more than a header is read.
 
     Raises:
         UserError: the store cannot be reached.
@@ -167,12 +173,12 @@ def gather(paths: Iterable[Path]) -> None:
     for path in paths:
         if isinstance(path, RemotePath) and not is_here(str(path)):
             found = _object(path)
-            if found.small or found.held.kept:
+            if found.small or (found.held.kept and not small):
                 wanted.append((found, [(0, found.held.size)]))
     gather_all(wanted)
 
 
-def gather_parts(wanted: Iterable[tuple[Any, Sequence[Extent]]]) -> None:
+def fetch_parts(wanted: Iterable[tuple[Any, Sequence[Extent]]]) -> None:
     """Fetches bytes of open files that will be read next, all at the same time.
 
     Args:
@@ -180,7 +186,7 @@ def gather_parts(wanted: Iterable[tuple[Any, Sequence[Extent]]]) -> None:
             stop) of what is read of each.
 
     Raises:
-        UserError: as `gather`.
+        UserError: as `fetch_files`.
     """
     gather_all((one.object, extents) for one, extents in wanted if isinstance(one, RemoteFile))
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from rich.console import Console
 
 from domainjepa.data.remote.addresses import (
+    bucket,
     AT_ONCE,
     fatal,
     filesystem,
@@ -55,6 +56,11 @@ class Trouble:
         self.wait = FIRST_WAIT
         self.told = False
 
+    @property
+    def store(self) -> str:
+        """What to call it: an object of it may be named after a patient."""
+        return public(bucket(self.url))
+
     def met(self, error: Exception) -> float:
         """Seconds to wait before the store is asked again.
 
@@ -71,7 +77,7 @@ class Trouble:
             raise unreachable(error, self.url) from error
         if self.wait >= TOLD_AFTER and not self.told:
             self.told = True
-            _tell(f"{public(self.url)} does not answer: {said(error)} Trying again …")
+            _tell(f"{self.store} does not answer: {said(error)} Trying again …")
         # Processes that lost the same server come back one after the other.
         wait = self.wait * (1 + os.getpid() % 16 / 16)
         self.wait = min(2 * self.wait, LONGEST_WAIT)
@@ -80,7 +86,7 @@ class Trouble:
     def over(self) -> None:
         """It has answered."""
         if self.told:
-            _tell(f"{public(self.url)} answers again")
+            _tell(f"{self.store} answers again")
         self.begun, self.wait, self.told = None, FIRST_WAIT, False
 
 

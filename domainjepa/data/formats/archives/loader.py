@@ -27,7 +27,7 @@ from domainjepa.data.formats.archives.samples import MOST_TEXT, Samples, is_text
 from domainjepa.data.formats.encoded import EncodedSource
 from domainjepa.data.formats.images.loader import SUFFIXES
 from domainjepa.data.metadata.columns import find_columns
-from domainjepa.data.remote.path import RemoteFile, RemotePath, gather_parts
+from domainjepa.data.remote.path import RemoteFile, RemotePath, fetch_parts
 from domainjepa.data.source import Loader, OpenOptions, Source
 from domainjepa.data.storage.layout import Array
 from domainjepa.errors import DataError
@@ -83,7 +83,7 @@ class ArchiveSource(EncodedSource):
             member = Member("", *self.place[row].tolist())
             if member.packed <= self.options.max_sample_bytes:
                 wanted.setdefault(int(self.archive[row]), []).append(extent(member))
-        gather_parts((self._archive(one), extents) for one, extents in wanted.items())
+        fetch_parts((self._archive(one), extents) for one, extents in wanted.items())
         return [self._stored(int(row)) for row in rows]
 
     def _stored(self, row: int) -> bytes | DataError:

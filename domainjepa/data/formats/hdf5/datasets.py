@@ -30,7 +30,7 @@ from domainjepa.data.formats.hdf5.reading import (
 from domainjepa.data.formats.hdf5.tree import Absent, Place, open_file, plain_dataset
 from domainjepa.data.metadata.blanks import AMONG_NUMBERS
 from domainjepa.data.metadata.columns import USUAL_NAMES, find_columns
-from domainjepa.data.remote.path import gather
+from domainjepa.data.remote.path import fetch_files
 from domainjepa.data.source import Image, OpenOptions, Source, spread
 from domainjepa.data.storage.cost import Storage
 from domainjepa.data.storage.declared import Declared
@@ -81,7 +81,7 @@ class DatasetsSource(Source):
         alone = self.counts == 1  # the file of one sample is fetched whole, or nearly so
         rows = [int(index) for index in indices if 0 <= index < len(self)]
         numbers = {self._place(row)[0] for row in rows} if self.files else set()
-        gather(self.places[number].file for number in numbers if alone[number])
+        fetch_files(self.places[number].file for number in numbers if alone[number])
         return [self._read(int(index)) for index in indices]
 
     def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:

@@ -23,7 +23,7 @@ from domainjepa.data.files.identity import content_digest
 from domainjepa.data.formats.hdf5.extents import extents
 from domainjepa.data.formats.hdf5.reading import UNREADABLE, read_column, require_filters
 from domainjepa.data.formats.hdf5.tree import Place, open_dataset
-from domainjepa.data.remote.path import RemoteFile, RemotePath, gather_parts, openable
+from domainjepa.data.remote.path import RemoteFile, RemotePath, fetch_parts, openable
 from domainjepa.data.source import Image, Source
 from domainjepa.data.storage.declared import Declared
 from domainjepa.data.storage.layout import Layout
@@ -83,9 +83,11 @@ class HDF5Source(Source):
             return
         dataset, _ = self._dataset()
         opened = self._opened[1] if self._opened else None
-        if isinstance(opened, RemoteFile):
+        if isinstance(opened, RemoteFile) and openable(self.place.file) is self.place.file:
+            self._opened = None  # all of it is here by now: HDF5 reads that by itself
+        elif isinstance(opened, RemoteFile):
             parts = [part for sides in wanted for part in extents(dataset, sides)]
-            gather_parts([(opened, parts)])
+            fetch_parts([(opened, parts)])
 
     def __getitems__(self, indices: Sequence[int]) -> list[Image]:
         rows, position = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)

@@ -18,10 +18,11 @@ from domainjepa.data.files.gathering import gather
 from domainjepa.data.files.listing import ends_in
 from domainjepa.data.formats.images import tiff
 from domainjepa.data.formats.images.mask import read_mask
-from domainjepa.data.formats.images.picture import Header, decode, header, survey
+from domainjepa.data.formats.images.picture import MOST_HEADERS, Header, decode, header, survey
 from domainjepa.data.formats.images.plain import Kind, is_picture
 from domainjepa.data.formats.images.stack import open_stack
-from domainjepa.data.source import Image, Loader, OpenOptions, Source
+from domainjepa.data.remote.path import RemotePath, fetch_files
+from domainjepa.data.source import Image, Loader, OpenOptions, Source, spread
 from domainjepa.errors import DataError
 
 TIFF = (".tif", ".tiff", ".svs")
@@ -122,6 +123,8 @@ class ImagesLoader(Loader):
             options=options,
             max_sample_bytes=options.max_sample_bytes,
         )
+        first = spread(len(files), MOST_HEADERS) if isinstance(root, RemotePath) else []
+        fetch_files((root / files[row] for row in first), small=True)
         found = survey(len(source), source._header, source.files.__getitem__)
         source.kind, source.shape = found.first.kind, found.first.shape
         source.dtype = np.dtype(found.first.dtype)

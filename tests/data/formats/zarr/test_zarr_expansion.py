@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from domainjepa.data.formats.zarr.expansion import expands_beyond
-from domainjepa.data.formats.zarr.store import public
+from domainjepa.data.remote.addresses import public
 
 numcodecs = pytest.importorskip("numcodecs")
 ZEROS = bytes(10**6)
