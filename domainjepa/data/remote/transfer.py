@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 from rich.console import Console
 
 from domainjepa.data.remote.addresses import (
-    bucket,
     AT_ONCE,
+    bucket,
     fatal,
     filesystem,
     public,
