@@ -347,6 +347,8 @@ class OptimizerConfig(Settings):
 
 
 class CheckpointConfig(Settings):
+    """`checkpoint.*`: how often a run is saved, and what is kept of it."""
+
     encoders_every: int | None = Field(default=None, gt=0)
     """Keep the encoder of every so many steps, each to be used as RUN@STEP; by default the last
     alone."""
@@ -357,6 +359,8 @@ class CheckpointConfig(Settings):
 
 
 class LogConfig(Settings):
+    """`log.*`: what a run tells of itself while it goes on."""
+
     every_steps: int | None = Field(default=None, gt=0)
     """By default a hundredth of the run, at most 50 steps."""
     probe: bool = True

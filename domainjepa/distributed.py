@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from domainjepa import devices
-from domainjepa.errors import RankLost
+from domainjepa.errors import RankLost, UserError
 
 
 def in_group() -> bool:
@@ -121,6 +121,22 @@ def any_over_ranks(flag: bool) -> bool:
     seen = torch.tensor(int(flag), device=device)
     dist.all_reduce(seen, op=dist.ReduceOp.MAX)
     return bool(seen.item())
+
+
+def by_the_main_rank(act: Callable[[], None]) -> None:
+    """The main rank acts and decides for all: the others could find what it has just made.
+
+    Raises:
+        UserError: the main rank's, or one that says that it refused.
+    """
+    refused: UserError | None = None
+    if is_main():
+        try:
+            act()
+        except UserError as error:
+            refused = error
+    if any_over_ranks(refused is not None):
+        raise refused or UserError("the main rank refused to write there")
 
 
 class _Sum(torch.autograd.Function):

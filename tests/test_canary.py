@@ -142,7 +142,8 @@ def commands(out: Path, table: Path) -> list[list[str]]:
         ["pretrain", *data, "--extend", run, "--steps", "2", "--out", f"{out}/longer"],
         ["evaluate", run, *data, "--protocol", "knn", "--baseline", "pixels", "--maps", "0,1",
          "--out", f"{out}/scores"],
-        *(["embed", run, *data, "--out", f"{out}/f.{kind}"] for kind in ("npz", "h5", "parquet")),
+        *(["embed", run, *data, "--out", f"{out}/f.{kind}"]
+          for kind in ("npz", "h5", "parquet", "zarr", "fits")),
         *(["embed", run, *data, "--patches", "--out", f"{out}/patches.{kind}"]
           for kind in ("h5", "zarr")),
         *(["prepare", *data, "--out", f"{out}/p.{kind}", "--workers", "0"]
@@ -152,6 +153,7 @@ def commands(out: Path, table: Path) -> list[list[str]]:
         ["export", run, "--to", "timm", "--out", f"{out}/timm"],
         ["export", run, "--to", "sklearn", *data, "--out", f"{out}/encoder.skops"],
         ["select", run],
+        ["share", run, "--out", f"{out}/shared", "--evaluation", f"{out}/scores"],
         ["inspect", "--data", f"{table}/{CANARY}.csv", "--out", f"{out}/table.png"],
         ["inspect", "--data", f"{table}/{CANARY}.tar", "--out", f"{out}/tar.png"],
         ["evaluate", run, "--data", f"{table}/pairs", "--baseline", "intensity",
@@ -215,7 +217,7 @@ def test_nothing_that_is_written_names_a_patient_and_every_writer_was_asked(
 
 def test_a_new_writer_would_be_found() -> None:
     assert len(writers()) > 20
-    assert ("embed.py", "embed") in writers()
+    assert ("embed/parts.py", "put") in writers()
     for text, found in {
         "open(p, 'w')": True, "p.open('ab')": True, "p.open()": False, "p.open('rb')": False,
         "h5py.File(p, 'r')": False, "h5py.File(p, 'r+' if x else 'w')": True,

@@ -36,7 +36,17 @@ LAYERS = [
     {"views"},
     {"encoder"},
     {"pretraining", "evaluation"},
-    {"inspection", "embed", "embed_patches", "demo", "selection", "export", "watch", "doctor"},
+    {
+        "inspection",
+        "embed",
+        "embed_patches",
+        "demo",
+        "selection",
+        "export",
+        "watch",
+        "doctor",
+        "sharing",
+    },
     {"cli"},
     {"__main__", "__init__"},
 ]

@@ -48,8 +48,8 @@ class FrozenEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Stateless: `fit` only checks its input. Clone, pickle, grid-search and pipe it as any other.
 
     Args:
-        encoder: a run folder, RUN@STEP for one that was kept on the way, or an
-            `encoder.safetensors`.
+        encoder: a run folder, RUN@STEP for one that was kept on the way, an `encoder.safetensors`,
+            or hf://OWNER/NAME[@REVISION], downloaded once; see `domainjepa.encoder.hub`.
         output: `pooled`, one vector a sample, or `patches`, one for each position of its map.
         batch_size: images a forward pass, at most: on the CPU smaller ones are chosen, which are
             faster there.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from domainjepa.encoder.hub import downloaded, on_hub
 from domainjepa.errors import UserError
 
 FILE_NAME = "encoder.safetensors"
@@ -38,11 +39,13 @@ def at_step(path: Path) -> tuple[Path, str] | None:
 
 
 def file_of(path: Path) -> Path:
-    """The file of an encoder, from a run folder, RUN@STEP, or the file.
+    """The file of an encoder, from a run folder, RUN@STEP, hf://OWNER/NAME[@REVISION], or the file.
 
     Raises:
-        UserError: the run has kept none of that step.
+        UserError: the run has kept none of that step, or the hub has none.
     """
+    if on_hub(path):
+        return downloaded(path, FILE_NAME)
     if path.is_dir():
         return path / FILE_NAME
     found = at_step(path)

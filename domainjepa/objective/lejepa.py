@@ -45,11 +45,15 @@ class LeJEPALoss(nn.Module):
         center: Tensor | None = None,
         predicted: Tensor | None = None,
     ) -> Terms:
-        """z: embeddings (V, N, K), the `num_global` global views first; `step` draws the slices.
+        """The loss of embeddings z (V, N, K), the `num_global` global views first; `step` draws
+        the slices.
 
         Two options exist for the paper's ablations only. `center` (N, K) replaces mu, for one that
         comes from averaged weights (compute it without gradient). `predicted` (V, N, K) replaces z
         in the prediction term, for a predictor applied to z; SIGReg still sees z.
+
+        Raises:
+            ValueError: another shape, or more global views than there are views.
         """
         if z.ndim != 3 or not 1 <= num_global <= len(z):
             raise ValueError(

@@ -63,9 +63,12 @@ class SIGReg(nn.Module):
 
     def forward(self, z: Tensor, step: int = 0) -> Tensor:
         """Embeddings z (V, N, K) or (N, K) of any float dtype -> scalar, float32 (float64 for
-        float64), whatever autocast says.
+        float64), whatever autocast says; `step` draws the slices.
 
         In a process group N is this rank's share and the value is that of the global batch.
+
+        Raises:
+            ValueError: another shape.
         """
         if z.ndim not in (2, 3):
             raise ValueError(f"SIGReg takes (V, N, K) or (N, K), not {tuple(z.shape)}")
@@ -84,7 +87,7 @@ class SIGReg(nn.Module):
         return draw(self.directions, z, self.num_slices, self.seed, step)
 
     def statistic_of(self, projections: Tensor) -> Tensor:
-        """The test alone, on given samples of this process: (..., N, M) -> (..., M).
+        """The test alone, on given samples of this process: projections (..., N, M) -> (..., M).
 
         Half precision is computed in float32. An empty sample says nothing: 0, with gradient 0.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from domainjepa import settings
 from domainjepa.config import FREE_ON_RESUME, PretrainConfig
-from domainjepa.distributed import any_over_ranks, is_main
+from domainjepa.distributed import any_over_ranks, by_the_main_rank
 from domainjepa.encoder.artefact import EncoderCard, package_versions, save_state
 from domainjepa.encoder.places import FILE_NAME, INITIAL, kept_at
 from domainjepa.errors import ConfigError, UserError
@@ -59,7 +59,7 @@ class RunFolder:
                 resume, or it cannot be written.
         """
         with ExitStack() as stack:
-            _by_the_main_rank(lambda: self._hold(stack, resume=resume))
+            by_the_main_rank(lambda: self._hold(stack, resume=resume))
             yield
 
     def _hold(self, stack: ExitStack, *, resume: bool) -> None:
@@ -115,7 +115,7 @@ class RunFolder:
         Raises:
             UserError: the folder cannot be written.
         """
-        _by_the_main_rank(lambda: self._open(config, step))
+        by_the_main_rank(lambda: self._open(config, step))
 
     def _open(self, config: PretrainConfig, step: int) -> None:
         text = settings.to_toml(config).encode()
@@ -140,7 +140,7 @@ class RunFolder:
         Raises:
             ConfigError: they differ where it matters.
         """
-        _by_the_main_rank(lambda: self._check_same(config))
+        by_the_main_rank(lambda: self._check_same(config))
 
     def _check_same(self, config: PretrainConfig) -> None:
         before = settings.flat(self.before())
@@ -190,7 +190,7 @@ class RunFolder:
         """
         _refuse_no_numbers(state)
         packed, weights = state.pack(plan), state.encoder()
-        _by_the_main_rank(lambda: self._save(plan, packed, weights, ends))
+        by_the_main_rank(lambda: self._save(plan, packed, weights, ends))
 
     def _save(
         self, plan: Plan, packed: dict[str, Any], weights: dict[str, Tensor], ends: bool
@@ -207,7 +207,7 @@ class RunFolder:
         that it extends: a resumed run that finds them needs nothing else."""
         if plan.beginning is not None:
             packed, weights = state.pack(plan), state.encoder()
-            _by_the_main_rank(lambda: self._save_beginning(plan, packed, weights))
+            by_the_main_rank(lambda: self._save_beginning(plan, packed, weights))
 
     def _save_beginning(
         self, plan: Plan, packed: dict[str, Any], weights: dict[str, Tensor]
@@ -224,7 +224,7 @@ class RunFolder:
         """
         _refuse_no_numbers(state)
         weights = state.encoder()
-        _by_the_main_rank(lambda: self._keep_encoder(plan, weights, state.step))
+        by_the_main_rank(lambda: self._keep_encoder(plan, weights, state.step))
 
     def _keep_encoder(self, plan: Plan, weights: dict[str, Tensor], step: int) -> None:
         path = kept_at(self.path, step)
@@ -234,7 +234,7 @@ class RunFolder:
     def save_encoder(self, plan: Plan, state: RunState) -> None:
         """The artefact, as of this step; every rank takes part."""
         weights, card = state.encoder(), encoder_card(plan, state.step)
-        _by_the_main_rank(lambda: save_state(self.path / FILE_NAME, weights, card))
+        by_the_main_rank(lambda: save_state(self.path / FILE_NAME, weights, card))
 
     def write_report(self, plan: Plan, notes: list[tuple[str, str]]) -> None:
         """`report.html`: the plan, the curves and the last figures of the run, by the name of its
@@ -280,15 +280,3 @@ def encoder_card(plan: Plan, step: int) -> EncoderCard:
         versions=package_versions(plan.backbone.dimensions),
         init=plan.beginning.card() if plan.beginning else None,
     )
-
-
-def _by_the_main_rank(act: Callable[[], None]) -> None:
-    """The main rank acts and decides for all: the others could find what it has just made."""
-    refused: UserError | None = None
-    if is_main():
-        try:
-            act()
-        except UserError as error:
-            refused = error
-    if any_over_ranks(refused is not None):
-        raise refused or UserError("the main rank refused the run folder")

@@ -25,7 +25,7 @@ from domainjepa.domains.intensity import Intensity
 
 Place = NDArray[np.float64]
 Image = NDArray[Any]
-_OWN_SLICES = 32
+OWN_SLICES = 32
 """Slices that a volume's own scale is measured on, where the intensity has one."""
 
 
@@ -172,12 +172,12 @@ def own_scale(source: Source, row: int, intensity: Intensity) -> Intensity:
 
     A part must not be scaled by what is in the part alone.
     """
-    return intensity.of(lambda: spread_slices(source, row, _OWN_SLICES))
+    return intensity.of(lambda: spread_slices(source, row, OWN_SLICES))
 
 
 def own_scale_of_array(volume: Image, intensity: Intensity) -> Intensity:
     """`own_scale` of a volume (D, H, W, C) that comes as an array: measured on the same slices."""
-    return intensity.of(lambda: volume[spread_depths(len(volume), _OWN_SLICES)])
+    return intensity.of(lambda: volume[spread_depths(len(volume), OWN_SLICES)])
 
 
 def spacing_of(source: Source, row: int) -> Place:

@@ -217,7 +217,7 @@ def test_other_software_reads_the_graph(tmp_path: Path, monkeypatch: pytest.Monk
     save_encoder(tmp_path / FILE_NAME, built(), card())
     encoder = FrozenEncoder(tmp_path / FILE_NAME)
     export(encoder, "onnx", tmp_path / "encoder.onnx")
-    volumes = np.random.default_rng(0).normal(size=(3, 1, 16, 16, 16)).astype(np.float32)
+    volumes = np.random.default_rng(0).uniform(size=(3, 1, 16, 16, 16)).astype(np.float32)
     evaluator = ReferenceEvaluator(onnx.load(tmp_path / "encoder.onnx"))
     (features,) = evaluator.run(None, {"images": volumes})
     with torch.no_grad():

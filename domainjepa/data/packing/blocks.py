@@ -70,6 +70,7 @@ def _sides(shape: Sequence[int]) -> str:
 
 
 def processes(workers: int | None, samples: int) -> int:
+    """How many processes read: as many as are asked for, none for few samples, at most 8."""
     if workers is not None:
         return workers
     return 0 if samples < SMALL else min(len(os.sched_getaffinity(0)), 8)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -134,27 +134,57 @@ def features_of(
         return found
     parts = []
     with counting(console, f"features: {encoder.name}", len(rows)) as counter:
-        sample_bytes = int(np.prod(source.shape)) * source.dtype.itemsize
-        size = int(np.clip(BATCH_BYTES // max(sample_bytes, 1), 1, BATCH))
-        blocks = (
-            some_of(source, rows[first : first + size]) for first in range(0, len(rows), size)
-        )
-        for batch in ahead(blocks):
-            parts.append(np.asarray(encoder.transform(batch), dtype=np.float32))
-            if parts[-1].ndim != 2 or len(parts[-1]) != len(batch):
-                raise DataError(
-                    f"{encoder.name} gave features of shape {parts[-1].shape} for {len(batch)} "
-                    "images; one vector for each is expected"
-                )
-            counter.advance(len(batch))
+        for found in batches_of_features(encoder, source, [rows]):
+            parts.append(found)
+            counter.advance(len(found))
     features = np.concatenate(parts)
+    refuse_broken(encoder, source, rows, features)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, lambda file: np.savez(file, features=features))
+    return features
+
+
+def batches_of_features(
+    encoder: Encoder, source: Source, blocks: Iterable[Rows]
+) -> Iterator[Features]:
+    """The features of some rows, (n, D) float32 a batch, the next images read meanwhile.
+
+    Args:
+        encoder: any.
+        source: of the images.
+        blocks: of rows; no batch has rows of two, so the last bits of a block, which the size of
+            a batch may change, do not depend on the others.
+
+    Raises:
+        DataError: the encoder gives something else than one vector for each image.
+    """
+    sample_bytes = int(np.prod(source.shape)) * source.dtype.itemsize
+    size = int(np.clip(BATCH_BYTES // max(sample_bytes, 1), 1, BATCH))
+    batches = (
+        some_of(source, rows[first : first + size])
+        for rows in blocks
+        for first in range(0, len(rows), size)
+    )
+    for batch in ahead(batches):
+        found = np.asarray(encoder.transform(batch), dtype=np.float32)
+        if found.ndim != 2 or len(found) != len(batch):
+            raise DataError(
+                f"{encoder.name} gave features of shape {found.shape} for {len(batch)} "
+                "images; one vector for each is expected"
+            )
+        yield found
+
+
+def refuse_broken(encoder: Encoder, source: Source, rows: Rows, features: Features) -> None:
+    """Features that are not finite end here.
+
+    Raises:
+        DataError: there are some.
+    """
     broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(broken):
         raise DataError(
             f"{encoder.name} gave features that are not finite for {len(broken)} of {len(rows)} "
             f"images, first for sample {rows[broken[0]]} of {source.name}"
         )
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(kept, lambda file: np.savez(file, features=features))
-    return features

@@ -233,6 +233,7 @@ def optimizer_of(
 
 
 def endless(rows: NDArray[Any], size: int, random: np.random.Generator) -> Iterator[NDArray[Any]]:
+    """Batches of rows, (size,) each, pass after pass in new orders, without an end."""
     while True:
         yield from _batches(random.permutation(rows), size)
 
@@ -272,6 +273,8 @@ def as_tensor(kind: Kind, values: NDArray[Any]) -> tuple[Tensor, tuple[float, fl
 
 
 def loss_of(kind: Kind, given: Tensor, wanted: Tensor) -> Tensor:
+    """Cross entropy of (N, classes); of several labels (N, L) binary, unknown ones (below 0) left
+    out; the mean squared error of numbers (N, 1)."""
     if kind == "classes":
         return functional.cross_entropy(given, wanted)
     if kind == "multi-label":
@@ -284,6 +287,8 @@ def loss_of(kind: Kind, given: Tensor, wanted: Tensor) -> Tensor:
 
 
 def answer_of(kind: Kind, given: NDArray[np.float64], scale: tuple[float, float]) -> Answer:
+    """What a head gives, (N, outputs), as classes, labels with their chance, or numbers in their
+    own unit, of which `scale` is (mean, standard deviation)."""
     if kind == "numbers":
         return Answer(given[:, 0] * scale[1] + scale[0])
     if kind == "multi-label":

@@ -22,6 +22,7 @@ MOST_CELLS = 100_000
 
 
 def storage_of(dataset: h5py.Dataset, name: str, where: str) -> Storage:
+    """How a dataset lies in its file: shape, chunks and bytes a value."""
     return Storage(name, where, dataset.shape, dataset.chunks, dataset.dtype.itemsize)
 
 

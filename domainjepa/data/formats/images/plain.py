@@ -111,6 +111,11 @@ def _pillow_reads(image: TiffImageFile) -> bool:
 
 
 def kind_of(image: Pillow.Image) -> Kind:
+    """What the pixels of a picture are.
+
+    Raises:
+        DataError: they are of a kind that is not read.
+    """
     if image.mode not in KINDS:
         raise DataError(f"pixels of the kind {image.mode!r} are not read")
     return KINDS[image.mode]

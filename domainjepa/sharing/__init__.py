@@ -1,0 +1,5 @@
+"""A run as a folder for others: `domainjepa share`."""
+
+from domainjepa.sharing.folder import push, share
+
+__all__ = ["push", "share"]
