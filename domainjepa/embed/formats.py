@@ -52,7 +52,8 @@ def check_ending(out: Path) -> None:
     """Before anything is computed.
 
     Raises:
-        UserError: another ending.
+        UserError: another ending, or a folder of Zarr that holds something else: a folder is not
+            taken away for a name that was mistyped.
         MissingExtra: Zarr is not installed.
     """
     if out.suffix not in WRITERS:
@@ -61,6 +62,18 @@ def check_ending(out: Path) -> None:
         )
     if out.suffix == ".zarr":
         _zarr()
+        if out.exists() and not _is_ours(out):
+            raise UserError(
+                f"{out.name} exists already and holds no features of domainjepa embed: choose "
+                "another --out, or remove it."
+            )
+
+
+def _is_ours(out: Path) -> bool:
+    try:
+        return ABOUT in _zarr().open_group(out, mode="r").attrs
+    except Exception:  # whatever Zarr raises of what is none
+        return False
 
 
 def write(out: Path, table: Table) -> None:

@@ -93,7 +93,7 @@ def front_matter(card: EncoderCard, cost: Cost | None, licence: str | None) -> s
         }
     if licence is None:
         more["license_name"] = "not-stated"
-    weights = str(init.get("weights", ""))
+    begun = str(init.get("name", ""))
     tags = ["domainjepa", "lejepa", "self-supervised-learning", card.domain.replace(":", "-")]
     if card.domain in OF_PATIENTS:
         tags.append("medical")
@@ -102,9 +102,7 @@ def front_matter(card: EncoderCard, cost: Cost | None, licence: str | None) -> s
         library_name="domainjepa",
         pipeline_tag="image-feature-extraction",
         tags=[*tags, card.backbone.name.replace(":", "-")],
-        base_model=weights.removeprefix("timm:") and f"timm/{weights.removeprefix('timm:')}"
-        if weights.startswith("timm:")
-        else None,
+        base_model=f"timm/{begun.removeprefix('timm:')}" if begun.startswith("timm:") else None,
         **more,
     )
     return str(made.to_yaml())

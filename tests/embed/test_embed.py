@@ -198,6 +198,19 @@ def test_new_samples_without_labels_are_blank(run: Path, galaxies: Path, tmp_pat
     assert np.isnan(found["redshift"][20:]).all()
 
 
+def test_a_folder_of_something_else_is_not_taken_away(
+    run: Path, galaxies: Path, tmp_path: Path
+) -> None:
+    zarr = pytest.importorskip("zarr")
+    mine = tmp_path / "images.zarr"
+    zarr.create_group(mine).create_array("images", shape=(2,), dtype="u1")[...] = 7
+    (tmp_path / "plain.zarr").mkdir()
+    for name in ("images.zarr", "plain.zarr"):
+        with pytest.raises(UserError, match="holds no features of domainjepa embed"):
+            embed(run, open_source(galaxies), tmp_path / name)
+    assert zarr.open_group(mine, mode="r")["images"][:].tolist() == [7, 7]
+
+
 def test_ranks_share_the_blocks(
     run: Path, galaxies: Path, tmp_path: Path, small_blocks: None
 ) -> None:

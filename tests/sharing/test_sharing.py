@@ -23,6 +23,7 @@ from domainjepa.errors import UserError
 from domainjepa.sharing import folder as writer
 from domainjepa.sharing.cost import Power, cost_of
 from domainjepa.sharing.evaluated import tables_of
+from domainjepa.sharing.model_card import front_matter, model_card
 from tests import programs
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
@@ -75,6 +76,20 @@ def test_the_model_card_is_read_by_the_hub(run: Path, folder: Path) -> None:
     assert "![Curves of the training](curves.png)" in page
     assert "{{" not in page
     assert "None" not in page.replace("None is given", "")
+
+
+def test_what_a_run_began_with_is_told(run: Path) -> None:
+    card, _ = load_encoder(run)
+    begun = {"name": "timm:resnet50.a1_in1k", "sha256": "ab" * 32}
+    init = card.model_copy(update={"init": begun, "domain": "ct"})
+    told = yaml.safe_load(front_matter(init, None, None))
+    assert told["base_model"] == "timm/resnet50.a1_in1k"
+    assert (told["license"], told["license_name"]) == ("other", "not-stated")
+    assert "medical" in told["tags"]
+    blank = {"tables": [], "data": None, "cost": None, "licence": None, "repository": None}
+    page = model_card(init, **blank, graph=False, curves=False, width=96)
+    assert f"timm:resnet50.a1_in1k, SHA-256 `{'ab' * 32}`" in page
+    assert "no medical device" in page
 
 
 def test_the_example_runs_as_it_is(folder: Path) -> None:
