@@ -152,6 +152,16 @@ def commands(out: Path, table: Path) -> list[list[str]]:
         ["export", run, "--to", "onnx", "--out", f"{out}/encoder.onnx"],
         ["export", run, "--to", "timm", "--out", f"{out}/timm"],
         ["export", run, "--to", "sklearn", *data, "--out", f"{out}/encoder.skops"],
+        ["similar", run, *data, "--query", "0,1", "--out", f"{out}/alike.png",
+         "--csv", f"{out}/alike.csv"],
+        ["outliers", run, *data, "--features", f"{out}/f.h5", "--out", f"{out}/odd.png",
+         "--csv", f"{out}/odd.csv"],
+        ["explore", run, *data, "--features", f"{out}/f.h5", "--axes", "pca",
+         "--out", f"{out}/explore.html"],
+        ["explore", run, *data, "--axes", "pca", "--out", f"{out}/explorer"],
+        ["label", run, *data, "--suspects", "--csv", f"{out}/doubt.csv",
+         "--out", f"{out}/doubt.png"],
+        ["label", run, *data, "--labels", f"{table}/filled.csv", "--answers", f"{out}/answers.csv"],
         ["select", run],
         ["share", run, "--out", f"{out}/shared", "--evaluation", f"{out}/scores"],
         ["inspect", "--data", f"{table}/{CANARY}.csv", "--out", f"{out}/table.png"],
@@ -178,6 +188,8 @@ def test_nothing_that_is_written_names_a_patient_and_every_writer_was_asked(
     (table / "short.toml").write_text(
         'name = "masks"\nfeatures = "patches"\nprobe = "linear"\nshots = ["all"]\n'
     )
+    filled = "".join(f"{row},{'ab'[row % 2]}\n" for row in range(6))
+    (table / "filled.csv").write_text(f"row,label\n{filled}")
     out.mkdir()
     monkeypatch.setenv("DOMAINJEPA_CACHE", str(cache))
     for module in (index, archives, kept):

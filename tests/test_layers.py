@@ -47,6 +47,7 @@ LAYERS = [
         "doctor",
         "sharing",
     },
+    {"discovery"},
     {"cli"},
     {"__main__", "__init__"},
 ]

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import typer
 
-from domainjepa.cli import evaluate, examine, learn, look, use
+from domainjepa.cli import discover, evaluate, examine, learn, look, use
 from domainjepa.cli.app import app
 from domainjepa.errors import RankLost, UserError
 from domainjepa.lifeline import end_with_starter
 from domainjepa.showing import print_anything, shown
 
-__all__ = ["app", "evaluate", "examine", "learn", "look", "main", "use"]
+__all__ = ["app", "discover", "evaluate", "examine", "learn", "look", "main", "use"]
 
 
 def main() -> None:

@@ -62,6 +62,7 @@ Where to begin:
   domainjepa pretrain --data DATA --budget 1h       an encoder, in the time that you have
   domainjepa evaluate RUN --data DATA               what it is worth, beside its untrained twin
   domainjepa embed RUN --data DATA --out f.parquet  its features, with ids and columns
+  domainjepa similar RUN --data DATA --query 17     what is most like sample 17
   domainjepa doctor                                 what this machine has, and what slows it down
 
 domainjepa --help lists every command; domainjepa COMMAND --help ends with examples.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +47,7 @@ def draw(
     """
 
     random = np.random.default_rng(key("inspect", "draw", len(source)))
-    training = source.rows("train", "val")
-    training = training if len(training) else source.rows()
-    kind = DOMAINS.load(domain or propose_domain(source)[0])()
-    intensity = kind.fit_intensity(measured_on(source, training, random, _FITTED_ON))
-
+    shown = displayed(source, domain=domain, random=random)
     chosen: list[NDArray[np.int64]] = []
     titles: list[str] | None = None
     counts = class_counts(source)
@@ -65,11 +63,33 @@ def draw(
         chosen = [rows[start : start + columns] for start in range(0, len(rows), columns)]
     shape = "x".join(map(str, source.shape))
     montage(
-        [[_drawn(source, row, intensity) for row in rows.tolist()] for rows in chosen],
+        [[shown(row) for row in rows.tolist()] for rows in chosen],
         path,
         row_titles=titles,
         title=f"{source.public_name}: {len(source):,} samples, {shape} {source.dtype}",
     )
+
+
+def displayed(
+    source: Source, *, domain: str | None = None, random: np.random.Generator | None = None
+) -> Callable[[int], NDArray[np.uint8]]:
+    """How samples are shown to people: row -> (H, W, 3) uint8, after the domain's intensity, which
+    is fitted on training samples; of a volume the three planes through its middle.
+
+    Args:
+        source: opened.
+        domain: whose intensity; proposed from the data by default.
+        random: draws the samples that the intensity is fitted on; keyed by default.
+
+    Raises:
+        UserError: no such domain.
+    """
+    random = random or np.random.default_rng(key("inspect", "draw", len(source)))
+    training = source.rows("train", "val")
+    training = training if len(training) else source.rows()
+    kind = DOMAINS.load(domain or propose_domain(source)[0])()
+    intensity = kind.fit_intensity(measured_on(source, training, random, _FITTED_ON))
+    return partial(_drawn, source, intensity=intensity)
 
 
 def _drawn(source: Source, row: int, intensity: Intensity) -> NDArray[np.uint8]:
