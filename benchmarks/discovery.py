@@ -6,13 +6,14 @@ Data with a class of each sample, seen by a pretrained encoder, its untrained tw
   features and for whitened ones by several ridges;
 - rare: all of a rare class are taken out but 0.5 % of what is left. How many of them are among the
   50 oddest, by each measure, as a share of what is possible; the mean over draws;
+- foreign: the same with samples of other data;
 - wrong: 5 % of the labels become another class. How many of these are among the 5 % most doubtful,
   and recall and precision of those that are suspected;
 - next: labels for a probe, drawn at random, by typicality, or by the margin: its accuracy on a
   third of the samples, from which no label is drawn.
 
     python benchmarks/discovery.py RUN --data galaxyzoo1.h5 --rare merger \\
-        --out benchmarks/results/discovery-galaxyzoo1.json
+        --foreign food101_64 --out benchmarks/results/discovery-galaxyzoo1.json
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from sklearn.pipeline import Pipeline
 
 from domainjepa.data.opening import open_source
 from domainjepa.data.sampling import key
+from domainjepa.data.source import Source
 from domainjepa.discovery import space as spaces
 from domainjepa.discovery.features import Blocks, Features
 from domainjepa.discovery.labelling import Known, cross_validated, fitted, suspects, typical, unsure
@@ -78,16 +80,19 @@ def alike(features: Features, labels: Labels) -> dict[str, float]:
     return {name: round(float(value), 1) for name, value in found.items()}
 
 
-def rare(features: Features, labels: Labels, kind: int, draws: int) -> dict[str, Any]:
-    """Percent of the rare samples among the 50 oddest, of as many as could be there."""
-    common = np.flatnonzero(labels != kind)
-    count = round(SHARE * len(common) / (1 - SHARE))
+def rare(common: Features, pool: Features, draws: int) -> dict[str, Any]:
+    """Percent of the planted samples among the 50 oddest, of as many as could be there.
+
+    Args:
+        common: (N, D).
+        pool: (n, D) of which some are planted.
+    """
+    count = min(round(SHARE * len(common) / (1 - SHARE)), len(pool))
+    truth = np.arange(len(common) + count) >= len(common)
     found: dict[str, list[float]] = {}
     for draw in range(draws):
         order = np.random.default_rng(key("discovery", "rare", draw))
-        planted = order.permutation(np.flatnonzero(labels == kind))[:count]
-        rows = np.sort(np.concatenate([common, planted]))
-        seen, truth = features[rows], np.isin(rows, planted)
+        seen = np.concatenate([common, pool[order.permutation(len(pool))[:count]]])
         for name, space in (("plain", Space()), ("whitened", space_of("whitened", Blocks(seen)))):
             where, cosines = neighbours_of_all(Blocks(seen), space, max(NEIGHBOURS))
             scores = {}
@@ -98,8 +103,9 @@ def rare(features: Features, labels: Labels, kind: int, draws: int) -> dict[str,
             scores["forest"] = isolation(Blocks(seen), space)
             for measure, one in scores.items():
                 hits = truth[oddest(one, TOP)].sum()
-                found.setdefault(f"{measure}, {name}", []).append(100 * hits / min(count, TOP))
-    by_chance = 100 * TOP / (len(common) + count)
+                of = found.setdefault(f"{measure}, {name}", [])
+                of.append(100 * hits / min(count, TOP))
+    by_chance = 100 * TOP / len(truth)
     told = {name: round(float(np.mean(one)), 1) for name, one in found.items()}
     return {"planted": count, "draws": draws, "by chance": round(by_chance, 1), **told}
 
@@ -179,11 +185,18 @@ def following(features: Features, labels: Labels, draws: int) -> dict[str, dict[
     }
 
 
+def some(source: Source) -> Labels:
+    """100 rows of other data."""
+    order = np.random.default_rng(key("discovery", "foreign")).permutation(len(source))
+    return np.sort(order[:100])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run")
     parser.add_argument("--data", required=True)
     parser.add_argument("--rare", required=True, help="name of the class to plant")
+    parser.add_argument("--foreign", help="other data, of which samples are planted, too")
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
@@ -193,6 +206,7 @@ def main() -> None:
     rows = source.rows(labelled=True)
     labels = source.labels[rows]
     encoder = FrozenEncoder(asked.run)
+    foreign = open_source(asked.foreign) if asked.foreign else None
     results = {}
     for one, name in (
         (encoder, "pretrained"),
@@ -200,12 +214,16 @@ def main() -> None:
         (Pixels(), "pixels"),
     ):
         features = features_of(one, source, rows, console=console)
+        kind = labels == source.classes.index(asked.rare)
         results[name] = {
             "alike": alike(features, labels),
-            "rare": rare(features, labels, source.classes.index(asked.rare), asked.draws),
+            "rare": rare(features[~kind], features[kind], asked.draws),
             "wrong": wrong(features, labels, asked.draws),
             "next": following(features, labels, asked.draws),
         }
+        if foreign is not None:
+            pool = features_of(one, foreign, some(foreign), console=console)
+            results[name]["foreign"] = rare(features, pool, asked.draws)
         console.print_json(json.dumps({name: results[name]}))
     told = {
         "command": shlex.join(["python", *sys.argv]),

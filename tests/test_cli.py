@@ -76,7 +76,7 @@ def test_without_arguments_it_says_where_to_begin() -> None:
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        (["exp"], ["export"]),
+        (["exp"], ["explore", "export"]),
         (["embed", "run", "--pat"], ["--patches"]),
         (["list", "da"], ["datasets"]),
     ],

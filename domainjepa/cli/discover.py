@@ -155,7 +155,10 @@ def outliers(
     neighbours: Annotated[
         int, typer.Option(min=1, help="k: more than there may be of one odd kind.")
     ] = 50,
-    space: SpaceName = "plain",
+    space: Annotated[
+        str | None,
+        typer.Option(help="plain or whitened; by default whitened, and plain of the forest."),
+    ] = None,
     features: Kept = None,
     out: Picture = None,
     csv: Csv = None,
@@ -164,8 +167,9 @@ def outliers(
     json_: Json = False,
 ) -> None:
     """Find the oddest samples: rare kinds, artefacts, what went wrong."""
-    kind, picture, table = space_kind(space), picture_file(out), table_file(csv)
+    picture, table = picture_file(out), table_file(csv)
     measure = cast("Measure", one_of("--by", by, ("knn", "density", "forest")))
+    kind = space_kind(space or ("plain" if measure == "forest" else "whitened"))
     from rich.console import Console
 
     from domainjepa.discovery import odd

@@ -143,7 +143,7 @@ def test_the_commands(
     odd, every = tmp_path / "odd.png", tmp_path / "odd.csv"
     status, said, _ = command(
         "outliers", str(run), *data, "--features", kept, "--top", "5", "--json",
-        "--out", str(odd), "--csv", str(every), "--neighbours", "7",
+        "--out", str(odd), "--csv", str(every), "--neighbours", "7", "--space", "plain",
     )  # fmt: skip
     assert status == 0
     with every.open(newline="") as file:
