@@ -226,7 +226,7 @@ def main() -> None:
             results[name]["foreign"] = rare(features, pool, asked.draws)
         console.print_json(json.dumps({name: results[name]}))
     told = {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", *(Path(word).name for word in sys.argv)]),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} used",
         "versions": {"numpy": np.__version__, "sklearn": sklearn.__version__},
         "samples": len(rows),
