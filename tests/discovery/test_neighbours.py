@@ -15,6 +15,7 @@ from domainjepa.discovery import features as stored
 from domainjepa.discovery import neighbours
 from domainjepa.discovery.features import Blocks, EmbeddedFile
 from domainjepa.discovery.space import Space, moments, space_of
+from domainjepa.embed import formats
 from domainjepa.errors import DataError, UserError
 
 
@@ -114,17 +115,9 @@ def test_features_in_a_file_are_read_by_blocks(
 
 
 def write(values: NDArray[np.float32], path: Path) -> Path:
-    columns = {"features": values, "ids": np.array([f"n{row}" for row in range(len(values))])}
-    if path.suffix == ".npz":
-        np.savez(path, **columns)  # type: ignore[arg-type]
-    elif path.suffix == ".h5":
-        with h5py.File(path, "w") as file:
-            file["features"], file["ids"] = values, np.char.encode(columns["ids"])
-    else:
-        from domainjepa.embed import _write_parquet
-
-        with path.open("wb") as target:
-            _write_parquet(target, columns)
+    """What `embed` would write."""
+    columns = {"ids": np.array([f"n{row}" for row in range(len(values))])}
+    formats.write(path, formats.Table(values.shape, np.array_split(values, 7), columns, {}))
     return path
 
 

@@ -2,9 +2,11 @@
 
 const SIDE = facts.sheets.side;
 const ACROSS = facts.sheets.across;
-const KEPT = 32;
+const KEPT = 64;
 const decoded = new Map();
 const waiting = new Map();
+// Sheets that one painting of the map asks for: of more than are kept, each would push another out.
+const wantedNow = new Set();
 let whenReady = () => {};
 
 function decode(number) {
@@ -48,7 +50,12 @@ function sheetOf(sample) {
 }
 
 function drawPicture(context, sample, x, y, size) {
-  const image = sheet(sheetOf(sample));
+  const number = sheetOf(sample);
+  if (!wantedNow.has(number)) {
+    if (wantedNow.size >= KEPT) return false;
+    wantedNow.add(number);
+  }
+  const image = sheet(number);
   if (!image) return false;
   const inside = PLACE[sample] % (ACROSS * ACROSS);
   const left = (inside % ACROSS) * SIDE;
@@ -64,6 +71,7 @@ function portray(canvas, sample) {
     if (Number(canvas.dataset.sample) !== sample) return;
     const context = canvas.getContext("2d");
     context.imageSmoothingEnabled = canvas.width <= 2 * SIDE;
+    wantedNow.clear();
     drawPicture(context, sample, 0, 0, canvas.width);
   };
   load(sheetOf(sample)).then(paintIt, () => {});
