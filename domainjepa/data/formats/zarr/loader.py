@@ -251,4 +251,8 @@ def _source(
     source.warnings += first.storage(where).advice()
     if names:
         read_folders(source, names)
+    if first.ome:
+        from domainjepa.data.formats.zarr.labels import offer_labels
+
+        offer_labels(source, options.masks)
     return source
