@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import typer
 
 import domainjepa
+from domainjepa import settings
 from domainjepa.cli import app
 from tests.test_settings_page import reference
 
@@ -104,3 +106,34 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
         built = (tmp_path / "site" / page.relative_to(DOCS)).with_suffix(".html").read_text()
         assert "http://" not in re.sub(r'href="[^"]*"', "", built).replace("http://www.w3.org", "")
         assert not re.search(r'<(?:script|link|img)[^>]+(?:src|href)="https?:', built), page
+
+
+def shown(language: str) -> list[tuple[str, str]]:
+    """(page, block) of each fenced block in a language."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.S | re.M):
+            found.append((str(page.relative_to(ROOT)), block))
+    return found
+
+
+COMMANDS = [
+    (page, line)
+    for page, block in shown("sh")
+    for line in re.sub(r"\$\{\w+:-(\d+)\}", r"\1", block.replace("\\\n", " ")).splitlines()
+    if line.startswith("domainjepa ")
+]
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_every_command_of_a_page_parses(page: str, line: str) -> None:
+    _, name, *words = shlex.split(line, comments=True)
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    context = command.make_context(name, words)
+    for assignment in context.params.get("set_") or ():
+        settings.parse_assignment(assignment)
+
+
+@pytest.mark.parametrize(("page", "block"), shown("python"))
+def test_every_snippet_of_a_page_is_python(page: str, block: str) -> None:
+    compile(block, page, "exec")

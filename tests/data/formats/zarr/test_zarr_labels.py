@@ -76,7 +76,7 @@ def test_one_that_is_named_holds_classes_itself(tmp_path: Path) -> None:
     assert source.masks.classes is None
     np.testing.assert_array_equal(source.masks[0], objects(12, 10))
     assert open_source(tmp_path / "a.zarr", masks="none").masks is None
-    with pytest.raises(DataError, match="no label image of that name. Did you mean tissue"):
+    with pytest.raises(DataError, match=r"no label image of that name\. Did you mean tissue"):
         open_source(tmp_path / "a.zarr", masks="tisue")
 
 
