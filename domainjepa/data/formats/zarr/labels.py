@@ -22,6 +22,7 @@ from domainjepa.data.formats.zarr import ome
 from domainjepa.data.formats.zarr import store as zarr_store
 from domainjepa.data.formats.zarr.source import Part, ZarrSource
 from domainjepa.data.masks.masks import Mask, Masks
+from domainjepa.data.remote.addresses import is_url
 from domainjepa.errors import DataError, did_you_mean
 
 LABELS = "labels"
@@ -65,7 +66,7 @@ def offer_labels(source: ZarrSource, told: str | None) -> None:
     """
     if told == "none" or not any(part.ome for part in source.parts):
         return
-    if told is None and zarr_store.is_url(source.root) and len(source.parts) > 1:
+    if told is None and is_url(source.root) and len(source.parts) > 1:
         return  # a round for each image of a plate far away, for what pretraining does not need
     try:
         found = [list(_label_parts(source, part)) for part in source.parts]
