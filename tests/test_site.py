@@ -120,7 +120,7 @@ def shown(language: str) -> list[tuple[str, str]]:
 COMMANDS = [
     (page, line)
     for page, block in shown("sh")
-    for line in re.sub(r"\$\{\w+:-(\d+)\}", r"\1", block.replace("\\\n", " ")).splitlines()
+    for line in re.sub(r"\$\{\w+:-(.+?)\}", r"\1", block.replace("\\\n", " ")).splitlines()
     if line.startswith("domainjepa ")
 ]
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 
+from domainjepa.catalog import find
 from tests import programs
 
 TUTORIALS = Path(__file__).parent.parent / "docs" / "tutorials"
 STEPS = "3"
 """In the place of what a page says, by the environment that the first page of them names."""
+FEW = {"shots": [5], "draws": 2}
+"""The same of a protocol."""
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -21,8 +26,10 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 
 def commands(code: str) -> list[list[str]]:
-    """The words of each command of a shell block; `${STEPS:-200}` is what the environment says."""
+    """The words of each command of a shell block, where the environment names fewer steps, and a
+    protocol of fewer draws in the current folder."""
     code = re.sub(r"\$\{STEPS:-\d+\}", STEPS, code.replace("\\\n", " "))
+    code = re.sub(r"\$\{PROTOCOL:-(.+?)\}", r"quick-\1.toml", code)
     return [shlex.split(line, comments=True) for line in code.splitlines() if line.strip()]
 
 
@@ -36,6 +43,10 @@ def test_a_tutorial_runs_as_it_stands(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STEPS", STEPS)
+    for name in ("few-shot", "segmentation"):
+        protocol = {**tomllib.loads(find("eval", name).read_text()), **FEW}
+        protocol.pop("ladder", None)
+        (tmp_path / f"quick-{name}.toml").write_text(tomli_w.dumps(protocol))
     scope: dict[str, object] = {"__name__": "__main__"}
     ran = blocks(page.read_text())
     assert ran
@@ -50,8 +61,8 @@ def test_a_tutorial_runs_as_it_stands(
 
 
 def test_the_commands_of_a_block() -> None:
-    code = "domainjepa a \\\n  --steps ${STEPS:-200}  # so\n\ndomainjepa b 'x y'\n"
+    code = "domainjepa a \\\n  --steps ${STEPS:-200}  # so\n\ndomainjepa b ${PROTOCOL:-knn} 'x y'\n"
     assert commands(code) == [
         ["domainjepa", "a", "--steps", STEPS],
-        ["domainjepa", "b", "x y"],
+        ["domainjepa", "b", "quick-knn.toml", "x y"],
     ]
