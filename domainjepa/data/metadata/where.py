@@ -30,6 +30,8 @@ COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 _OPERATOR = re.compile("|".join(COMPARE))
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d+)?)?)?Z?)?)?", re.ASCII)
+UNTOLD = "…"
+"""What a run's `config.toml` has in the place of a value that may tell a person."""
 TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 
 
@@ -85,6 +87,11 @@ def holds(condition: Condition, values: NDArray[Any], samples: int) -> NDArray[n
     Raises:
         DataError: the column has not one value a sample, or cannot be compared so.
     """
+    if condition.value == UNTOLD:  # it would choose other samples without a word
+        raise DataError(
+            f"data.where: {condition.text!r}: the value is left out where settings are written "
+            "down, since it may tell a person. Give the condition again, with --set data.where."
+        )
     if values.shape not in ((samples,), (samples, 1)):
         raise DataError(
             f"data.where: {condition.text!r}: {condition.column!r} is of shape {values.shape}, not "

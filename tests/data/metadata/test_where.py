@@ -72,6 +72,7 @@ def test_rows_for_which_all_conditions_hold(
         ("z>9", r"It holds 0 to 0\.6"),
         ("z", "is no condition"),
         ("=3", "is no condition"),
+        ("source!=…", "Give the condition again"),
         ("__import__('os').system('x')=1", "no column"),
     ],
 )
