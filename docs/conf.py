@@ -49,7 +49,7 @@ def as_markdown(
     """Docstrings are Markdown by their marks: stars, bars and a trailing _ are themselves."""
     for number, line in enumerate(lines):
         parts = re.split(r"(`[^`]*`)", line)
-        parts[::2] = [re.sub(r"([*|]|_(?!\w))", r"\\\1", part) for part in parts[::2]]
+        parts[::2] = [re.sub(r"([*|@]|_(?!\w))", r"\\\1", part) for part in parts[::2]]
         lines[number] = "".join(parts)
 
 
