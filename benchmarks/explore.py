@@ -70,7 +70,7 @@ def measured(page: Page, path: Path, steps: int) -> dict[str, Any]:
     }
     for _ in range(4):
         page.locator("#closer").click()
-    page.wait_for_timeout(1500)  # the sheets of what is seen are decoded
+    page.wait_for_timeout(8000)  # what is seen is cut from its sheets once
     told["zoomed, with pictures"] = moved(page, steps)
     return told
 

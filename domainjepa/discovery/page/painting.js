@@ -80,7 +80,6 @@ function paint() {
   stamp(discOffsets(radius + 0.8 * view.ratio), 1, null);
   context.putImageData(image, 0, 0);
   tiles.length = 0;
-  wantedNow.clear();
   if (showPictures.checked && view.scale > 1.8 * fitScale()) paintPictures();
   paintMarks(radius);
 }
@@ -108,10 +107,12 @@ function paintPictures() {
     const cellY = Math.floor((Y[sample] * view.scale) / step);
     const cell = (cellY - firstY) * wide + cellX - firstX;
     if (taken[cell]) continue;
+    taken[cell] = 1;
     const x = cellX * step + left + ((step - size) >> 1);
     const y = cellY * step + top + ((step - size) >> 1);
-    if (!drawPicture(context, sample, x, y, size)) continue;
-    taken[cell] = 1;
+    const small = picture(sample);
+    if (!small) continue;
+    context.drawImage(small, x, y, size, size);
     tiles.push({ x, y, size, sample });
     const colour = chosen[sample] ? packedColour(inkHex) : colours[sample];
     context.strokeStyle = `rgb(${colour & 255} ${(colour >> 8) & 255} ${(colour >> 16) & 255})`;
