@@ -3,7 +3,8 @@
 Opening is the time from the request of the file until the first picture stands (`data-ready`, the
 page's own mark). Frames: the map is dragged round for some seconds, whole and zoomed in; what each
 painting took is the page's own measure (`data-frame`), and the time from frame to frame that of
-`requestAnimationFrame`. Other work on the machine counts in full, so its load is told.
+`requestAnimationFrame`. Other work on the machine counts in full, so its load is told, and what
+opening took of the processor, in all of the browser's processes.
 
     python benchmarks/explore.py galaxies.html flowers.html made.html \\
         --out benchmarks/results/explore.json
@@ -18,6 +19,7 @@ import platform
 import shlex
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +58,35 @@ def moved(page: Page, steps: int) -> dict[str, float]:
     }
 
 
+def processor_seconds() -> float:
+    """That all descendants of this process have taken so far (Linux)."""
+    parents, taken = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            told = path.read_text().rpartition(")")[2].split()
+            parents[int(path.parent.name)] = int(told[1])
+            taken[int(path.parent.name)] = int(told[11]) + int(told[12])
+    ours, found = {os.getpid()}, 0
+    while len(ours) > found:
+        found = len(ours)
+        ours |= {one for one, parent in parents.items() if parent in ours}
+    own = sum(taken[one] for one in ours if one != os.getpid())
+    return own / os.sysconf("SC_CLK_TCK")
+
+
 def measured(page: Page, path: Path, steps: int) -> dict[str, Any]:
     """One page, opened and moved."""
+    before = processor_seconds()
     page.goto(path.resolve().as_uri(), wait_until="commit")
     page.wait_for_selector("html[data-ready]", state="attached", timeout=120_000)
     ready = float(page.evaluate("document.documentElement.dataset.ready"))
+    taken = processor_seconds() - before
     page.evaluate(RECORD)
     told = {
         "samples": page.evaluate("JSON.parse(document.getElementById('facts').textContent).count"),
         "megabytes": round(path.stat().st_size / 1e6, 1),
         "opens in s": round(ready / 1000, 2),
+        "processor s of opening": round(taken, 2),
         "whole": moved(page, steps),
     }
     for _ in range(4):
