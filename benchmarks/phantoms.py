@@ -2,9 +2,10 @@
 
     python benchmarks/phantoms.py FOLDER
 
-writes `chest-xray.npz`, `ct-body.npz`, `mri-head.npz`, `cells-fluorescence.npz`, `histology-he.npz`
-and `ultrasound.npz`, each with `images` of 16 samples. Good for drawing views and timing them, and
-for nothing that is to be learned.
+writes `chest-xray.npz`, `ct-body.npz`, `mri-head.npz`, `cells-fluorescence.npz`,
+`histology-he.npz`, `ultrasound.npz`, `cells-electron.npz` and `fields-aerial.npz`, each with
+`images` of 16 samples. Good for drawing views and timing them, and for nothing that is to be
+learned.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from scipy.spatial import KDTree
 
 from domainjepa.data.sampling import key
 from domainjepa.domains.transforms.stain import stain_matrix
@@ -165,6 +167,69 @@ def breast(draw: np.random.Generator) -> Image:
     return (level * 255).clip(0, 255).astype(np.uint8)[..., None]
 
 
+def cut_cells(draw: np.random.Generator, sides: tuple[int, ...] = (SIDE, SIDE)) -> Image:
+    """Stained cells cut through, as electrons see them: dark membranes, mitochondria and vesicles,
+    (*sides, 1) uint8. Three sides make a block, and two one section."""
+    places = np.stack(np.meshgrid(*map(np.arange, sides), indexing="ij"), axis=-1)
+
+    def nearest(count: int) -> tuple[Image, Image]:
+        """Distances to the nearest of some seeds and to the next, and which is nearest."""
+        seeds = draw.uniform(0, 1, (count, len(sides))) * sides
+        return KDTree(seeds).query(places, 2)
+
+    distance, owner = nearest(70)
+    wall = distance[..., 1] - distance[..., 0]
+    level = 0.62 + 0.1 * draw.uniform(-1, 1, 70)[owner[..., 0]]  # cytoplasm of each cell
+    inner, which = nearest(110)
+    size = draw.uniform(2, 7, 110)[which[..., 0]]
+    body = np.clip(size - inner[..., 0], 0, 1) * (wall > 5)
+    level += body * (draw.choice([-0.28, 0.12], 110)[which[..., 0]])  # mitochondria, vesicles
+    level -= 0.18 * body * (np.abs(size - inner[..., 0] - 1.5) < 0.8)
+    level -= 0.42 * np.exp(-((wall / 2.2) ** 2))
+    level += 0.05 * gaussian_filter(draw.normal(0, 1, sides), 1.2) * 3
+    counts = draw.poisson(gaussian_filter(level, 0.6).clip(0.02) * 120) / 120
+    return (counts * 220).clip(0, 255).astype(np.uint8)[..., None]
+
+
+def ground(draw: np.random.Generator) -> Image:
+    """Fields, a river, roads and houses from above in near infrared, red and green,
+    (S, S, 3) uint16 reflectances x 10,000; what lies outside of the swath is 0."""
+    crop, soil, water = (3600, 350, 700), (2400, 1700, 1200), (120, 250, 500)
+    road, roof = (1700, 1500, 1500), (2700, 2400, 1500)
+    down, right = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
+    seeds = draw.uniform(-1, 1, (24, 2))
+    field = KDTree(seeds).query(np.stack([down, right], axis=-1))[1]
+    growth = draw.uniform(0, 1, 24)
+    furrow = draw.uniform(0, np.pi, 24)[field]
+    rows = 0.1 * np.sin(60 * (down * np.cos(furrow) + right * np.sin(furrow)))
+    green = np.clip(growth[field] + rows, 0, 1)[..., None]
+    image = green * np.array(crop) + (1 - green) * np.array(soil)
+
+    def put(shape: Image, band_levels: tuple[int, ...]) -> None:
+        image[:] += shape[..., None] * (np.array(band_levels) - image)
+
+    bend = draw.uniform(-1, 1, 3)
+    middle = bend[0] * 0.6 + 0.25 * np.sin(3 * right + 3 * bend[1])
+    put(np.clip((0.08 - np.abs(down - middle)) * 40, 0, 1), water)
+    for _ in range(3):
+        angle, shift = draw.uniform(0, np.pi), draw.uniform(-0.7, 0.7)
+        away = np.abs(down * np.cos(angle) + right * np.sin(angle) - shift)
+        put(np.clip((0.018 - away) * 90, 0, 1), road)
+    for _ in range(18):
+        x, y, turn = *draw.uniform(-0.9, 0.9, 2), draw.uniform(0, np.pi)
+        u = (right - x) * np.cos(turn) + (down - y) * np.sin(turn)
+        v = (down - y) * np.cos(turn) - (right - x) * np.sin(turn)
+        box = np.clip((0.05 - np.maximum(np.abs(u), 1.6 * np.abs(v))) * 90, 0, 1)
+        image *= 1 - 0.6 * np.roll(box, (-3, 2), (0, 1))[..., None]  # its shadow
+        put(box, roof)
+    image *= 1 + 0.05 * gaussian_filter(draw.normal(0, 1, image.shape), (1, 1, 0)) * 3
+    image = gaussian_filter(image, (0.7, 0.7, 0)) + draw.normal(0, 25, image.shape)
+    image = image.clip(1, 10_000)
+    if draw.uniform() < 0.5:
+        image[down * 0.3 + right > draw.uniform(0.4, 0.8)] = 0
+    return image.round().astype(np.uint16)
+
+
 PHANTOMS = {
     "chest-xray": chest,
     "ct-body": body,
@@ -172,6 +237,8 @@ PHANTOMS = {
     "cells-fluorescence": cells,
     "histology-he": glands,
     "ultrasound": breast,
+    "cells-electron": cut_cells,
+    "fields-aerial": ground,
 }
 
 

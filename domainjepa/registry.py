@@ -130,6 +130,8 @@ DOMAINS = Registry(
         "ultrasound": "domainjepa.domains.ultrasound:Ultrasound",
         "microscopy": "domainjepa.domains.microscopy:Microscopy",
         "histopathology": "domainjepa.domains.histopathology:Histopathology",
+        "electron": "domainjepa.domains.electron:Electron",
+        "aerial": "domainjepa.domains.aerial:Aerial",
     },
 )
 

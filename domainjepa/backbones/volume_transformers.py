@@ -207,7 +207,8 @@ class VolumeViT(nn.Module):
     def _tokens(self, volumes: Tensor) -> Tensor:
         cubes = self.patch_embed(volumes)
         places = positions(cubes.shape[2:], cubes.shape[1], cubes.device)
-        patches = cubes.flatten(2).transpose(1, 2) + places.to(cubes.dtype)
+        # In the weights' precision: autocast leaves too few digits to tell places apart.
+        patches = cubes.flatten(2).transpose(1, 2) + places.to(self.cls_token.dtype)
         return torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
 
     def _through(self, block: nn.Module, tokens: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import albumentations as A
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
+from domainjepa.domains.masks import masked_view
 from domainjepa.domains.transforms.latitude import developed
-from domainjepa.domains.transforms.volumes import Mirror, Turn
+from domainjepa.domains.transforms.volumes import Pose
 from domainjepa.pictures import montage, planes
 from domainjepa.views.keys import seed_randomness
 from domainjepa.views.resampling import Cube
@@ -43,13 +45,13 @@ def draw_views(
     related = max(map(len, every)) - 1
     of = ", sibling" if related else " view"
     for row, (original, *siblings) in zip(rows, every, strict=True):
-        image = maker.intensity(original)
+        image, missing = maker.intensity(original), maker.domain.missing(original)
         line: list[Image | None] = [original, *siblings, *[None] * (related - len(siblings))]
         line.append(_shown(image))
         titles = ["original", *["sibling"] * related, "intensity"]
         for step in maker.transforms(image):
             seed_randomness(step.transform, key(maker.seed, "draw", step.name, row))
-            line.append(_shown(_alone(step.transform, image)))
+            line.append(_shown(_alone(step.transform, image, missing)))
             titles.append(step.name)
         views = maker(original, epoch=0, sample=row, siblings=siblings)
         line += [_shown(view) for view in views]
@@ -65,11 +67,11 @@ def draw_views(
     )
 
 
-def _alone(transform: A.BasicTransform, image: Image) -> Image:
-    """What one transform makes of an image, with the tones that a view would have."""
+def _alone(transform: A.BasicTransform, image: Image, missing: NDArray[np.uint8] | None) -> Image:
+    """What one transform makes of an image, with the tones and the mask that a view would have."""
     eight = image.dtype == np.uint8 and not isinstance(transform, A.ImageCompression)
     values = image * np.float32(1 / 255) if eight else image
-    changed: Image = transform(image=values, force_apply=True)["image"]
+    changed = masked_view(partial(transform, force_apply=True), values, missing)
     return developed(changed, image) if eight else changed
 
 
@@ -89,8 +91,9 @@ def draw_volume_views(
         line, titles = [block.sample(whole), plain], ["whole volume", "region"]
         random = np.random.default_rng(key(made.maker.seed, "draw", row))
         for step in made.transforms(len(plain))[1:]:
-            if isinstance(step.transform, (Turn, Mirror)):
-                turned = Cube(region.centre, region.side, region.size, step.transform.draw(random))
+            if isinstance(step.transform, Pose):
+                axes = step.transform.draw(random, volume.spacing)
+                turned = Cube(region.centre, region.side, region.size, axes)
                 line.append(block.sample(turned))
             else:
                 step.transform.set_random_state(seed=key(made.maker.seed, step.name, row) % 2**32)

@@ -11,7 +11,7 @@ from domainjepa.config import ViewsConfig
 from domainjepa.data.source import Image, Source
 from domainjepa.domains.domain import Domain
 from domainjepa.domains.intensity import Intensity
-from domainjepa.domains.masks import channels_there, masked_view, missing_pixels
+from domainjepa.domains.masks import channels_there, masked_view
 from domainjepa.domains.view_spec import ViewSpec, ViewTransform
 from domainjepa.errors import ConfigError
 from domainjepa.views.channels import left_out
@@ -91,7 +91,7 @@ class ViewMaker:
             num_global (S, S, C) and num_local (s, s, C) arrays, uint8 or float32.
         """
         every = (image, *siblings)
-        seen = [(self.intensity(one), missing_pixels(one), one.shape[2]) for one in every]
+        seen = [(self.intensity(one), self.domain.missing(one), one.shape[2]) for one in every]
         together = bool(siblings) and self.views.related_crops == "together"
         made = []
         for view in range(self.views.num_global + self.views.num_local):

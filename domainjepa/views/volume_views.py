@@ -20,7 +20,7 @@ from domainjepa.data.parts.regions import RegionsSource
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.domains.intensity import Intensity
-from domainjepa.domains.transforms.volumes import Mirror, Turn, VolumeTransform
+from domainjepa.domains.transforms.volumes import Pose, VolumeTransform
 from domainjepa.domains.view_spec import ViewSpec
 from domainjepa.errors import ConfigError
 from domainjepa.views.channels import left_out
@@ -140,8 +140,8 @@ class VolumeViews:
             high = np.maximum(np.minimum(region.centre + reach, volume.extent - margin), low)
             centre, axes = random.uniform(low, high), np.eye(3)
             for step in self.transforms(1, local=local):
-                if isinstance(step.transform, (Turn, Mirror)):
-                    axes = axes @ step.transform.draw(random)
+                if isinstance(step.transform, Pose):
+                    axes = axes @ step.transform.draw(random, volume.spacing)
             cubes.append(Cube(centre, side, self.sizes[local], axes))
         return cubes
 

@@ -28,6 +28,7 @@ class Framing(A.DualTransform):  # type: ignore[misc]
         scale: share of the image's area that the view shows, drawn uniformly from this range.
         turn: the angle is drawn uniformly from -turn to turn, in degrees; 180 for any.
         mirror: left and right are exchanged in half of the views; with `turn` 180, any parity.
+        quarters: no, one, two or three quarter turns are added to the angle, all as likely.
         p: probability; the size of the result is promised for 1 alone.
     """
 
@@ -39,6 +40,7 @@ class Framing(A.DualTransform):  # type: ignore[misc]
         scale: tuple[float, float] = (0.3, 1.0),
         turn: float = 0.0,
         mirror: bool = False,
+        quarters: bool = False,
         p: float = 1.0,
     ) -> None:
         super().__init__(p=p)
@@ -46,6 +48,7 @@ class Framing(A.DualTransform):  # type: ignore[misc]
         self.scale = scale
         self.turn = turn
         self.mirror = mirror
+        self.quarters = quarters
 
     def shift(self, side: float, height: int, width: int, angle: float) -> tuple[float, float]:
         """Draws where the view's centre is from the image's, along the view's axes, in pixels."""
@@ -62,6 +65,8 @@ class Framing(A.DualTransform):  # type: ignore[misc]
         draw, turn = self.py_random, math.radians(self.turn)
         side = min(math.sqrt(draw.uniform(*self.scale) * height * width), height, width)
         angle = draw.uniform(-turn, turn)
+        if self.quarters:
+            angle += math.pi / 2 * draw.randrange(4)
         mirrored = draw.random() < 0.5 * self.mirror
         shift = self.shift(side, height, width, angle)
         return {"side": side, "angle": angle, "mirrored": mirrored, "shift": shift}

@@ -1,7 +1,8 @@
 """What varies in volumes: the nuisances of each kind, and how a view of a volume is turned.
 
 Values after the intensity lie around 0..1, as for images; transforms of values are MONAI's, which
-know the physics of MR and CT. A domain of one's own overrides `Domain.volume_transforms`.
+know the physics of MR and CT, and our own of what MONAI does not know. A domain of one's own
+overrides `Domain.volume_transforms`.
 
 Left out on purpose: mirrors of bodies, which have a left and a right; elastic deformation, which
 changes shapes that a radiologist measures.
@@ -9,28 +10,45 @@ changes shapes that a radiologist measures.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
+from domainjepa.domains.transforms.sections import MissingSections, SectionDrift
+from domainjepa.domains.transforms.tomography import VolumeCupping, VolumeRings
+from domainjepa.domains.transforms.volume_change import VolumePhotonNoise
 from domainjepa.domains.view_spec import ViewSpec
 from domainjepa.errors import MissingExtra
 
 Matrix = NDArray[np.float64]
 
 
+class Pose(ABC):
+    """How the cube of a view is turned, or mirrored."""
+
+    @abstractmethod
+    def draw(self, random: np.random.Generator, spacing: ArrayLike = (1.0, 1.0, 1.0)) -> Matrix:
+        """(3, 3) orthonormal, from the view's axes D, H, W to the volume's.
+
+        Args:
+            random: of the view.
+            spacing: millimetres from voxel to voxel of the volume, along D, H and W.
+        """
+
+
 @dataclass(frozen=True)
-class Turn:
+class Turn(Pose):
     """Rotation by angles from -degrees to degrees about all three axes; 180 for any orientation."""
 
     degrees: float
 
-    def draw(self, random: np.random.Generator) -> Matrix:
-        """(3, 3) orthonormal."""
+    def draw(self, random: np.random.Generator, spacing: ArrayLike = (1.0, 1.0, 1.0)) -> Matrix:
         if self.degrees >= 180:
             any_turn = Rotation.from_quat(random.normal(size=4))  # uniform on the sphere of S^3
             return np.asarray(any_turn.as_matrix())
@@ -39,16 +57,36 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Mirror:
+class Mirror(Pose):
     """Each of these axes (of D, H, W) reversed in half of the views."""
 
     axes: tuple[int, ...]
 
-    def draw(self, random: np.random.Generator) -> Matrix:
-        """(3, 3) diagonal, 1 or -1."""
+    def draw(self, random: np.random.Generator, spacing: ArrayLike = (1.0, 1.0, 1.0)) -> Matrix:
         signs = np.ones(3)
         signs[list(self.axes)] = random.choice((-1.0, 1.0), len(self.axes))
         return np.diag(signs)
+
+
+@dataclass(frozen=True)
+class Symmetries(Pose):
+    """One of the 48 rotations and reflections of a cube, of those that take each axis to one of
+    like resolution: all of them for cubic voxels; the 16 that keep sections in their plane where
+    sections lie farther apart than pixels; 8 where all spacings differ.
+
+    Args:
+        alike: spacings whose ratio is at most this are of like resolution.
+    """
+
+    alike: float = 1.25
+
+    def draw(self, random: np.random.Generator, spacing: ArrayLike = (1.0, 1.0, 1.0)) -> Matrix:
+        ratios = np.abs(np.subtract.outer(*[np.log(np.asarray(spacing, np.float64))] * 2))
+        like = ratios <= np.log(self.alike) + 1e-9
+        orders = [order for order in permutations(range(3)) if like[range(3), order].all()]
+        matrix = np.zeros((3, 3))
+        matrix[range(3), orders[random.integers(len(orders))]] = random.choice((-1.0, 1.0), 3)
+        return matrix
 
 
 @dataclass(frozen=True)
@@ -58,8 +96,8 @@ class VolumeTransform:
     Attributes:
         name: a word or two.
         nuisance: the physical reason.
-        transform: `Turn` or `Mirror`, which the one interpolation of the view makes; or MONAI's
-            random transform of values, (C, D, H, W) to the same. None for the crop.
+        transform: a `Pose`, which the one interpolation of the view makes; or a random change of
+            values, (C, D, H, W) to the same: MONAI's, or a `VolumeChange`. None for the crop.
     """
 
     name: str
@@ -127,6 +165,19 @@ def _ct(spec: ViewSpec, monai: Any) -> list[VolumeTransform]:
     ]
 
 
+def _electron(spec: ViewSpec, monai: Any) -> list[VolumeTransform]:
+    return [
+        VolumeTransform("rotation", "orientation and parity of the block", Symmetries()),
+        _blur(spec, monai, "defocus, thickness of the sections, spot of the tube"),
+        VolumeTransform("cupping", "hardening of the beam", VolumeCupping()),
+        VolumeTransform("drift", "stain, beam and detector, section by section", SectionDrift()),
+        *_levels(0.25, 0.06, monai, "stain, beam current, detector"),
+        VolumeTransform("shot noise", "counted electrons, or photons", VolumePhotonNoise()),
+        VolumeTransform("rings", "pixels of the detector that are off", VolumeRings()),
+        VolumeTransform("missing sections", "sections that were lost", MissingSections()),
+    ]
+
+
 def _free(spec: ViewSpec, monai: Any) -> list[VolumeTransform]:
     """Of what has no up, no left and no right."""
     turns = [
@@ -149,6 +200,7 @@ def _any(spec: ViewSpec, monai: Any) -> list[VolumeTransform]:
 _OF_DOMAIN: dict[str, Callable[[ViewSpec, Any], list[VolumeTransform]]] = {
     "mri": _mri,
     "ct": _ct,
+    "electron": _electron,
     "microscopy": _free,
     "astronomy": _free,
     "radio": _free,

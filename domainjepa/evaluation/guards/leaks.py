@@ -23,6 +23,8 @@ UNITS = {
     "astronomy": "sky positions or objects",
     "radio": "sky positions or objects",
     "microscopy": "specimens or patients",
+    "electron": "specimens or volumes",
+    "aerial": "places or scenes",
 }
 """Domain -> what must not be both in training and in test."""
 

@@ -9,14 +9,16 @@ import torch
 from domainjepa.domains.astronomy import Astronomy
 from domainjepa.domains.ct import CT
 from domainjepa.domains.domain import Domain
+from domainjepa.domains.electron import Electron
 from domainjepa.domains.mri import MRI
 from domainjepa.domains.natural import Natural
-from domainjepa.domains.transforms.volumes import Mirror, Turn, VolumeTransform
+from domainjepa.domains.transforms.volumes import Mirror, Pose, Symmetries, Turn, VolumeTransform
 from domainjepa.domains.view_spec import ViewSpec
 from domainjepa.errors import ConfigError
+from domainjepa.views.resampling import Cube, Volume
 
 SPEC = ViewSpec(16, (0.3, 1.0), 2, np.dtype(np.float32))
-DOMAINS: list[Domain] = [Natural(), Astronomy(), CT(), MRI()]
+DOMAINS: list[Domain] = [Natural(), Astronomy(), CT(), MRI(), Electron()]
 
 
 def step(domain: Domain, name: str) -> Any:
@@ -47,13 +49,48 @@ def test_mirrors_reverse_their_axes_alone_in_half_of_the_draws() -> None:
     np.testing.assert_allclose(signs[:, [0, 2]].mean(0), 0, atol=0.15)
 
 
+def kept_still(matrix: np.ndarray) -> bool:
+    """Whether D, the first axis, stays D."""
+    return bool(np.abs(matrix[0, 0]) == 1)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "count"),
+    [((1, 1, 1), 48), ((1.2, 1.0, 1.1), 48), ((40, 4, 4), 16), ((4, 40, 4), 16), ((1, 2, 4), 8)],
+)
+def test_symmetries_take_axes_to_axes_of_like_resolution(
+    spacing: tuple[float, float, float], count: int
+) -> None:
+    random = np.random.default_rng(0)
+    drawn = np.stack([Symmetries().draw(random, spacing) for _ in range(1500)])
+    assert (np.sort(np.abs(drawn), axis=2) == [0, 0, 1]).all()
+    np.testing.assert_array_equal(drawn @ drawn.swapaxes(1, 2), np.tile(np.eye(3), (1500, 1, 1)))
+    different, counts = np.unique(drawn.reshape(-1, 9), axis=0, return_counts=True)
+    assert len(different) == count
+    assert counts.min() > 0.3 * 1500 / count
+    if spacing == (40, 4, 4):
+        assert all(kept_still(one) for one in drawn)
+
+
+def test_sections_that_lie_far_apart_stay_sections_of_the_view() -> None:
+    source = np.random.default_rng(0).uniform(size=(8, 32, 32, 1)).astype(np.float32)
+    volume = Volume.of_array(source, (4.0, 1.0, 1.0), lambda part: part)
+    random = np.random.default_rng(1)
+    for _ in range(20):
+        axes = Symmetries().draw(random, volume.spacing)
+        cube = Cube(volume.extent / 2, 16.0, 16, axes)
+        view = volume.block([cube]).sample(cube)[0].numpy()
+        steps = [np.abs(np.diff(view, axis=axis)).mean() for axis in range(3)]
+        assert steps[0] < min(steps[1:]) / 2, "between sections values are interpolated"
+
+
 @pytest.mark.parametrize("domain", DOMAINS, ids=lambda one: one.name)
 def test_a_transform_is_a_function_of_its_seed(domain: Domain) -> None:
     values = torch.from_numpy(np.random.default_rng(0).normal(0.4, 0.3, (2, 16, 16, 16)))
     values = values.float()
     before = values.clone()
     for one in domain.volume_transforms(SPEC):
-        if one.transform is None or isinstance(one.transform, (Turn, Mirror)):
+        if one.transform is None or isinstance(one.transform, Pose):
             continue
         one.transform.prob = 1.0
         made = []
