@@ -130,7 +130,8 @@ class DataConfig(Settings):
     `vit3d_` backbones, else 2."""
     axis: str | None = None
     """Along which slices follow each other: axial, coronal, sagittal, or the number of an axis.
-    By default the one along which the scanner took them. Of FITS and TIFF: what planes and
+    By default the one along which the scanner took them; `all`: tiles of a volume larger than
+    `max_sample_bytes` lie in its three planes by turns. Of FITS and TIFF: what planes and
     pages are, bands or samples; of FITS also hdus, where each HDU is a sample. Of MATLAB:
     last, where samples come last and nothing tells so."""
     neighbours: int = Field(default=0, ge=0)
@@ -141,8 +142,15 @@ class DataConfig(Settings):
     """Cut samples into tiles of this many pixels a side, each a sample of its own: for mosaics,
     whole slides and volumes. Tiles with nothing on them are left out."""
     regions: int | None = Field(default=None, gt=0)
-    """Samples that an epoch draws from each volume, each from a region of its own. By default as
-    many as fill the median volume."""
+    """Samples that an epoch draws from each volume, each from a region of its own; of an image or a
+    volume larger than `max_sample_bytes`, the tiles that are drawn from it. By default as many as
+    fill the median volume, or what is not empty of a large one."""
+    split_boxes: Names = ()
+    """Train, val and test as boxes inside of one volume or mosaic, pixels or % along D, H, W (or
+    H, W), an axis that is not told whole: `["train=:70%", "test=75%:"]`,
+    `["train=0:2000,:,0:4096"]`. What lies in none is not used."""
+    split_margin: int = Field(default=64, ge=0)
+    """Pixels or voxels that must lie between boxes of different parts of `split_boxes`."""
     skip_unreadable: float = Field(default=0.0, ge=0, le=0.5)
     """Share of the samples that may be unreadable: pretraining replaces them by others, but leaves
     volumes out, `embed` and `evaluate` leave them out, and all report them. By default the first
@@ -154,7 +162,9 @@ class DataConfig(Settings):
     follow_links: bool = False
     """Follow links and virtual data sets that stay inside the folder of the data."""
     max_sample_bytes: int = Field(default=256 * 2**20, gt=0)
-    """Refuse samples (and chunks) that would take more bytes than this in memory."""
+    """Refuse samples (and chunks) that would take more bytes than this in memory. Volumes of HDF5,
+    Zarr, TIFF, FITS and plain NIfTI that would are read in parts; of images, where their tiles are
+    asked for."""
     cache_bytes: int = Field(default=50 * 2**30, ge=0)
     """Bytes that data of URLs may take in the cache ($DOMAINJEPA_CACHE), all sets together, and at
     most 80 % of the free disk. What has no room is read anew each time."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FrameType
 
+import h5py
 import numpy as np
 import pytest
 import typer
@@ -124,6 +125,13 @@ def pairs(folder: Path) -> Path:
     return folder
 
 
+def volume(folder: Path) -> None:
+    """A volume that is called after a patient, to be taken for one that is too large."""
+    values = np.random.default_rng(0).integers(0, 1000, (40, 40, 40), np.uint16)
+    with h5py.File(folder / f"{CANARY}.h5", "w") as file:
+        file.create_dataset("raw", data=values, chunks=(8, 8, 8)).attrs["comment"] = CANARY
+
+
 def commands(out: Path, table: Path) -> list[list[str]]:
     small = [
         *("--backbone", "test_vit", "--batch-size", "8", "--steps", "3"),
@@ -166,6 +174,8 @@ def commands(out: Path, table: Path) -> list[list[str]]:
         ["share", run, "--out", f"{out}/shared", "--evaluation", f"{out}/scores"],
         ["inspect", "--data", f"{table}/{CANARY}.csv", "--out", f"{out}/table.png"],
         ["inspect", "--data", f"{table}/{CANARY}.tar", "--out", f"{out}/tar.png"],
+        ["prepare", "--data", f"{table}/{CANARY}.h5", "--out", f"{out}/volume.zarr",
+         "--workers", "0", "--set", "data.dimensions=3", "--set", "data.max_sample_bytes=20000"],
         ["evaluate", run, "--data", f"{table}/pairs", "--baseline", "intensity",
          "--protocol", f"{table}/short.toml", "--out", f"{out}/masks"],
     ]  # fmt: skip
@@ -185,6 +195,7 @@ def test_nothing_that_is_written_names_a_patient_and_every_writer_was_asked(
 ) -> None:
     out, cache, table = tmp_path / "out", tmp_path / "cache", pictures(tmp_path / "pictures")
     pairs(table / "pairs")
+    volume(table)
     (table / "short.toml").write_text(
         'name = "masks"\nfeatures = "patches"\nprobe = "linear"\nshots = ["all"]\n'
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from domainjepa.data.masks.masks import masks_of
 from domainjepa.data.metadata.where import choose
 from domainjepa.data.source import Image, Source
+from domainjepa.data.storage.large import Large
 from domainjepa.errors import DataError
 
 OF_EACH = ("labels", "groups", "ids", "split", "spacings", "stack")
@@ -51,6 +52,15 @@ class ChosenSource(Source):
     @property
     def reads_parts(self) -> bool:
         return self.whole.reads_parts
+
+    def chunks(self, index: int) -> tuple[int, ...] | None:
+        return self.whole.chunks(self._of(index))
+
+    def overview(self, index: int) -> Image | None:
+        return self.whole.overview(self._of(index))
+
+    def large(self, index: int) -> Large | None:
+        return self.whole.large(self._of(index))
 
     @property
     def axes(self) -> tuple[str, ...] | None:

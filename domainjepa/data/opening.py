@@ -26,6 +26,8 @@ from domainjepa.data.files.listing import ends_in, walk
 from domainjepa.data.masks.arrays import offer_masks
 from domainjepa.data.metadata import cards
 from domainjepa.data.metadata.user_rules import ROLES, hide_ids, is_rule, obey
+from domainjepa.data.parts.boxes import BoxesSource, boxed
+from domainjepa.data.parts.drawn import ALL, drawn_tiles
 from domainjepa.data.remote.addresses import is_url
 from domainjepa.data.remote.near import near
 from domainjepa.data.remote.path import local
@@ -85,6 +87,9 @@ def open_source(
     rules = {role: told for role in ROLES if is_rule(told := getattr(options, role))}
     unruled: dict[str, Any] = dict.fromkeys(rules)
     plain = replace(options, **unruled)
+    if _tells_volume(options):
+        planes = options.axis in (ALL, "0", "1", "2")
+        plain = replace(plain, dimensions=3, axis=None if planes else plain.axis)
     source = _opened(data, loader, plain)
     source.decisions[:0] = far
     _escape_names(source)
@@ -106,6 +111,10 @@ def open_source(
         source = chosen_bands(source, options.bands)
     if options.axis == LAST and _is_turned(source):
         options = replace(options, axis=None)  # has been heeded
+    boxes = options.split_boxes or tuple((source.card or {}).get("split_boxes", ()))
+    source = boxed(source, boxes, options)
+    if isinstance(source, BoxesSource) and source.large(0) and _in_tiles(source, options):
+        return drawn_tiles(source, options)
     if source.volumetric and options.dimensions == 2:
         from domainjepa.data.parts.slices import slices
 
@@ -121,6 +130,16 @@ def open_source(
 
         source = tiled(source, options.tile)
     return source
+
+
+def _tells_volume(options: OpenOptions) -> bool:
+    """Whether an array of three axes is a volume by what is to be cut out of it."""
+    return options.axis == ALL or any(one.count(",") == 2 for one in options.split_boxes)
+
+
+def _in_tiles(source: Source, options: OpenOptions) -> bool:
+    """Whether what is too large to be read whole becomes tiles: images, and volumes as slices."""
+    return options.dimensions == 2 or not source.volumetric
 
 
 def _escape_names(source: Source) -> None:

@@ -21,6 +21,7 @@ from domainjepa.errors import DataError
 
 if TYPE_CHECKING:
     from domainjepa.data.masks.masks import Masks
+    from domainjepa.data.storage.large import Large
 
 MEDICAL = ("dicom", "nifti")
 """Loaders of formats that hold patients."""
@@ -48,11 +49,22 @@ class OpenOptions:
     neighbours: int = 0
     crop: int | None = None
     tile: int | None = None
+    regions: int | None = None
+    split_boxes: tuple[str, ...] = ()
+    split_margin: int = 64
     download: bool = False
     follow_links: bool = False
     max_sample_bytes: int = 256 * 2**20
     cache_bytes: int = 50 * 2**30
     skip_unreadable: float = 0.0
+
+    def read_whole(self, volumetric: bool) -> bool:
+        """Whether samples of a format that can read parts must fit into `max_sample_bytes`.
+
+        Volumes that do not are read in parts; of images their tiles have to be asked for, since a
+        larger limit may be what is meant.
+        """
+        return not (volumetric or self.tile or self.regions or self.split_boxes)
 
 
 @dataclass(kw_only=True)
@@ -138,6 +150,20 @@ class Source(ABC):
     def reads_parts(self) -> bool:
         """Whether `region` reads a part of a sample without the rest of it."""
         return type(self).region is not Source.region
+
+    def chunks(self, index: int) -> tuple[int, ...] | None:
+        """What is read and unpacked at once of a sample, sides along H, W or D, H, W; None where
+        the format does not tell."""
+        return None
+
+    def overview(self, index: int) -> Image | None:
+        """A sample at the coarsest resolution that is good for a map of it, where the data hold
+        several; else None."""
+        return None
+
+    def large(self, index: int) -> Large | None:
+        """What is known of a sample that is too large to be read whole; None of any other."""
+        return None
 
     def unreadable(self, rows: Sequence[int]) -> list[int]:
         """Of these rows, those that others stand in for, since they could not be read."""

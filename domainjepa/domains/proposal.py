@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from domainjepa.data.parts.regions import tiles_of_slices
 from domainjepa.data.source import Image, Source, spread
 from domainjepa.domains.domain import Evidence
 from domainjepa.domains.intensity import thinned
@@ -53,6 +54,9 @@ def gather(source: Source) -> Evidence:
 
 
 def _middle(source: Source, row: int) -> Image:
-    """The middle of a volume; a whole one may take a quarter of a gigabyte."""
+    """The middle of a volume; a whole one may take a quarter of a gigabyte. Of one that is read in
+    parts alone, where something is."""
+    if source.large(row) is not None:
+        return tiles_of_slices(source, row, _SIDE // 4)
     start = [max(0, (side - _SIDE) // 2) for side in source.shape[:-1]]
     return source.region(row, start, [first + _SIDE for first in start])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.checks.findings import class_counts
+from domainjepa.data.parts.drawn import drawn_to_look_at, in_parts
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
 from domainjepa.domains.intensity import Intensity
@@ -46,6 +47,8 @@ def draw(
         UserError: no such domain, or the file cannot be written.
     """
 
+    if source.volumetric and in_parts(source):
+        source = drawn_to_look_at(source)
     random = np.random.default_rng(key("inspect", "draw", len(source)))
     shown = displayed(source, domain=domain, random=random)
     chosen: list[NDArray[np.int64]] = []

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from domainjepa.data.checks.census import Band, some_rows, take_census
 from domainjepa.data.checks.findings import band_names, class_counts, findings
+from domainjepa.data.parts.drawn import drawn_to_look_at, in_parts
 from domainjepa.data.source import Source
 from domainjepa.pretraining.plan import Plan
 from domainjepa.registry import DOMAINS
@@ -109,6 +110,9 @@ def inspect_source(
     Raises:
         UserError: no such domain.
     """
+    if source.volumetric and in_parts(source):
+        source = drawn_to_look_at(source)
+        source.decisions.append(f"looked at: {len(source)} cubes of it, at places drawn by key")
     if domain is None:
         from domainjepa.domains.proposal import propose_domain
 

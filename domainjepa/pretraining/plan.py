@@ -58,6 +58,7 @@ from domainjepa.pretraining.volume_plan import (
     open_samples,
     opened_as,
     plan_volumes,
+    reads_note,
     spacing_warnings,
 )
 from domainjepa.registry import DOMAINS, STATISTICS
@@ -205,6 +206,9 @@ def make_plan(config: PretrainConfig, *, batches: bool = True, kept: Path | None
             **_inner_settings(config, source, backbone, steps, steps_an_epoch),
         }
     )
+    reads, dear = reads_note(
+        source, ViewMaker(domain, intensity, views, config.seed, siblings), rows
+    )
     notes = [
         ("data", data_note(source)),
         ("", "; ".join(source.decisions)),
@@ -212,6 +216,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True, kept: Path | None
         ("labels", labels_said),
         ("domain", f"{name} ({reason}); {intensity.describe()}"),
         ("views", views_note(views, source)),
+        ("reads", reads),
         ("related", related_note(siblings, rows, views.related_crops) if siblings else ""),
         ("backbone", backbone_note(backbone, views.global_size or 0, nominal)),
         ("begins with", beginning.told() if beginning else ""),
@@ -241,6 +246,7 @@ def make_plan(config: PretrainConfig, *, batches: bool = True, kept: Path | None
         notes=[note for note in notes if note[1]],
         warnings=[
             *source.warnings,
+            *dear,
             *divided_groups(source, rows),
             *(related_warnings(siblings, source, rows, config.seed) if siblings else []),
             *spacing_warnings(source),

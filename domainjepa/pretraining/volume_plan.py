@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from domainjepa.backbones import Traits
 from domainjepa.config import PretrainConfig, ViewsConfig
 from domainjepa.data.opening import open_configured
+from domainjepa.data.parts.drawn import DEAR, DrawnSource, read_for_used
 from domainjepa.data.parts.regions import RegionsSource, in_regions
-from domainjepa.data.source import Source
+from domainjepa.data.source import Source, spread
 from domainjepa.errors import ConfigError, DataError
 from domainjepa.views.sizes import resolve_sizes
-from domainjepa.views.volume_views import grid_of, resolve_spacing
+from domainjepa.views.views import ViewMaker
+from domainjepa.views.volume_views import VolumeViews, grid_of, resolve_spacing
 
 LARGEST_VOLUME = 64
 """Voxels a side of a global view by default, at most: as many voxels as five images of 224 px."""
+_LOOKED_AT = 64  # regions
 
 
 def open_samples(config: PretrainConfig) -> Source:
@@ -47,7 +51,8 @@ def fit_together(source: Source, nominal: Traits, config: PretrainConfig) -> Non
         ("views.spacing", config.views.spacing),
         ("data.regions", config.data.regions),
     ):
-        if value is not None and not source.volumetric:
+        drawn = setting == "data.regions" and isinstance(source, DrawnSource)
+        if value is not None and not source.volumetric and not drawn:
             raise ConfigError(
                 f"{setting} = {value}: it is for volumes, and the samples are images of {shape}. "
                 "Leave it out, or choose a backbone of volumes such as monai:resnet18."
@@ -88,8 +93,40 @@ def plan_volumes(
     sized = resolve_sizes(views, shape, nominal.stride, False, nominal.patch, LARGEST_VOLUME)
     assert sized.global_size is not None
     if regions is None:
-        regions = max(round(float(np.prod(shape[:3])) / sized.global_size**3), 1)
+        filled = np.median([share_filled(volumes, row) for row in range(min(len(volumes), 64))])
+        regions = max(round(float(filled * np.prod(shape[:3])) / sized.global_size**3), 1)
     return in_regions(volumes, regions), views, shape
+
+
+def share_filled(volumes: Source, row: int) -> float:
+    """How much of a volume is not empty, where a map tells: of those too large to be read whole."""
+    large = volumes.large(row)
+    return 1.0 if large is None else large.places.total / float(np.prod(large.sides))
+
+
+def reads_note(source: Source, maker: ViewMaker, rows: NDArray[np.int64]) -> tuple[str, list[str]]:
+    """What regions cost to read, by some of the first epoch's: a phrase for the plan, and a warning
+    where it is much. Nothing of volumes that are read whole, or whose chunks are not known."""
+    if not source.volumetric:
+        return "", []
+    made, read, used, chunks = VolumeViews(maker), 0, 0, ""
+    for row in rows[spread(len(rows), _LOOKED_AT)].tolist():
+        large = source.large(row)
+        if large is None or large.grid is None:
+            continue
+        volume, chunks = made.volume(source, row), str(large.grid)
+        start, stop = volume.needed(made.looks(volume, 0, row)[1])
+        read += int(large.grid.read(start, stop))
+        used += int((stop - start).prod())
+    if not used:
+        return "", []
+    told = read_for_used(read / used, chunks)
+    if read <= DEAR * used:
+        return told, []
+    return told, [
+        f"{told}, so training will wait for data. Write it once in chunks that fit: domainjepa "
+        "prepare --set data.dimensions=3 with the same --data, --out volume.zarr"
+    ]
 
 
 def opened_as(source: Source) -> dict[str, Any]:

@@ -23,6 +23,9 @@ from domainjepa.views.resampling import Cube
 from domainjepa.views.views import ViewMaker
 from domainjepa.views.volume_views import VolumeViews
 
+AROUND = 3
+"""Sides of a region that are drawn of a volume that is too large to be read whole."""
+
 
 def draw_views(
     source: Source, rows: Sequence[int], maker: ViewMaker, path: str | os.PathLike[str]
@@ -84,11 +87,14 @@ def draw_volume_views(
     titles: list[str] = []
     for row in rows:
         volume = made.volume(source, row)
-        whole = Cube(volume.extent / 2, float(volume.extent.max()), made.sizes[0], np.eye(3))
         region, _, _ = made.drawn(volume, 0, row)
+        whole = Cube(volume.extent / 2, float(volume.extent.max()), made.sizes[0], np.eye(3))
+        if volume.large is not None:
+            whole = Cube(region.centre, AROUND * region.side, made.sizes[0], np.eye(3))
         block = volume.block([whole])
         plain = block.sample(region)
-        line, titles = [block.sample(whole), plain], ["whole volume", "region"]
+        around = "whole volume" if volume.large is None else "what lies around"
+        line, titles = [block.sample(whole), plain], [around, "region"]
         random = np.random.default_rng(key(made.maker.seed, "draw", row))
         for step in made.transforms(len(plain))[1:]:
             if isinstance(step.transform, Pose):

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from domainjepa.data.parts.regions import spread_depths, spread_slices
 from domainjepa.data.source import Source
+from domainjepa.data.storage.large import Large
 from domainjepa.domains.intensity import Intensity
 
 Place = NDArray[np.float64]
@@ -65,11 +66,13 @@ class Volume:
         spacing: (3,) mm.
         read: (start, stop) in voxels -> (d, h, w, C) float32 on the 0..1 scale, after the
             intensity.
+        large: what is known of one that is too large to be read whole; else None.
     """
 
     sides: tuple[int, int, int]
     spacing: Place
     read: Callable[[Sequence[int], Sequence[int]], NDArray[np.float32]]
+    large: Large | None = None
 
     @property
     def extent(self) -> Place:
@@ -90,7 +93,7 @@ class Volume:
         def read(start: Sequence[int], stop: Sequence[int]) -> NDArray[np.float32]:
             return unit_scale(intensity(source.region(row, start, stop)))
 
-        return cls((depth, height, width), spacing, read)
+        return cls((depth, height, width), spacing, read, source.large(row))
 
     @classmethod
     def of_array(
@@ -107,13 +110,24 @@ class Volume:
 
     def block(self, cubes: Sequence[Cube]) -> Block:
         """The part of the volume that these cubes need, read once."""
+        start, stop = self.needed(cubes)
+        values = torch.from_numpy(self.read(start.tolist(), stop.tolist()))
+        return Block(values.permute(3, 0, 1, 2)[None], start * self.spacing, self.spacing)
+
+    def to_fewest_chunks(self, cubes: Sequence[Cube]) -> Place:
+        """(3,) mm: how far to shift cubes so that few chunks are read for them."""
+        if self.large is None or self.large.grid is None:
+            return np.zeros(3)
+        shift: Place = self.large.grid.to_fewest(*self.needed(cubes), self.sides) * self.spacing
+        return shift
+
+    def needed(self, cubes: Sequence[Cube]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Start and stop, in voxels, of the part of the volume that these cubes need."""
         bounds = [cube.bounds() for cube in cubes]
         low = np.min([one for one, _ in bounds], axis=0)
         high = np.max([one for _, one in bounds], axis=0)
         margin = np.max([_bins(cube.step, self.spacing) for cube in cubes], axis=0)
-        start, stop = _voxels(low, high, self.spacing, margin, np.asarray(self.sides))
-        values = torch.from_numpy(self.read(start.tolist(), stop.tolist()))
-        return Block(values.permute(3, 0, 1, 2)[None], start * self.spacing, self.spacing)
+        return _voxels(low, high, self.spacing, margin, np.asarray(self.sides))
 
 
 @dataclass(frozen=True)

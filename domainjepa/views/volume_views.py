@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -120,10 +121,15 @@ class VolumeViews:
         return self._steps[spec]
 
     def region(self, volume: Volume, epoch: int, sample: int, attempt: int = 0) -> Cube:
-        """Where the region lies: anywhere in the volume, in its middle along a thinner axis."""
+        """Where the region lies: anywhere in the volume, in its middle along a thinner axis; in one
+        that is too large to be read whole, the more likely the more there is at a place."""
         random = np.random.default_rng(self._key("region", epoch, sample, attempt))
         margin = np.minimum(self.side, volume.extent) / 2
-        centre = random.uniform(margin, volume.extent - margin)
+        if volume.large is not None:
+            drawn = volume.large.places.draw(random, 1)[0] * volume.spacing
+            centre = drawn.clip(margin, volume.extent - margin)
+        else:
+            centre = random.uniform(margin, volume.extent - margin)
         return Cube(centre, self.side, self.sizes[0], np.eye(3))
 
     def cubes(self, volume: Volume, region: Cube, epoch: int, sample: int) -> list[Cube]:
@@ -145,11 +151,21 @@ class VolumeViews:
             cubes.append(Cube(centre, side, self.sizes[local], axes))
         return cubes
 
+    def looks(
+        self, volume: Volume, epoch: int, sample: int, attempt: int = 0
+    ) -> tuple[Cube, list[Cube]]:
+        """A region and the views' cubes in it, where few chunks are read for them."""
+        region = self.region(volume, epoch, sample, attempt)
+        cubes = self.cubes(volume, region, epoch, sample)
+        shift = volume.to_fewest_chunks(cubes)
+        if shift.any():
+            region, *cubes = (replace(one, centre=one.centre + shift) for one in (region, *cubes))
+        return region, cubes
+
     def drawn(self, volume: Volume, epoch: int, sample: int) -> tuple[Cube, list[Cube], Block]:
         """A region that is not blank, the views' cubes in it, and the values that they need."""
         for attempt in range(_DRAWS):
-            region = self.region(volume, epoch, sample, attempt)
-            cubes = self.cubes(volume, region, epoch, sample)
+            region, cubes = self.looks(volume, epoch, sample, attempt)
             block = volume.block(cubes)
             if float(block.values.std()) > BLANK:
                 break

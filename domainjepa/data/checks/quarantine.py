@@ -17,6 +17,7 @@ from domainjepa.data.files.damage import to_skip
 from domainjepa.data.masks.masks import Mask, Masks, masks_of
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
+from domainjepa.data.storage.large import Large
 from domainjepa.errors import DataError
 from domainjepa.waiting import bar
 
@@ -43,6 +44,12 @@ class _Around(Source):
     @property
     def reads_parts(self) -> bool:
         return self.whole.reads_parts
+
+    def chunks(self, index: int) -> tuple[int, ...] | None:
+        return self.whole.chunks(index)
+
+    def large(self, index: int) -> Large | None:
+        return self.whole.large(index)
 
     def read_column(self, name: str) -> NDArray[Any]:
         return self.whole.column(name)
@@ -208,10 +215,12 @@ def readable(volumes: Source, share: float) -> Source:
 
 
 def _lost(source: Source) -> list[int]:
-    """The rows that cannot be read, after every sample was read once."""
+    """The rows that cannot be read, after every sample was read once; but for those that are too
+    large for it."""
     lost = []
+    rows_read = [row for row in range(len(source)) if source.large(row) is None]
     with bar(Console(stderr=True), "reading every sample", len(source)) as show:
-        for rows in in_batches(source, range(len(source))):
+        for rows in in_batches(source, rows_read):
             images = source.try_each(rows)
             pairs = zip(rows, images, strict=True)
             lost += [row for row, image in pairs if isinstance(image, DataError)]

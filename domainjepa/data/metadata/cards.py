@@ -127,6 +127,8 @@ class Card(_Part):
     match: Match
     groups: SkyGroups | None = None
     split: SplitRule | None = None
+    split_boxes: Names = ()
+    """Train, val and test as boxes inside of its one volume, as in `data.split_boxes`."""
 
     @field_validator("domain")
     @classmethod

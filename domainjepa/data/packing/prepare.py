@@ -28,6 +28,7 @@ from domainjepa.data.metadata.beside import beside
 from domainjepa.data.packing import prepared
 from domainjepa.data.packing.blocks import Frame, Task, blocks, processes
 from domainjepa.data.packing.journal import Journal
+from domainjepa.data.packing.volumes import VolumeTask, VolumeWriter
 from domainjepa.data.packing.writers import COMPRESSIONS, HDF5Writer, Order, Writer, ZarrWriter
 from domainjepa.data.source import Source
 from domainjepa.data.storage.cost import in_bytes
@@ -59,7 +60,8 @@ def prepare(
     """Writes a source into one file that `open_source` reads back as it was.
 
     Args:
-        source: any.
+        source: any. A volume that is too large to be read whole is written anew in cubic chunks
+            that fit regions (`volumes`).
         out: FILE.h5 or FILE.zarr; it must not exist.
         workers: processes that read; by default as many as there are cores, at most 8, and none
             for a few samples. 0: this process alone.
@@ -75,17 +77,27 @@ def prepare(
     begin = WRITERS.get(out.suffix)
     if begin is None:
         raise UserError(f"--out {out.name}: its name ends in .h5 or .zarr.")
+    large = source.volumetric and source.large(0) is not None
+    if large and out.suffix != ".zarr":
+        raise UserError(
+            f"--out {out.name}: a volume that is too large to be read whole is written block by "
+            f"block as Zarr: --out {out.stem}.zarr"
+        )
     if compression not in COMPRESSIONS:
         raise UserError(f"--compression {compression}: choose {', '.join(COMPRESSIONS)}.")
     part = out.with_name(f".{out.name}.part")
     notes = part.with_suffix(".journal")
     _refuse_existing(out, notes)
     console = console or Console(stderr=True)
-    task = Task(source, frame)
+    task = VolumeTask(source) if large else Task(source, frame)
     first = task.read(range(1))
-    task.shape, samples = first.shape[1:], len(source)
-    shape = (samples, *task.shape)
-    block = int(np.clip(BLOCK_BYTES // max(first.nbytes, 1), 1, MOST_IN_BLOCK))
+    if isinstance(task, VolumeTask):
+        begin, samples, block, what = VolumeWriter, len(task), 1, "blocks"
+        shape: tuple[int, ...] = (1, *source.sides(0), source.channels)
+    else:
+        task.shape, samples, what = first.shape[1:], len(source), "samples"
+        shape = (samples, *task.shape)
+        block = int(np.clip(BLOCK_BYTES // max(first.nbytes, 1), 1, MOST_IN_BLOCK))
     order = Order(part, shape, first.dtype, block, compression)
     begun = Identity.of(source)
     about = _about(source, begun.fingerprint)
@@ -98,13 +110,13 @@ def prepare(
         _refuse_existing(out, notes)  # another process may just have finished it
         writer = begin(order, journal.done)
         with contextlib.closing(writer):
-            if compression == "none":
+            if compression == "none" and not large:  # of which much may be blank
                 _check_space(out.parent, (samples - writer.done) * first.nbytes)
             starts = range(writer.done, samples, block)
             rows = [range(start, min(start + block, samples)) for start in starts]
             with (
                 StopSignal() as stop,
-                _bar(console, samples, writer.done) as show,
+                _bar(console, samples, writer.done, what) as show,
                 contextlib.closing(blocks(task, rows, processes(workers, samples))) as images_of,
             ):
                 for wanted, images in zip(rows, images_of, strict=True):
@@ -112,7 +124,7 @@ def prepare(
                     journal.note(wanted.stop)
                     show(wanted.stop)
                     if stop.number is not None:
-                        said = f"stopped after {wanted.stop:,} samples; the same command goes on"
+                        said = f"stopped after {wanted.stop:,} {what}; the same command goes on"
                         raise Stopped(stop.number, said)
             _refuse_changes(source, begun)
             columns, left_out = _columns(source, frame)
@@ -187,12 +199,12 @@ def _check_space(folder: Path, needed: int) -> None:
 
 
 @contextlib.contextmanager
-def _bar(console: Console, samples: int, done: int) -> Iterator[Callable[[int], None]]:
+def _bar(console: Console, samples: int, done: int, what: str) -> Iterator[Callable[[int], None]]:
     """A bar with what is left of the time; without a terminal a line for each tenth."""
     columns = (TextColumn("[bold]prepare"), BarColumn(), MofNCompleteColumn(), TextColumn("ETA"))
     live = Progress(*columns, TimeRemainingColumn(), console=console, disable=not is_live(console))
     if done:
-        console.print(f"going on after {done:,} samples", highlight=False)
+        console.print(f"going on after {done:,} {what}", highlight=False)
     with live:
         task = live.add_task("prepare", total=samples, completed=done)
         shown = 10 * done // samples

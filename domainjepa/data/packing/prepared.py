@@ -32,6 +32,8 @@ NO_PART = 255
 """Of a sample that is in none of them."""
 STACK = "places_in_stack"
 """What a `Source` calls `stack`."""
+BLANK = "blank_blocks"
+"""How many blocks of a large volume are not there since they hold nothing but zeros."""
 BESIDE = ("labels", "groups", "split", "ids", "spacings", STACK)
 
 

@@ -80,7 +80,7 @@ class HDF5Writer:
         self.done = done if done and _intact(path, done) else 0
         self._path, self._samples, self._taken_up = path, shape[0], self.done > 0
         how = _filters(order.compression)
-        with _full_disk(path):
+        with full_disk(path):
             self._file = h5py.File(path, "r+" if self.done else "w")
             # Between two blocks nothing but samples may reach the disk, so that a file whose writer
             # was killed is as it was after its last block.
@@ -96,7 +96,7 @@ class HDF5Writer:
 
     def write(self, start: int, block: NDArray[Any]) -> None:
         """Samples from `start` on, on the disk when this returns."""
-        with _full_disk(self._path):
+        with full_disk(self._path):
             self._file["images"][start : start + len(block)] = block
             self._flush()
 
@@ -104,7 +104,7 @@ class HDF5Writer:
         """Everything else, and close."""
         about, classes = dict(about), about["classes"]
         del about["classes"]
-        with _full_disk(self._path):
+        with full_disk(self._path):
             for name in set(self._file) - {"images"}:  # of a run that was killed right here
                 del self._file[name]
             for name, values in columns.items():
@@ -216,7 +216,7 @@ class ZarrWriter:
         path = self._path = order.path
         shards = sum(file.is_file() for file in path.glob("images/c/**/*"))
         self.done = done if shards >= -(-done // order.block) else 0
-        with _full_disk(path):
+        with full_disk(path):
             if self.done:
                 self._group = zarr.open_group(path, mode="r+")
                 return
@@ -228,13 +228,13 @@ class ZarrWriter:
                 dtype=order.dtype,
                 chunks=(1, *order.shape[1:]),
                 shards=(order.block, *order.shape[1:]),
-                compressors=_codecs(order.compression),
+                compressors=codecs(order.compression),
                 config={"write_empty_chunks": True},  # so that what is missing was lost
             )
 
     def write(self, start: int, block: NDArray[Any]) -> None:
         """Samples from `start` on: a whole shard, written beside its place and renamed."""
-        with _full_disk(self._path):
+        with full_disk(self._path):
             images: Any = self._group["images"]
             images.with_config({"write_empty_chunks": True})[start : start + len(block)] = block
 
@@ -244,14 +244,14 @@ class ZarrWriter:
 
         about, classes = dict(about), about["classes"]
         del about["classes"]
-        with _full_disk(self._path), warnings.catch_warnings():
+        with full_disk(self._path), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # consolidated metadata is an extension of v3
             for name, values in columns.items():
                 array = self._group.create_array(
                     name,
                     shape=values.shape,
                     dtype="str" if values.dtype.kind == "U" else values.dtype,
-                    compressors=_codecs("none"),
+                    compressors=codecs("none"),
                     overwrite=True,
                 )
                 array[...] = values
@@ -263,7 +263,7 @@ class ZarrWriter:
                     shape=sides,
                     dtype=MASKS,
                     chunks=(1, *sides[1:]),
-                    compressors=_codecs("gzip"),
+                    compressors=codecs("gzip"),
                     overwrite=True,
                     config={"write_empty_chunks": True},
                 )
@@ -290,7 +290,8 @@ class ZarrWriter:
         """Nothing is open."""
 
 
-def _codecs(compression: str) -> list[Any]:
+def codecs(compression: str) -> list[Any]:
+    """Of Zarr, by the name of a compression; each with a checksum."""
     from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
     packed: dict[str, list[Any]] = {
@@ -303,7 +304,7 @@ def _codecs(compression: str) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _full_disk(path: Path) -> Iterator[None]:
+def full_disk(path: Path) -> Iterator[None]:
     """A write that fails is one message that says how to go on."""
     try:
         yield

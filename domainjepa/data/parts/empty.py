@@ -51,14 +51,22 @@ def background(pixels: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.fl
     return low, high
 
 
+def something(
+    pixels: NDArray[Any], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """(…, C) -> (…): the pixels that are not background in every channel."""
+    nothing: NDArray[np.bool_] = np.asarray((pixels >= low) & (pixels <= high))
+    if pixels.dtype.kind == "f":
+        nothing = nothing | np.isnan(pixels)
+    found: NDArray[np.bool_] = ~nothing.all(axis=-1)
+    return found
+
+
 def holds_something(
     part: NDArray[Any], low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> bool:
     """Whether a part (…, C) is more than background and more than one value."""
     pixels = part.reshape(-1, part.shape[-1])
-    nothing = (pixels >= low) & (pixels <= high)
-    if pixels.dtype.kind == "f":
-        nothing |= np.isnan(pixels)
-    if (~nothing.all(axis=1)).mean() < SMALLEST_SHARE:
+    if something(pixels, low, high).mean() < SMALLEST_SHARE:
         return False
     return bool((np.fmin.reduce(pixels) < np.fmax.reduce(pixels)).any())

@@ -8,13 +8,10 @@ with nothing on them are left out: they are looked for once, and what was found 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,16 +19,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from domainjepa.data.files.identity import Identity
-from domainjepa.data.files.index import cache_folder
 from domainjepa.data.masks.masks import Mask, masks_cut
 from domainjepa.data.parts.empty import RULE, background, holds_something
+from domainjepa.data.parts.kept import keep, load, place_of
 from domainjepa.data.parts.recent import Recent
 from domainjepa.data.source import Image, Source, spread
-from domainjepa.errors import DataError, UserError
-from domainjepa.reading import parse_json
+from domainjepa.errors import DataError
 from domainjepa.waiting import is_live
-from domainjepa.writing import write_atomically
 
 Region = tuple[tuple[int, ...], tuple[int, ...]]
 """Start and stop along H, W or D, H, W."""
@@ -44,7 +38,8 @@ _VERSION = 1  # of the rule: another number looks anew
 _LOOKED_AT = 64  # parts that tell a sample's background
 _PIXELS = 4096  # of each
 _SHOWN = 20  # samples from which on a bar is shown
-_WHOLE = 2**30  # bytes up to which a sample that could be read in parts is read at once
+READ_AT_ONCE = 2**30
+"""Bytes up to which a sample that could be read in parts is read whole to find its empty parts."""
 
 
 @dataclass(kw_only=True)
@@ -189,12 +184,12 @@ def find_parts(
     Raises:
         DataError: nothing is left, or no sample can be read.
     """
-    place = _place(whole, kind)
-    known = _load(place)
+    place = place_of(whole, f"{_VERSION} {kind}")
+    known = _known(load(place))
     if len(known) != len(whole):
         known = _look(whole, divide)
         if all(kept is not None for _, kept in known):
-            _keep(place, known)
+            keep(place, known)
     of, regions, empty, unread = [], [], 0, 0
     for sample, (sides, kept) in enumerate(known):
         parts = divide(sides)
@@ -220,6 +215,13 @@ def find_parts(
     if unread:
         found.warnings.append(f"{unread:,} samples cannot be read; their parts are all kept")
     return found
+
+
+def _known(kept: Any) -> Known:
+    try:
+        return [(tuple(sides), parts) for sides, parts in kept or ()]
+    except (ValueError, TypeError):
+        return []  # damaged: look anew
 
 
 def _look(whole: Source, divide: Callable[[tuple[int, ...]], list[Region]]) -> Known:
@@ -249,7 +251,7 @@ def _reader(whole: Source, sample: int) -> tuple[tuple[int, ...], Callable[[Regi
     """The sides of a sample, and what reads its parts: all at once unless it is very large."""
     if whole.reads_parts:
         sides = whole.sides(sample)
-        if bytes_of(whole, sides) > _WHOLE:
+        if bytes_of(whole, sides) > READ_AT_ONCE or whole.large(sample) is not None:
             return sides, lambda region: whole.region(sample, *region)
     image = whole[sample]
     return image.shape[:-1], lambda region: image[_where(*region)]
@@ -276,24 +278,3 @@ def _holding(read: Callable[[Region], Image], parts: list[Region]) -> str:
         pixels.append(part[np.linspace(0, len(part) - 1, _PIXELS).astype(np.int64)])
     low, high = background(np.concatenate(pixels))
     return "".join(str(int(holds_something(read(part), low, high))) for part in parts)
-
-
-def _place(whole: Source, kind: str) -> Path:
-    exact = Identity.of_files(whole).exact
-    told = f"{_VERSION} {kind} {exact} {len(whole)} {whole.shape} {whole.dtype.str}"
-    name = hashlib.blake2b(told.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
-    return cache_folder() / "parts" / f"{name}.json"
-
-
-def _load(place: Path) -> Known:
-    try:
-        return [(tuple(sides), kept) for sides, kept in parse_json(place.read_bytes())]
-    except (OSError, ValueError, TypeError):
-        return []  # absent or damaged: look anew
-
-
-def _keep(place: Path, known: Known) -> None:
-    # A cache that cannot be written costs time and nothing else.
-    with contextlib.suppress(OSError, UserError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(place, lambda file: file.write(json.dumps(known).encode()))

@@ -15,11 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.data.masks.masks import masks_of
+from domainjepa.data.sampling import key
 from domainjepa.data.source import Image, Source
+from domainjepa.data.storage.large import Large
 from domainjepa.errors import ConfigError
 
 MOST_REGIONS = 100_000_000
 """In an epoch: lists of them are kept in memory, some 100 bytes a region."""
+
+
+TILE = 256
+"""Pixels a side of what stands for a slice of a volume that is too large to be read whole."""
 
 
 @dataclass(kw_only=True)
@@ -49,6 +55,12 @@ class RegionsSource(Source):
     @property
     def reads_parts(self) -> bool:
         return self.volumes.reads_parts
+
+    def chunks(self, index: int) -> tuple[int, ...] | None:
+        return self.volumes.chunks(self.volume_of(index))
+
+    def large(self, index: int) -> Large | None:
+        return self.volumes.large(self.volume_of(index))
 
     def sides(self, index: int) -> tuple[int, ...]:
         return self.volumes.sides(self.volume_of(index))
@@ -98,8 +110,11 @@ def spread_depths(depth: int, most: int) -> NDArray[np.int64]:
 def spread_slices(volumes: Source, row: int, most: int) -> NDArray[Any]:
     """(n, H, W, C): at most so many slices of one volume, evenly spread along D.
 
-    Beginning and end are left out: above a head there is air.
+    Beginning and end are left out: above a head there is air. Of a volume that is too large to be
+    read whole they are tiles of slices, where something is.
     """
+    if volumes.large(row) is not None:
+        return tiles_of_slices(volumes, row, most)
     depth, height, width = volumes.sides(row)
     at = spread_depths(depth, most)
     if not volumes.reads_parts:
@@ -107,3 +122,15 @@ def spread_slices(volumes: Source, row: int, most: int) -> NDArray[Any]:
     return np.concatenate(
         [volumes.region(row, (z, 0, 0), (z + 1, height, width)) for z in at.tolist()]
     )
+
+
+def tiles_of_slices(volumes: Source, row: int, most: int) -> NDArray[Any]:
+    """(n, h, w, C): tiles of slices of a volume that is too large to be read whole, drawn by key,
+    each a piece of a chunk or of a few."""
+    large = volumes.large(row)
+    assert large is not None
+    random = np.random.default_rng(key("slices", row))
+    height, width = (min(TILE, side) for side in large.sides[1:])
+    parts = large.at(large.places.draw(random, most), (1, height, width))
+    every = zip(*(ends.tolist() for ends in parts), strict=True)
+    return np.concatenate([volumes.region(row, start, stop) for start, stop in every])

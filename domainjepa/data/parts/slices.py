@@ -119,7 +119,7 @@ def slices(volumes: Source, options: OpenOptions) -> Source:
     """
     axes: tuple[str, ...] | None = getattr(volumes, "axes", None)
     directions: tuple[str, ...] | None = getattr(volumes, "directions", None)
-    axis = _axis(options.axis, axes, volumes)
+    axis = axis_of(options.axis, axes, volumes)
 
     def divide(sides: tuple[int, ...]) -> list[Region]:
         regions = []
@@ -180,7 +180,7 @@ def _plane(axis: int, directions: tuple[str, ...] | None) -> tuple[int, int]:
     return first, second
 
 
-def _axis(told: str | None, axes: tuple[str, ...] | None, volumes: Source) -> int:
+def axis_of(told: str | None, axes: tuple[str, ...] | None, volumes: Source) -> int:
     """The axis that the user names, else the one of single slices, else the one with far coarser
     steps, else the first."""
     if told is None:

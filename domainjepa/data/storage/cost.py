@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 from pathlib import Path
 
 from domainjepa.data.source import OpenOptions
+from domainjepa.data.storage.large import lines
 from domainjepa.errors import DataError
 
 MOST_PACKED = 10_000
@@ -50,19 +52,25 @@ class Storage:
         sides = zip(self.shape[1:], self.chunks[1:], strict=True)
         return prod(ceil(side / max(chunk, 1)) for side, chunk in sides)
 
-    def check(self, options: OpenOptions) -> None:
-        """Raises DataError before anything is allocated that only the header asks for."""
+    def check(self, options: OpenOptions, *, volumetric: bool = False) -> None:
+        """Raises DataError before anything is allocated that only the header asks for.
+
+        Args:
+            options: the limit.
+            volumetric: whether samples are volumes of a format that can read parts of them.
+        """
         if 0 in self.shape:
             raise DataError(f"{self.name!r} in {self.where} is empty: its shape is {self.shape}.")
         most = options.max_sample_bytes
-        sample = 0 if options.tile else self.sample_bytes  # tiles are never read whole
+        whole = options.read_whole(volumetric)
+        sample = self.sample_bytes if whole else 0
         for what, size in (("one sample", sample), ("one chunk", self.chunk_bytes)):
             if size > most:
                 raise DataError(
                     f"{what} of {self.name!r} in {self.where} would take {in_bytes(size)}, more "
                     f"than {in_bytes(most)}. If that is meant: --set data.max_sample_bytes={size}"
                 )
-        if self.pieces > MOST_PIECES and not options.tile:
+        if self.pieces > MOST_PIECES and whole:
             raise DataError(
                 f"one sample of {self.name!r} in {self.where} lies in {self.pieces:,} chunks, more "
                 f"than {MOST_PIECES:,}: write it again with one sample a chunk."
@@ -76,6 +84,12 @@ class Storage:
                 f"{self.name!r} claims {in_bytes(claimed)} of images in {in_bytes(stored)}: "
                 f"{self.where} is damaged, unfinished, or made to exhaust memory."
             )
+
+    def read_at_once(self, axes: Sequence[int]) -> tuple[int, ...]:
+        """What is read and unpacked at once of a sample, along these axes of the array; where it
+        lies in one piece, what a disk gives at once."""
+        chunks = self.chunks or (1, *lines(self.shape[1:], self.itemsize))
+        return tuple(max(chunks[axis], 1) for axis in axes)
 
     def advice(self) -> list[str]:
         """A warning where one sample costs far more to read than it holds."""

@@ -68,6 +68,13 @@ class Layout:
         """Whether the samples are volumes."""
         return len(self.shape) == 4
 
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Which axes of the array are [D,] H, W."""
+        first = 2 if self.channels == "first" else 1
+        axes = [*range(first, first + len(self.shape) - 1)]
+        return (*axes[:-2], *(axes[:-3:-1] if self.turned else axes[-2:]))
+
     def images(self, stored: NDArray[Any]) -> NDArray[Any]:
         """(n, …) as stored, whole samples or parts of them -> (n, [D,] H, W, C), C-contiguous."""
         if self.channels == "first":

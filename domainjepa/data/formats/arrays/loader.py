@@ -81,6 +81,9 @@ class ArraysSource(Source):
         image: Image = self.layout.images(np.array(part[None], self.dtype))[0]
         return image
 
+    def sides(self, index: int) -> tuple[int, ...]:
+        return self.shape[:-1]
+
     def _places(self, indices: Sequence[int]) -> list[tuple[Stored | NDArray[Any], int]]:
         """The array in which each sample lies, and its row there."""
         if self._opened is None:

@@ -191,16 +191,19 @@ def _source(
         raise next(one for one in found.objects if isinstance(one, DataError))
     hdus = {hdu for parts in good for _, hdu in parts}
     dtypes = {value_dtype(*hdu.make) for hdu in hdus}
+    stack = replace(found.stack, hdus=tuple(hdu for _, hdu in good[0]))
+    unpacked = any(hdu.storage == "gzip" for hdu in hdus)  # whole, whatever is asked for
+    whole = options.read_whole(len(stack.shape) == 4 and not unpacked)
     source = FITSSource(
         name=name,
         loader="fits",
-        shape=replace(found.stack, hdus=tuple(hdu for _, hdu in good[0])).shape,
+        shape=stack.shape,
         dtype=np.result_type(*dtypes),
         root=root,
         objects=found.objects,
         axes=found.stack.axes,
         planes=found.stack.planes,
-        max_sample_bytes=max(options.max_sample_bytes, LOOKED_OVER if options.tile else 0),
+        max_sample_bytes=max(options.max_sample_bytes, 0 if whole else LOOKED_OVER),
         decisions=found.decisions,
         warnings=found.warnings,
         bands=options.bands or None,
@@ -218,7 +221,7 @@ def _source(
         source.warnings.append(
             f"{len(bad):,} of {len(source):,} samples cannot be read, the first: {bad[0]}{leave}"
         )
-    if not options.tile:
+    if whole:
         source.check_size(found.objects.index(good[0]))
     return source
 

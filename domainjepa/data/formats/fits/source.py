@@ -17,6 +17,7 @@ from domainjepa.data.formats.fits import pixels as fits_pixels
 from domainjepa.data.formats.fits.images import ImageHDU
 from domainjepa.data.parts.recent import Recent
 from domainjepa.data.source import Image, Source
+from domainjepa.data.storage.large import lines
 from domainjepa.errors import DataError, UserError
 
 Part = tuple[str, ImageHDU]
@@ -95,6 +96,14 @@ class FITSSource(Source):
     def sides(self, index: int) -> tuple[int, ...]:
         _, hdu = self.parts(index)[0]
         return tuple(side for axis, side in zip(self.axes, hdu.shape, strict=True) if axis in "DHW")
+
+    def chunks(self, index: int) -> tuple[int, ...] | None:
+        _, hdu = self.parts(index)[0]
+        if hdu.storage != "plain":
+            return None
+        kept = [place for place, axis in enumerate(self.axes) if axis in "DHW"]
+        whole = lines(hdu.shape, hdu.stored.itemsize)
+        return tuple(whole[place] for place in kept)
 
     def check_size(self, index: int, window: Sequence[slice] = ()) -> None:
         """Raises DataError before anything is allocated that only a header asks for."""

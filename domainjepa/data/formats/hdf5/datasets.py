@@ -90,6 +90,11 @@ class DatasetsSource(Source):
     def sides(self, index: int) -> tuple[int, ...]:
         return self._layout(self._dataset(int(index))[0]).shape[:-1]
 
+    def chunks(self, index: int) -> tuple[int, ...]:
+        dataset, _ = self._dataset(int(index))
+        layout, storage = look_at(dataset, self.stacked, self.turned, self.options)
+        return storage.read_at_once(layout.sides)
+
     def _read(self, index: int, window: tuple[slice, ...] = ()) -> Image:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {self.name}, which has {len(self)}")
@@ -155,7 +160,7 @@ class DatasetsSource(Source):
             raise DataError(f"it is {layout.shape}, and the first sample is {self.shape}")
         if (dtype.itemsize, dtype.kind == "f") != (first.itemsize, first.kind == "f"):
             raise DataError(f"it is {dtype}, and the first sample is {first}")
-        storage.check(self.options)
+        storage.check(self.options, volumetric=layout.volumetric)
         return layout
 
     def file_names(self) -> Sequence[str]:
@@ -256,7 +261,7 @@ def open_datasets(
     first = plain_dataset(source.file(places[0].file), places[0])
     require_filters(first)
     layout, storage = look_at(first, stacked, turned, options)
-    storage.check(options)
+    storage.check(options, volumetric=layout.volumetric)
     source.declared = declared_of(first, storage.name)
     own = source.declared.dtype if source.declared else first.dtype
     source.shape, source.dtype = layout.shape, own.newbyteorder("=")

@@ -29,6 +29,7 @@ from domainjepa.data.formats.hdf5.pattern import (
     is_pattern,
     is_stack,
     matching,
+    one_volume,
     pattern_of,
 )
 from domainjepa.data.formats.hdf5.reading import (
@@ -134,7 +135,7 @@ def _one(
     with open_file(place.file) as file:
         dataset = open_dataset(file, place.path)
         storage = storage_of(dataset, name, where)
-        storage.check(options)
+        storage.check(options, volumetric=layout.volumetric)
         if not (dataset.is_virtual or dataset.external):
             storage.check_claim(path.stat().st_size)
         require_filters(dataset)
@@ -155,6 +156,7 @@ def _one(
         place=place,
         layout=layout,
         stored_shape=tree.arrays[name].shape,
+        storage=storage,
         declared=declared,
         places=tree.places,
         **fields,
@@ -168,6 +170,8 @@ def _pattern(tree: Tree, options: OpenOptions, where: str) -> Pattern | None:
     chosen = options.images
     if is_pattern(chosen):
         return matching(tree.arrays, chosen or "", options.dimensions, where)
+    if options.dimensions == 3 and (alone := one_volume(tree.arrays, chosen)):
+        return alone
     if chosen is not None:
         ends = [name for name in tree.arrays if name.rpartition("/")[2] == chosen.strip("/")]
         if chosen.strip("/") in tree.arrays or len(ends) < 2:

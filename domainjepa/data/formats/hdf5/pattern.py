@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from domainjepa.data.masks.words import word_in
 from domainjepa.data.metadata.columns import SPLITS, USUAL_NAMES
 from domainjepa.data.storage.layout import MOST_CHANNELS, Array, is_usual, layout_of, leaf
 from domainjepa.data.storage.layout import USUAL_NAMES as IMAGE_NAMES
@@ -85,6 +86,26 @@ def found_in(arrays: Mapping[str, Array], dimensions: int) -> Pattern | list[str
         return chosen or (["*"] if single > 1 else None)
     names = sorted(families[chosen[0]], key=_natural)
     return Pattern(chosen[0], names, is_stack(arrays, names, dimensions))
+
+
+def one_volume(arrays: Mapping[str, Array], chosen: str | None) -> Pattern | None:
+    """The one data set (D, H, W) that is a volume by itself; None where several could be, or where
+    there are stacks of volumes.
+
+    Args:
+        arrays: name -> array.
+        chosen: the user's `data.images`, or None.
+    """
+    wanted = chosen.strip("/") if chosen else None
+    named = [name for name in arrays if wanted in (None, name, name.rpartition("/")[2])]
+    if any(layout_of(arrays[name], dimensions=3) for name in named):
+        return None
+    alone = [
+        name
+        for name in named
+        if _whole(arrays[name], 3) and (wanted or word_in(leaf(name), "mask") is None)
+    ]
+    return Pattern(alone[0], alone, stacked=False) if len(alone) == 1 else None
 
 
 def pattern_of(name: str) -> str:

@@ -25,6 +25,7 @@ from domainjepa.data.formats.hdf5.reading import UNREADABLE, read_column, requir
 from domainjepa.data.formats.hdf5.tree import Place, open_dataset
 from domainjepa.data.remote.path import RemoteFile, RemotePath, fetch_parts, openable
 from domainjepa.data.source import Image, Source
+from domainjepa.data.storage.cost import Storage
 from domainjepa.data.storage.declared import Declared
 from domainjepa.data.storage.layout import Layout
 from domainjepa.errors import DataError
@@ -38,6 +39,7 @@ class HDF5Source(Source):
     place: Place
     layout: Layout
     stored_shape: tuple[int, ...]
+    storage: Storage
     declared: Declared | None = None
     places: dict[str, Place] = field(repr=False)
     _opened: tuple[int, Any, h5py.Dataset, bool] | None = field(
@@ -132,6 +134,12 @@ class HDF5Source(Source):
         native = stored[None].astype(self._stored_dtype, copy=False)
         image: Image = self.layout.images(self._values(native))[0]
         return image
+
+    def sides(self, index: int) -> tuple[int, ...]:
+        return self.shape[:-1]
+
+    def chunks(self, index: int) -> tuple[int, ...]:
+        return self.storage.read_at_once(self.layout.sides)
 
     def read_column(self, name: str) -> NDArray[Any]:
         if name not in self.places:

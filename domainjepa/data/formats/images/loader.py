@@ -52,6 +52,13 @@ class ImagesSource(FilesSource):
         except Exception:  # reading it tells why
             return super().sides(index)
 
+    def chunks(self, index: int) -> tuple[int, ...] | None:
+        if not (self._in_parts and ends_in(self.files[index], TIFF)):
+            return None
+        path = self.root / self.files[index]
+        with path.open("rb") as file, tiff.opened(file, self.options) as series:
+            return series.chunks
+
     def _header(self, index: int) -> Header:
         with self.root.joinpath(self.files[index]).open("rb") as file:
             return header(file, self.options)
@@ -59,10 +66,14 @@ class ImagesSource(FilesSource):
     @property
     def reads_parts(self) -> bool:
         """TIFF that is cut into tiles is read by its own tiles or strips."""
-        return self.options.tile is not None and ends_in(self.files[0], TIFF)
+        return self._in_parts and ends_in(self.files[0], TIFF)
+
+    @property
+    def _in_parts(self) -> bool:
+        return not self.options.read_whole(volumetric=False)
 
     def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
-        if not (self.options.tile and ends_in(self.files[index], TIFF)):
+        if not (self._in_parts and ends_in(self.files[index], TIFF)):
             return super().region(index, start, stop)
         window = tuple(map(slice, start, stop))
 
@@ -99,7 +110,7 @@ class ImagesLoader(Loader):
         with path.open("rb") as file:
             if file.read(4) in tiff.MAGIC:
                 return open_stack(path, options)
-        if options.tile is None:
+        if options.read_whole(volumetric=False):
             raise DataError(
                 f"{path.name} is one image; give the folder of the images, or cut it into samples: "
                 "--set data.tile=256"

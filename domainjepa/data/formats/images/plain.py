@@ -72,7 +72,7 @@ def plain(file: IO[bytes], options: OpenOptions) -> ImageFile | None:
     """
     is_tiff = file.read(4) in tiff.MAGIC
     file.seek(0)
-    if is_tiff and options.tile:
+    if is_tiff and not options.read_whole(volumetric=False):
         return None
     try:
         with warnings.catch_warnings(action="ignore"):  # of damaged EXIF, which is not read

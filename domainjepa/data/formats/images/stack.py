@@ -48,6 +48,13 @@ class StackSource(Source):
     def region(self, index: int, start: Sequence[int], stop: Sequence[int]) -> Image:
         return self._read(int(index), tuple(map(slice, start, stop)))
 
+    def sides(self, index: int) -> tuple[int, ...]:
+        return self.shape[:-1]
+
+    def chunks(self, index: int) -> tuple[int, ...]:
+        with _readable(self.path.name):
+            return self._series().chunks
+
     def _read(self, index: int, window: tuple[slice, ...] = ()) -> Image:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {self.name}, which has {len(self)}")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from domainjepa.data.formats.images.orientation import TAG, TURNS
 from domainjepa.data.formats.images.window import read_window, segment_of
 from domainjepa.data.source import Image, OpenOptions
+from domainjepa.data.storage.large import lines
 from domainjepa.data.storage.uncompressed import Stored
 from domainjepa.errors import DataError, MissingExtra
 
@@ -118,13 +119,13 @@ class Series:
     def _check_size(self, options: OpenOptions) -> None:
         """Raises DataError before anything is allocated that only the header asks for.
 
-        What is cut into tiles is never read whole, so there it may be of any size.
+        What is read in parts may be of any size.
         """
         height, width = segment_of(self._keyframe)
         asked: list[tuple[str, tuple[int, ...]]] = [
             ("a tile or strip of it", (height, width, self._keyframe.samplesperpixel))
         ]
-        if options.tile is None:
+        if options.read_whole(len(self.shape) == 4):
             asked += [("it", self.shape), ("a page of it", self._keyframe.shape)]
         for what, sides in asked:
             size = int(np.prod(sides, dtype=object)) * self.dtype.itemsize
@@ -133,6 +134,16 @@ class Series:
                     f"{what} would take {size:,} bytes, more than {options.max_sample_bytes:,}; "
                     f"if that is meant: --set data.max_sample_bytes={size}"
                 )
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """What is read and unpacked at once, along [D,] H, W: a tile or strip of a page, or what a
+        disk gives at once."""
+        down, across = segment_of(self._keyframe)
+        if self._stored is not None:
+            down, across = lines(self._sides, self.dtype.itemsize * self._keyframe.samplesperpixel)
+        turned = self._turn.sides((down, across))
+        return (*(1 for _ in self.shape[:-3]), *turned)
 
     def read(self, sample: int = 0, window: tuple[slice, ...] = ()) -> Image:
         """One sample, (H, W, C) or (D, H, W, C), or a window of it along (D), H, W."""

@@ -89,6 +89,11 @@ class Header:
         return dtype.newbyteorder("S") if self.swapped else dtype
 
     @property
+    def nbytes(self) -> int:
+        """Of one volume, as stored."""
+        return math.prod(self.shape[:3]) * self.stored.itemsize
+
+    @property
     def colour(self) -> bool:
         return self.stored.names is not None
 
@@ -276,7 +281,7 @@ def _check(header: Header, size: int, most_bytes: int) -> None:
     sample = math.prod(header.sides) * header.channels * header.dtype.itemsize
     if header.packed:  # it is unpacked whole, all volumes of a series
         sample = max(sample, claimed)
-    if sample > most_bytes:
+    if header.packed and sample > most_bytes:  # plain files are read in parts
         raise DataError(
             f"one sample ({shape}) would take {sample:,} bytes, more than {most_bytes:,}. If that "
             f"is meant: --set data.max_sample_bytes={sample}"

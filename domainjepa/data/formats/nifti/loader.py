@@ -37,6 +37,8 @@ from domainjepa.data.formats.nifti.header import (
 from domainjepa.data.formats.nifti.values import as_image, as_stored, read_planes
 from domainjepa.data.parts.recent import MOST_BYTES, Recent
 from domainjepa.data.source import Image, Loader, OpenOptions, Source
+from domainjepa.data.storage.large import lines
+from domainjepa.data.storage.uncompressed import Stored
 from domainjepa.errors import DataError, UserError
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr")
@@ -85,6 +87,13 @@ class NIfTISource(Source):
             raise DataError(f"sample {index}, {name}, cannot be read: {said}") from error
         return as_image(stored, header, self.dtype)
 
+    def chunks(self, index: int) -> tuple[int, ...] | None:
+        header = self._header(index)
+        if header.packed:
+            return None
+        line = lines(header.shape[2::-1], header.stored.itemsize)[-1]
+        return tuple(line if axis == 0 else 1 for axis in header.order)
+
     def _header(self, index: int) -> Header:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {self.name}, which has {len(self)}")
@@ -104,6 +113,10 @@ class NIfTISource(Source):
         if header.packed:
             whole = self._recent.get(number, lambda: read_planes(path, header, planes, moments))
             return whole[where][..., mine]
+        if header.nbytes > MOST_BYTES:
+            sides = (*header.shape[:3], len(moments))
+            stored = Stored(path, header.stored, sides, header.offset, fortran=True)
+            return stored[(*where, mine)]
         if planes[where[2]] == planes:
             volumes = self._recent.get(
                 (number, volume), lambda: read_planes(path, header, planes, moments[mine])

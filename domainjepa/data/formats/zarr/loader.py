@@ -140,11 +140,16 @@ def _open_stores(folder: Path, files: list[str], options: OpenOptions) -> Source
             asdict(part) for part in zarr_parts.any_parts(os.fspath(file.parent), file, options)
         ]
 
-    asked = (options.images, options.dimensions, options.tile, options.max_sample_bytes)
+    asked = (
+        options.images,
+        options.dimensions,
+        options.read_whole(False),
+        options.max_sample_bytes,
+    )
     parts: list[Part] = []
     names: list[str] = []
     groups: list[int] = []
-    looked = facts(folder, files, f"zarr 2 {asked}", look)
+    looked = facts(folder, files, f"zarr 3 {asked}", look)
     left_out = _allowed(looked, options.skip_unreadable)
     for number, (file, fact) in enumerate(zip(files, looked, strict=True)):
         if isinstance(fact, DataError):

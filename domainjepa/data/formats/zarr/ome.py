@@ -37,12 +37,14 @@ class Level:
         axes: one letter for each axis of the array: t, c, z, y, x.
         spacing: millimetres a pixel along z, y, x (those that are there); None where not told.
         levels: how many resolutions there are.
+        lower: paths of the coarser ones, from fine to coarse.
     """
 
     path: str
     axes: str
     spacing: tuple[float, ...] | None
     levels: int
+    lower: tuple[str, ...] = ()
 
 
 def metadata(attributes: Attributes) -> Attributes:
@@ -99,7 +101,8 @@ def level(attributes: Attributes, chosen: str | None, where: str) -> Level | Non
             length = (unit or 0.0) * scales[0][number] * scales[1][number]
             spacing.append(length)
     told = all(length > 0 for length in spacing) and "coordinateTransformations" in paths[path]
-    return Level(path, letters, tuple(spacing) if told else None, len(paths))
+    lower = tuple(list(paths)[list(paths).index(path) + 1 :])
+    return Level(path, letters, tuple(spacing) if told else None, len(paths), lower)
 
 
 def _letters(axes: list[Any], where: str) -> str:

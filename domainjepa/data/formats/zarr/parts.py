@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import zarr
 from numpy.typing import NDArray
+from zarr.abc.store import Store
 
 from domainjepa.data.files.damage import unreadable
 from domainjepa.data.formats.zarr import codecs as zarr_codecs
@@ -16,6 +18,7 @@ from domainjepa.data.formats.zarr import store as zarr_store
 from domainjepa.data.formats.zarr.source import Part
 from domainjepa.data.metadata.columns import find_columns
 from domainjepa.data.packing import prepared
+from domainjepa.data.packing.prepared import BLANK
 from domainjepa.data.source import OpenOptions
 from domainjepa.data.storage.layout import Array, dimensions_of, layout_of, leaf, pick_images
 from domainjepa.errors import DataError
@@ -31,6 +34,10 @@ AXES = {
 """(dimensions, where the channels are) -> axes of a stored array."""
 
 
+MOST_OF_OVERVIEW = 2**22
+"""Values of a coarse resolution that a map of what is there is made from."""
+
+
 def any_parts(place: str, file: Path, options: OpenOptions) -> list[Part]:
     """The samples of one store among others."""
     where = file.parent.name
@@ -41,16 +48,18 @@ def any_parts(place: str, file: Path, options: OpenOptions) -> list[Part]:
         return parts
     found = {"": root} if isinstance(root, zarr.Array) else zarr_store.members(root, where)[0]
     # A small store of its own is one image rather than a stack of them.
-    whole = {
-        name: Array((1, *array.shape), array.dtype)
-        for name, array in found.items()
-        if layout_of(Array((1, *array.shape), array.dtype), dimensions=options.dimensions)
-    }
+    whole = _alone(found, options.dimensions)
     if len(whole) != 1 and options.images is None:
         return [plain_part(root, place, where, options)[0]]
     name, layout = pick_images(whole, options.images, where, options.dimensions)
     axes = AXES[options.dimensions, layout.channels].removeprefix("t")
     return [_part(found[name], axes, None, place, where, options)]
+
+
+def _alone(found: dict[str, zarr.Array[Any]], dimensions: int) -> dict[str, Array]:
+    """The arrays that can be one image or one volume, each as a stack of one."""
+    stacks = {name: Array((1, *array.shape), array.dtype) for name, array in found.items()}
+    return {name: one for name, one in stacks.items() if layout_of(one, dimensions=dimensions)}
 
 
 def plain_part(
@@ -80,6 +89,12 @@ def plain_part(
     def read(name: str) -> NDArray[Any]:
         return zarr_store.read_column(found[name], where)
 
+    volumes = _alone(found, 3) if options.dimensions == 3 else {}
+    if volumes and not any(layout_of(one, dimensions=3) for one in arrays.values()):
+        name, layout = pick_images(volumes, options.images, where, 3)
+        axes = AXES[3, layout.channels].removeprefix("t")
+        decision = f"images: one volume, {name!r}, {arrays[name]} ({layout})"
+        return _part(found[name], axes, None, place, where, options), {"decisions": [decision]}
     told = prepared.about(root.attrs.get(prepared.ATTRIBUTE))
     layout = prepared.layout_in(arrays, options) if told else None
     if told and layout:
@@ -94,6 +109,8 @@ def plain_part(
         fields["decisions"].append(f"left out: {names}")
     axes = AXES[3 if layout.volumetric else 2, layout.channels]
     part = _part(found[name], axes, None, place, where, options)
+    if told and part.missing == told.get(BLANK):
+        part = replace(part, missing=0)
     if told and part.missing:
         raise DataError(f"{where} is damaged: {part.missing} of its files are gone.")
     return part, fields
@@ -146,11 +163,21 @@ def ome_parts(
             if options.dimensions == 3 and "z" not in level.axes:
                 raise DataError(f"{where} has no z axis: --set data.dimensions=2 reads its images.")
             part = _part(array, level.axes, level.spacing, place, where, options)
-            parts.append(replace(part, ome=True))
+            coarse = _overview(root.store, path, level, where)
+            parts.append(replace(part, ome=True, overview=coarse))
             groups.append(number)
     if missing and not parts:
         raise DataError(f"none of the wells that the metadata of {where} name is there.")
     return Images(parts, groups, missing)
+
+
+def _overview(store: Store, path: str, level: ome.Level, where: str) -> str:
+    """The finest of the coarser resolutions that is small; none where all are large."""
+    for lower in level.lower:
+        array = zarr_store.array_at(store, f"{path}/{lower}".strip("/"), where)
+        if array.ndim == len(level.axes) and prod(array.shape) <= MOST_OF_OVERVIEW:
+            return array.path
+    return ""
 
 
 def _image_paths(root: zarr.Group, where: str) -> tuple[list[tuple[int, str]], int]:
@@ -182,7 +209,7 @@ def _part(
     """An array of images, its cost compared with what is allowed."""
     part = Part("", array.path, axes, array.shape, array.chunks, array.dtype.str, spacing)
     stored = part.storage(where)
-    stored.check(options)
+    stored.check(options, volumetric=part.side("z") > 1)
     if Path(place).is_dir():
         missing, expected = zarr_store.missing_chunks(array, Path(place))
         stored.check_claim((expected - missing) * max(stored.chunk_bytes, 1))

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ class Part:
         spacing: millimetres along z, y, x (those that are there), or None.
         ome: whether OME metadata describe it.
         missing: files of chunks that are not there; zarr reads them as the fill value.
+        overview: path of a coarse resolution; empty where there is none that is small.
     """
 
     store: str
@@ -53,6 +54,7 @@ class Part:
     spacing: tuple[float, ...] | None = None
     ome: bool = False
     missing: int = 0
+    overview: str = ""
 
     def side(self, letter: str) -> int:
         """Length of an axis; 1 of one that is not there."""
@@ -116,6 +118,31 @@ class ZarrSource(Source):
         image: Image = self._read(*run, sides)[0]
         return image
 
+    def sides(self, index: int) -> tuple[int, ...]:
+        part = self._part(index)
+        return tuple(part.side(letter) for letter in ("zyx" if self.volumetric else "yx"))
+
+    def chunks(self, index: int) -> tuple[int, ...]:
+        part = self._part(index)
+        letters = "zyx" if self.volumetric else "yx"
+        return tuple(
+            max(part.chunks[part.axes.index(one)], 1) if one in part.axes else 1 for one in letters
+        )
+
+    def overview(self, index: int) -> Image | None:
+        part = self._part(index)
+        if not part.overview:
+            return None
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        first = int(index - (self._ends[number - 1] if number else 0))
+        coarse: Image = self._values(
+            replace(part, path=part.overview), first, first + 1, {}, f"the overview of {self.name}"
+        )[0]
+        return coarse
+
+    def _part(self, index: int) -> Part:
+        return self.parts[int(np.searchsorted(self._ends, index, side="right"))]
+
     def read_column(self, name: str) -> NDArray[Any]:
         if name not in self.keys:
             return super().read_column(name)
@@ -173,8 +200,13 @@ class ZarrSource(Source):
         told = self.parts[part]
         index = first + (int(self._ends[part - 1]) if part else 0)
         what = f"sample {index}, {told.path or 'the array'} in {told.store or self.name},"
+        return self._values(told, first, last, sides, what)
+
+    def _values(
+        self, told: Part, first: int, last: int, sides: dict[str, slice], what: str
+    ) -> NDArray[Any]:
         with unreadable((Exception,), what):
-            array = self._array(part)
+            array = self._array(told)
             sides = {"t": slice(first, last), **sides}
             stored = np.asarray(array[tuple(sides.get(one, slice(None)) for one in told.axes)])
         order = [told.axes.index(letter) for letter in "tzyxc" if letter in told.axes]
@@ -186,11 +218,11 @@ class ZarrSource(Source):
             images = images[:, 0]
         return np.ascontiguousarray(images, dtype=self.dtype)
 
-    def _array(self, part: int) -> zarr.Array[Any]:
+    def _array(self, told: Part) -> zarr.Array[Any]:
         """The open array of this process: handles must not be shared with a forked worker."""
         if self._opened[0] != os.getpid() or len(self._opened[1]) > MOST_OPEN:
             self._opened = (os.getpid(), {})
-        told, opened = self.parts[part], self._opened[1]
+        opened = self._opened[1]
         if told not in opened:
             from domainjepa.data.formats.zarr import codecs as zarr_codecs
             from domainjepa.data.formats.zarr import store as zarr_store
@@ -199,7 +231,7 @@ class ZarrSource(Source):
             place = self.root if not told.store else f"{self.root}/{told.store}"
             store = zarr_store.connect(place, self.follow_links)
             array = zarr_store.array_at(store, told.path, where)
-            if array.shape != told.shape:
+            if array.shape != told.shape and told.path != told.overview:
                 raise DataError(
                     f"{where} has changed since it was opened, or since its folder was indexed: "
                     "open it again, and if that does not help empty the cache ($DOMAINJEPA_CACHE, "
