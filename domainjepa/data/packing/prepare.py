@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,57 +74,44 @@ def prepare(
         DataError: a sample cannot be read, or has another size than the first.
         Stopped: a signal asked for an end; the same call goes on from there.
     """
-    begin = WRITERS.get(out.suffix)
-    if begin is None:
-        raise UserError(f"--out {out.name}: its name ends in .h5 or .zarr.")
-    large = source.volumetric and source.large(0) is not None
-    if large and out.suffix != ".zarr":
-        raise UserError(
-            f"--out {out.name}: a volume that is too large to be read whole is written block by "
-            f"block as Zarr: --out {out.stem}.zarr"
-        )
     if compression not in COMPRESSIONS:
         raise UserError(f"--compression {compression}: choose {', '.join(COMPRESSIONS)}.")
-    part = out.with_name(f".{out.name}.part")
+    part = _part_of(out)
     notes = part.with_suffix(".journal")
     _refuse_existing(out, notes)
     console = console or Console(stderr=True)
-    task = VolumeTask(source) if large else Task(source, frame)
-    first = task.read(range(1))
-    if isinstance(task, VolumeTask):
-        begin, samples, block, what = VolumeWriter, len(task), 1, "blocks"
-        shape: tuple[int, ...] = (1, *source.sides(0), source.channels)
-    else:
-        task.shape, samples, what = first.shape[1:], len(source), "samples"
-        shape = (samples, *task.shape)
-        block = int(np.clip(BLOCK_BYTES // max(first.nbytes, 1), 1, MOST_IN_BLOCK))
-    order = Order(part, shape, first.dtype, block, compression)
+    work = _work(source, frame, out, compression)
+    samples, block = work.parts, work.order.block
     begun = Identity.of(source)
     about = _about(source, begun.fingerprint)
-    identity = [begun.exact, shape, first.dtype.str, block, compression, bool(frame)]
+    made = (work.order.shape, work.order.dtype.str, block, compression, bool(frame))
+    identity = [begun.exact, *made]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the folder of --out cannot be made: {error.strerror}.") from error
     with Journal(notes, json.dumps(identity)) as journal:
         _refuse_existing(out, notes)  # another process may just have finished it
-        writer = begin(order, journal.done)
+        writer = work.begin(work.order, journal.done)
         with contextlib.closing(writer):
-            if compression == "none" and not large:  # of which much may be blank
-                _check_space(out.parent, (samples - writer.done) * first.nbytes)
+            _check_space(out.parent, (samples - writer.done) * work.part_bytes)
             starts = range(writer.done, samples, block)
             rows = [range(start, min(start + block, samples)) for start in starts]
             with (
                 StopSignal() as stop,
-                _bar(console, samples, writer.done, what) as show,
-                contextlib.closing(blocks(task, rows, processes(workers, samples))) as images_of,
+                _bar(console, samples, writer.done, work.called) as show,
+                contextlib.closing(
+                    blocks(work.task, rows, processes(workers, samples))
+                ) as images_of,
             ):
                 for wanted, images in zip(rows, images_of, strict=True):
                     writer.write(wanted.start, images)
                     journal.note(wanted.stop)
                     show(wanted.stop)
                     if stop.number is not None:
-                        said = f"stopped after {wanted.stop:,} {what}; the same command goes on"
+                        said = (
+                            f"stopped after {wanted.stop:,} {work.called}; the same command goes on"
+                        )
                         raise Stopped(stop.number, said)
             _refuse_changes(source, begun)
             columns, left_out = _columns(source, frame)
@@ -135,6 +122,60 @@ def prepare(
         console.print("masks are left out: they are of the images' own sizes", highlight=False)
     if left_out:
         console.print(left_out, highlight=False, markup=False)
+
+
+class _Work(NamedTuple):
+    """What is written, and by what.
+
+    Attributes:
+        task: reads it.
+        begin: opens the file.
+        order: what the file becomes.
+        parts: how many samples, or blocks of a large volume, there are.
+        part_bytes: that each takes; 0 where that is not known beforehand.
+        called: what they are.
+    """
+
+    task: Task
+    begin: Callable[[Order, int], Writer]
+    order: Order
+    parts: int
+    part_bytes: int
+    called: str
+
+
+def _work(source: Source, frame: Frame | None, out: Path, compression: str) -> _Work:
+    """Samples one by one, or a volume that is too large to be read whole block by block.
+
+    Raises:
+        UserError: a name of another kind of file; DataError: the first cannot be read.
+    """
+    begin = WRITERS.get(out.suffix)
+    if begin is None:
+        raise UserError(f"--out {out.name}: its name ends in .h5 or .zarr.")
+    part = _part_of(out)
+    if not (source.volumetric and source.large(0) is not None):
+        task = Task(source, frame)
+        first = task.read(range(1))
+        task.shape = first.shape[1:]
+        block = int(np.clip(BLOCK_BYTES // max(first.nbytes, 1), 1, MOST_IN_BLOCK))
+        order = Order(part, (len(source), *task.shape), first.dtype, block, compression)
+        size = first.nbytes if compression == "none" else 0
+        return _Work(task, begin, order, len(source), size, "samples")
+    if out.suffix != ".zarr":
+        raise UserError(
+            f"--out {out.name}: a volume that is too large to be read whole is written block by "
+            f"block as Zarr: --out {out.stem}.zarr"
+        )
+    volume = VolumeTask(source)
+    shape = (1, *source.sides(0), source.channels)
+    order = Order(part, shape, source.dtype, 1, compression)
+    return _Work(volume, VolumeWriter, order, len(volume), 0, "blocks")
+
+
+def _part_of(out: Path) -> Path:
+    """The file in the making."""
+    return out.with_name(f".{out.name}.part")
 
 
 def _refuse_existing(out: Path, notes: Path) -> None:

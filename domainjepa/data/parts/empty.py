@@ -58,7 +58,7 @@ def something(
     nothing: NDArray[np.bool_] = np.asarray((pixels >= low) & (pixels <= high))
     if pixels.dtype.kind == "f":
         nothing = nothing | np.isnan(pixels)
-    found: NDArray[np.bool_] = ~nothing.all(axis=-1)
+    found: NDArray[np.bool_] = np.asarray(~nothing.all(axis=-1))
     return found
 
 

@@ -91,9 +91,9 @@ def plain_part(
 
     volumes = _alone(found, 3) if options.dimensions == 3 else {}
     if volumes and not any(layout_of(one, dimensions=3) for one in arrays.values()):
-        name, layout = pick_images(volumes, options.images, where, 3)
-        axes = AXES[3, layout.channels].removeprefix("t")
-        decision = f"images: one volume, {name!r}, {arrays[name]} ({layout})"
+        name, whole = pick_images(volumes, options.images, where, 3)
+        axes = AXES[3, whole.channels].removeprefix("t")
+        decision = f"images: one volume, {name!r}, {arrays[name]} ({whole})"
         return _part(found[name], axes, None, place, where, options), {"decisions": [decision]}
     told = prepared.about(root.attrs.get(prepared.ATTRIBUTE))
     layout = prepared.layout_in(arrays, options) if told else None
