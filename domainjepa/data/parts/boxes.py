@@ -6,6 +6,7 @@ or beyond the end of a volume, is never read.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from itertools import combinations
 import numpy as np
 
 from domainjepa.data.parts.drawn import drawn_to_look_at
-from domainjepa.data.parts.occupancy import find_occupancy
+from domainjepa.data.parts.occupancy import Occupancy, find_occupancy
 from domainjepa.data.parts.parts import READ_AT_ONCE, Found, PartsSource, bytes_of, inherited
 from domainjepa.data.source import Image, OpenOptions, Source, spread
 from domainjepa.data.storage.cost import in_bytes
@@ -119,12 +120,10 @@ def boxed(source: Source, told: Sequence[str], options: OpenOptions) -> Source:
     Raises:
         DataError: boxes that overlap, lie too close together or outside; or nothing is in them.
     """
-    sizes = [source.shape[:-1]]
-    if source.reads_parts:
-        sizes = [source.sides(row) for row in spread(len(source), MOST_LOOKED_AT)]
-    most = max(bytes_of(source, sides) for sides in sizes)
+    looked_at = spread(len(source), MOST_LOOKED_AT) if source.reads_parts else []
+    sizes = [bytes_of(source, _sides_of(source, row)) for row in looked_at]
     every_tile = not source.volumetric and options.tile is not None and options.regions is None
-    large = source.reads_parts and most > options.max_sample_bytes and not every_tile
+    large = max(sizes, default=0) > options.max_sample_bytes and not every_tile
     if not (told or large):
         return source
     if options.crop:
@@ -141,10 +140,17 @@ def boxed(source: Source, told: Sequence[str], options: OpenOptions) -> Source:
     if large and source.masks is not None:
         source.masks = None
         source.warnings.append("masks are left out: they are as large as what they outline")
-    sides = [source.sides(row) for row in range(len(source))]
+    sides = [_sides_of(source, row) for row in range(len(source))]
     if told:
         return _cut(source, read_boxes(told, sides[0], options.split_margin), large, options)
     return _cut(source, [Box("", (0,) * len(one), one) for one in sides], large, options)
+
+
+def _sides_of(source: Source, row: int) -> tuple[int, ...]:
+    """Of a sample; of one that cannot be read, for which whoever reads it is told, the first's."""
+    with contextlib.suppress(DataError):
+        return source.sides(row)
+    return source.shape[:-1]
 
 
 def read_boxes(told: Sequence[str], sides: Sequence[int], margin: int) -> list[Box]:
@@ -252,11 +258,11 @@ def _known(
     Args:
         small: bytes of a sample that is read whole, and of which nothing has to be known.
     """
-    maps = {
-        row: find_occupancy(source, row)
-        for row in np.unique(found.of).tolist()
-        if bytes_of(source, source.sides(row)) > small
-    }
+    maps: dict[int, Occupancy] = {}
+    for row in np.unique(found.of).tolist():
+        if bytes_of(source, _sides_of(source, row)) > small:
+            with contextlib.suppress(DataError):  # whoever reads it is told
+                maps[row] = find_occupancy(source, row)
     known: list[Large | None] = []
     for row, box in zip(found.of.tolist(), boxes, strict=True):
         if row not in maps:
@@ -273,7 +279,7 @@ def _known(
                 f"{what} of {source.name}: {error}. `domainjepa inspect` shows the values."
             ) from error
         known.append(Large(sides, grid, places))
-    return known, next(iter(maps.values())).told
+    return known, next((one.told for one in maps.values()), "nothing: it cannot be read")
 
 
 def _sides(box: Box) -> str:
