@@ -170,9 +170,13 @@ def trained(told: list[str], path: Path, steps: int) -> dict[str, Any]:
         words += [f"--set={one}" for one in told]
         command = Command(words, Path(folder) / "said.txt", real=True)
         most = 0.0
-        while command.poll() is None:
-            most = max(most, mib(command.processes()))
-            time.sleep(0.2)
+        try:
+            while command.poll() is None:
+                most = max(most, mib(command.processes()))
+                time.sleep(0.2)
+        finally:
+            if command.poll() is None:
+                command.kill(*command.processes())
         if command.status:
             raise RuntimeError(command.said.read_text())
         lines = read_metrics(out / "metrics.jsonl")
