@@ -1,6 +1,6 @@
 """LeJEPA by this project and by its peers, side by side: speed, memory, and what is learned.
 
-Galaxy Zoo 1 (`benchmarks/evidence.py` says what it is), pretrained for the same wall time by
+Galaxy Zoo 1 (`benchmarks/evidence.py` says what it is), pretrained for the same time by
 domainjepa, by lightly and by stable-pretraining, each with the same network and first weights,
 image size, number of views, batch, learning rate and its schedule, lambda, slices, precision, and
 one thread; of the peers once with the views that they document and once with ours. Then one
@@ -14,8 +14,9 @@ Each peer runs in an environment of its own, with this project in it:
         --python lightly=lightly/bin/python --python stable-pretraining=stable/bin/python
 
 writes `results/peers-galaxyzoo1.json`, and everything else into `runs/peers`. What is there already
-is not made again. `--minutes` is of each run, from the start of its process to its end; how many
-steps fit is measured by a run of a few. `--set` changes a setting of all runs. What the programs in
+is not made again. `--minutes` is of each run, from the start of its process to its end, on the
+processor: on a core of its own that is the time of the clock. How many steps fit is measured by a
+run of a few. `--set` changes a setting of all runs. What the programs in
 `in_peers/` do is what a user of each would write.
 """
 
@@ -25,6 +26,7 @@ import argparse
 import datetime
 import json
 import os
+import resource
 import shlex
 import shutil
 import subprocess
@@ -126,29 +128,31 @@ class Bench:
             words += ["--views", one.views, "--steps", str(steps), "--out", str(out)]
             words += [f"--set={change}" for change in self.changes]
             CONSOLE.print(f"{one.name}: {steps} steps", highlight=False)
-            wall = self._spent(words, out.with_suffix(".log"))
-            found = json.loads((out / "measured.json").read_text())
-            found = {"steps": steps, "wall_seconds": round(wall, 1), **found}
+            spent = self._spent(words, out.with_suffix(".log"))
+            found = {"steps": steps, **spent, **json.loads((out / "measured.json").read_text())}
             done.write_text(json.dumps(found, indent=1) + "\n")
         found = json.loads(done.read_text())
         assert isinstance(found, dict)
         return found
 
-    def _spent(self, words: Sequence[str], log: Path) -> float:
+    def _spent(self, words: Sequence[str], log: Path) -> dict[str, float]:
         """Seconds that a command takes; status 1 with the end of what it said where it fails."""
-        start = time.perf_counter()
+        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         with log.open("w") as said:
             status = subprocess.run(words, stdout=said, stderr=subprocess.STDOUT).returncode
         if status:
             CONSOLE.print(log.read_text()[-3000:], highlight=False, markup=False)
             sys.exit(f"{shlex.join(words[:2])} ended with status {status}")
-        return time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        clock = time.perf_counter() - start
+        return {"processor_seconds": round(took, 1), "wall_seconds": round(clock, 1)}
 
     def measured(self, one: Run) -> dict[str, Any]:
         """A trial, then the run of as many steps as fill the time."""
         trial = self.run(one, self.trial, self.folder / f"{one.folder}-trial")
         pace = trial["seconds_a_step"]
-        beside = trial["wall_seconds"] - self.trial * pace
+        beside = trial["processor_seconds"] - self.trial * pace
         steps = max(int((self.seconds - beside) / pace), self.trial)
         found = self.run(one, steps, self.folder / one.folder)
         batch = run_config(self.data, 1, self.changes).batch_size

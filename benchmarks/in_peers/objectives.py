@@ -70,7 +70,7 @@ def ours(slices: int) -> tuple[Loss, Loss]:
 
 
 def timed(peer: str, shape: tuple[int, ...]) -> dict[str, object]:
-    """Medians of forward plus backward, one after the other in turn."""
+    """Medians of forward plus backward, seconds of the processor, one after the other in turn."""
     *size, slices = shape
     z = torch.randn(size, requires_grad=True)
     losses = {"domainjepa": ours(slices)[0], peer: PEERS[peer](slices)[0]}
@@ -78,10 +78,10 @@ def timed(peer: str, shape: tuple[int, ...]) -> dict[str, object]:
     for repeat in range(REPEATS + 3):
         for name, loss in losses.items():
             z.grad = None
-            start = time.perf_counter()
+            start = time.process_time()
             loss(z).backward()
             if repeat >= 3:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(time.process_time() - start)
     times = {name: statistics.median(found) for name, found in seconds.items()}
     ratios = [a / b for a, b in zip(seconds[peer], seconds["domainjepa"], strict=True)]
     return {

@@ -94,7 +94,11 @@ class OurViews:
 
 
 class Meter:
-    """How fast and in how much memory; made when all is imported."""
+    """How fast and in how much memory; made when all is imported.
+
+    Seconds are of the processor: on a core of its own they are those of the clock, and beside other
+    work they are still those that this process took.
+    """
 
     def __init__(self) -> None:
         self.imported = mib("VmRSS")
@@ -102,15 +106,13 @@ class Meter:
 
     def tick(self) -> None:
         """Once at the end of each step."""
-        self.times.append(time.perf_counter())
+        self.times.append(time.process_time())
 
-    def write(self, out: Path, seconds_a_step: float | None = None, **more: object) -> None:
+    def write(self, out: Path, **more: object) -> None:
         """`measured.json`; the memory is that of this process, all it has imported included."""
-        if seconds_a_step is None:
-            counted = self.times[FIRST:]
-            seconds_a_step = (counted[-1] - counted[0]) / (len(counted) - 1)
+        counted = self.times[FIRST:]
         found = {
-            "seconds_a_step": seconds_a_step,
+            "seconds_a_step": (counted[-1] - counted[0]) / (len(counted) - 1),
             "mib_after_imports": round(self.imported),
             "mib_peak": round(mib("VmHWM")),
             **more,
