@@ -107,14 +107,14 @@ def main() -> None:
         parser.error("there is no Chromium on this machine")
     results = {}
     with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        version = browser.version
         for path in asked.pages:
+            # A browser of its own: what ended before would be missing from the sum of processes.
+            browser = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+            version = browser.version
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             results[path.stem] = measured(page, path, asked.steps)
             print(path.stem, json.dumps(results[path.stem]))  # noqa: T201
-            page.close()
-        browser.close()
+            browser.close()
     told = {
         "command": shlex.join(["python", *(Path(word).name for word in sys.argv)]),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
