@@ -158,18 +158,14 @@ def training(folder: Path, port: int, outage: Any) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--samples", type=int, default=1280)
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
+def measured(samples: int, turns: int, only: str | None) -> dict[str, Any]:
+    """Both parts, or one of them."""
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name) / "served"
         os.environ["DOMAINJEPA_CACHE"] = f"{name}/cache"
-        names = written(folder, arguments.samples)
+        names = written(folder, samples)
         port, running = stack.enter_context(process(folder, LATENCY))
-        read = reading(f"http://127.0.0.1:{port}", folder, names, arguments.turns)
 
         def outage(metrics: Path) -> None:
             while not (metrics.exists() and metrics.read_text().count("\n") > 5):
@@ -179,33 +175,48 @@ def main() -> None:
             time.sleep(OUTAGE)
             stack.enter_context(process(folder, LATENCY, port))
 
-        # Nothing is kept: the server is asked for every sample of every epoch.
-        os.environ["DOMAINJEPA_CACHE"] = f"{name}/other"
-        train = training(folder, port, outage)
+        if only != "training":
+            found["reading"] = reading(f"http://127.0.0.1:{port}", folder, names, turns)
+        if only != "reading":  # nothing is kept: every sample of every epoch is asked for
+            os.environ["DOMAINJEPA_CACHE"] = f"{name}/other"
+            found["training"] = training(folder, port, outage)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--samples", type=int, default=1280)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--only", choices=("reading", "training"))
+    parser.add_argument("--out", type=Path, help="what it holds of the other part stays")
+    asked = parser.parse_args()
+    found = measured(asked.samples, asked.turns, asked.only)
     table = Table("", "near", "far", "ratio", "far, one by one", "once kept")
-    for row in read:
+    for row in found.get("reading", ()):
         rates = (row["near_samples_per_s"], row["far_samples_per_s"])
         table.add_row(
             *(row["data"], *(f"{one:,.0f}" for one in rates), f"{row['ratio']:.2f}"),
             *(f"{row['far_one_by_one_samples_per_s']:,.0f}", f"{row['kept_ratio']:.2f}"),
         )
-    Console().print(table, train)
-    if arguments.out:
+    Console().print(table, found.get("training", ""))
+    if asked.out:
         model = next(
             line.partition(": ")[2]
             for line in Path("/proc/cpuinfo").read_text().splitlines()
             if line.startswith("model name")
         )
-        document = {
-            "command": f"python benchmarks/remote.py --samples {arguments.samples} "
-            f"--turns {arguments.turns}",
-            "machine": f"{model}, {os.cpu_count()} cores; load {os.getloadavg()[0]:.0f} of other "
-            "work; server, client and decoder share the cores",
+        document = json.loads(asked.out.read_text()) if asked.out.exists() else {}
+        only = f" --only {asked.only}" if asked.only else ""
+        how = {
+            "command": f"python benchmarks/remote.py --samples {asked.samples} "
+            f"--turns {asked.turns}{only}",
+            "machine": f"{model}, {os.cpu_count()} cores, on which other work has a load of "
+            f"{os.getloadavg()[0]:.0f}; server, client and decoder share them",
             "latency_ms": LATENCY * 1000,
-            "reading": read,
-            "training": train,
         }
-        arguments.out.write_text(json.dumps(document, indent=2) + "\n")
+        for part, result in found.items():
+            document[part] = {**how, "results": result}
+        asked.out.write_text(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -73,6 +73,8 @@ def gone(plan: Plan) -> bool:
 
 def _changed(plan: Plan, *, thorough: bool) -> bool:
     try:
+        if not plan.identity.stands_far():
+            return True
         if plan.identity.stands() and not thorough:
             return False
         return plan.source.fingerprint() != plan.identity.fingerprint

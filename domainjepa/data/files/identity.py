@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from domainjepa.data.remote.path import RemotePath, checksum
+from domainjepa.data.remote.path import RemotePath, checksum, unchanged
 from domainjepa.data.source import Source, spread
 
 HASHED_WHOLE = 2**30
@@ -27,6 +27,8 @@ MOST_FILES = 10_000
 """Files of a folder that are looked at, evenly spread."""
 MOST_LOOKS = 1_000
 """Files of which a running training asks for size and time."""
+MOST_ASKED = 8
+"""Objects of a store that a running training asks for."""
 _BLOCKS = 16
 
 _looked_at: ContextVar[list[Path] | None] = ContextVar("looked_at", default=None)
@@ -100,6 +102,14 @@ class Identity:
         """
         places = spread(len(self.files), MOST_LOOKS)
         return all(Status.of(self.files[place]) == self.statuses[place] for place in places)
+
+    def stands_far(self) -> bool:
+        """Whether what lies far away is there what it was, of at most 8 objects.
+
+        Raises:
+            OSError: one of them is gone, or its store does not answer.
+        """
+        return unchanged([self.files[place] for place in spread(len(self.files), MOST_ASKED)])
 
 
 def content_digest(path: Path) -> str:

@@ -191,7 +191,9 @@ def _refuse_changes(source: Source, begun: Identity) -> None:
         DataError: they changed since the reading began.
     """
     with unreadable((OSError,), source.name):
-        if not begun.stands() and source.fingerprint() != begun.fingerprint:
+        if not begun.stands_far() or (
+            not begun.stands() and source.fingerprint() != begun.fingerprint
+        ):
             raise DataError(
                 f"{source.name} changed while it was read: nothing was written. Begin anew once "
                 "nobody writes to it."

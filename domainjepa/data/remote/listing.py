@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from domainjepa.data.remote.addresses import AT_ONCE, filesystem, protocol, public
 from domainjepa.data.remote.transfer import patiently
@@ -44,6 +45,7 @@ def look(url: str) -> Entry | None:
     """
     if url.partition("?")[0].endswith("/"):
         return None
+    filesystem(url).invalidate_cache()  # what it was told before may be so no longer
     info = patiently(url, lambda: filesystem(url).info(url))
     if info.get("type") == "directory" or str(info.get("url", "")).endswith("/"):
         return None  # a web server leads from a folder's name to the same with a slash
@@ -58,9 +60,12 @@ def below(url: str) -> dict[str, Entry]:
     """
     folder = url.rstrip("/") + "/"
     system = filesystem(url)
+    system.invalidate_cache()
     found: dict[str, Any] = patiently(url, lambda: system.find(folder, detail=True))
     prefix = str(system._strip_protocol(folder)).rstrip("/") + "/"
     infos = {name.removeprefix(prefix): info for name, info in found.items()}
+    if protocol(url) in ("http", "https"):  # links of a page: to other orders of it, and quoted
+        infos = {unquote(name): one for name, one in infos.items() if not set("?#") & set(name)}
     unsized = [name for name, info in infos.items() if info.get("size") is None]
     if unsized:  # a web server lists names alone
         if system.async_impl:

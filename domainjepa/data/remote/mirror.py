@@ -20,6 +20,7 @@ import os
 import platform
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +39,7 @@ PRESENT = 0o600
 FREE_SHARE = 0.8
 """Of the free disk that a cache may fill."""
 _SCHEMA = (
-    "CREATE TABLE about (url TEXT, query TEXT)",
+    "CREATE TABLE about (url TEXT, query TEXT, name TEXT, left_out INTEGER)",
     "CREATE TABLE objects (name TEXT PRIMARY KEY, size INTEGER, etag TEXT, written INTEGER, "
     "kept INTEGER) WITHOUT ROWID",
 )
@@ -105,6 +106,25 @@ def mirrored(url: str, room: int, *, folder: bool | None = None) -> Told:
     Raises:
         DataError, UserError: it is not there or cannot be reached, or there is nothing in it.
     """
+    plain = url.partition("?")[0]
+    place = base() / hashlib.blake2b(plain.encode(), digest_size=10).hexdigest()
+    begun = time.time_ns()
+    try:
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _only(place):
+            # Another rank may have listed it while this one waited for it.
+            if not _is_newer(place, begun):
+                _list(url, place, room, folder)
+            return _told(place)
+    except OSError as error:
+        raise UserError(
+            f"the cache of {public(url)} cannot be written: {error.strerror}. Free some disk "
+            "space, or set DOMAINJEPA_CACHE to another folder."
+        ) from error
+
+
+def _list(url: str, place: Path, room: int, folder: bool | None) -> None:
+    """Lists a set anew, makes room for it, and puts a file in the place of each object."""
     entry = None if folder else listing.look(url)
     plain, _, query = url.partition("?")
     parent, _, name = plain.rstrip("/").rpartition("/")
@@ -113,30 +133,42 @@ def mirrored(url: str, room: int, *, folder: bool | None = None) -> Told:
     if not entries:
         raise DataError(f"there is nothing behind {public(url)}: is the name right?")
     safe = {name: one for name, one in entries.items() if _is_safe(name)}
-    key = hashlib.blake2b(plain.encode(), digest_size=10).hexdigest()
-    place = base() / key
+    about = (top, *((query, name) if entry else ("", "")), len(entries) - len(safe))
+    with _only(base()):
+        place.mkdir(exist_ok=True, mode=0o700)  # to make room for others it may have been removed
+        size = sum(one.size for one in safe.values())
+        free = _make_room(place, min(size, room), room)
+        kept = _kept(safe, free)
+        _place(place, _root(place, top), safe, kept)
+        _write(place, about, safe, kept)
+
+
+@contextlib.contextmanager
+def _only(place: Path) -> Iterator[None]:
+    """Inside, no other process changes what lies there."""
+    lock = LockedFile(place / ".lock", wait=True)
     try:
-        base().mkdir(parents=True, exist_ok=True, mode=0o700)
-        place.mkdir(exist_ok=True, mode=0o700)
-        own = LockedFile(place / ".lock", wait=True)
-        try:
-            size = sum(one.size for one in safe.values())
-            free = _make_room(place, min(size, room), room)
-            kept = _kept(safe, free)
-            _place(place, _root(place, top), safe, kept)
-            _write(place, top, query if entry else "", safe, kept)
-        finally:
-            own.close()
-    except OSError as error:
-        raise UserError(
-            f"the cache of {public(url)} cannot be written: {error.strerror}. Free some disk "
-            "space, or set DOMAINJEPA_CACHE to another folder."
-        ) from error
-    here = _root(place, top) if entry is None else _root(place, top) / name
-    return Told(
-        *(here, len(safe), size, len(kept), sum(safe[one].size for one in kept)),
-        len(entries) - len(safe),
-    )
+        yield
+    finally:
+        lock.close()
+
+
+def _is_newer(place: Path, begun: int) -> bool:
+    try:
+        return (place / MANIFEST).stat().st_mtime_ns > begun
+    except OSError:
+        return False
+
+
+def _told(place: Path) -> Told:
+    with _manifest(place) as manifest:
+        top, _, name, left_out = manifest.execute("SELECT * FROM about").fetchone()
+        counts = manifest.execute(
+            "SELECT count(*), sum(size), sum(kept), sum(size * kept) FROM objects"
+        ).fetchone()
+    objects, size, kept, kept_size = (int(one or 0) for one in counts)
+    root = _root(place, top)
+    return Told(root / name if name else root, objects, size, kept, kept_size, left_out)
 
 
 def _is_safe(name: str) -> bool:
@@ -275,14 +307,16 @@ def _sweep(place: Path) -> None:
             continue
 
 
-def _write(place: Path, top: str, query: str, entries: Mapping[str, Entry], kept: set[str]) -> None:
+def _write(
+    place: Path, about: tuple[str, str, str, int], entries: Mapping[str, Entry], kept: set[str]
+) -> None:
     unfinished = place / f".{MANIFEST}.part"
     unfinished.unlink(missing_ok=True)
     os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT, PRESENT))
     with contextlib.closing(sqlite3.connect(unfinished)) as manifest, manifest:
         for line in _SCHEMA:
             manifest.execute(line)
-        manifest.execute("INSERT INTO about VALUES (?, ?)", (top, query))
+        manifest.execute("INSERT INTO about VALUES (?, ?, ?, ?)", about)
         rows = ((name, *entry, int(name in kept)) for name, entry in sorted(entries.items()))
         manifest.executemany("INSERT INTO objects VALUES (?, ?, ?, ?, ?)", rows)
     unfinished.replace(place / MANIFEST)
@@ -314,9 +348,18 @@ class Manifest:
             self._rows = sqlite3.connect(
                 f"file:{place / MANIFEST}?mode=ro", uri=True, check_same_thread=False
             )
-            self._url, self._query = self._rows.execute("SELECT * FROM about").fetchone()
+            told = self._rows.execute("SELECT url, query FROM about").fetchone()
+            self._url, self._query = told
+            self._file = (place / MANIFEST).stat().st_ino
         except (OSError, sqlite3.Error, TypeError) as error:
             raise DataError("the cache of these data was removed: open them again.") from error
+
+    def is_of_today(self) -> bool:
+        """Whether the set has not been listed anew meanwhile."""
+        try:
+            return (self.place / MANIFEST).stat().st_ino == self._file
+        except OSError:
+            return True
 
     def held(self, name: str) -> Held:
         """What is known of an object.

@@ -16,14 +16,16 @@ import shutil
 import struct
 import weakref
 import zlib
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
-from domainjepa.data.remote import mirror
+from domainjepa.data.remote import listing, mirror
 from domainjepa.data.remote.addresses import bucket, public
 from domainjepa.data.remote.listing import MD5
 from domainjepa.data.remote.mirror import Held, Manifest
@@ -129,8 +131,10 @@ class Blocks:
 
     @property
     def whole(self) -> bool:
-        """Whether every block is there."""
-        return all(self._is_there(block) for block in range(self.count))
+        """Whether every block is there; none is looked at before all have a checksum."""
+        return bool(np.frombuffer(self.sums, "<u4").all()) and all(
+            self._is_there(block) for block in range(self.count)
+        )
 
     def finish(self, place: Path) -> None:
         """All blocks as a file in its place; whoever has this one open goes on with it.
@@ -139,9 +143,10 @@ class Blocks:
             DataError: it comes in another form each time.
         """
         if (asked := md5_of(self.held)) is not None:
-            with self.data.open("rb") as file:
+            with os.fdopen(os.dup(self.file), "rb") as file:
+                file.seek(0)
                 came = hashlib.file_digest(file, "md5").hexdigest()
-            if came != asked and not _came_before(self.held, came):
+            if not _is_as_told(self.held, asked, came):
                 self.forget()
                 fill(self)
                 self.finish(place)
@@ -263,7 +268,7 @@ class Object:
             return
         if (asked := md5_of(self.held)) is not None:
             came = hashlib.md5(content, usedforsecurity=False).hexdigest()
-            if came != asked and not _came_before(self.held, came):
+            if not _is_as_told(self.held, asked, came):
                 self.take(extent, fetch([Range(self.held.url, *extent)])[0])
                 return
         if not self.held.kept:
@@ -404,23 +409,30 @@ def md5_of(held: Held) -> str | None:
     return held.etag.removeprefix(MD5)
 
 
-def _came_before(held: Held, digest: str) -> bool:
-    """Whether an object came twice with the same MD5, which is not the one that the store tells:
-    then that is none. S3 tells something else of objects that it encrypts by keys of KMS.
+def _is_as_told(held: Held, asked: str, came: str) -> bool:
+    """Whether what came is what the store tells by its MD5; False where it has to come again.
+
+    What comes twice with the same MD5, while the store tells what it told before, is accepted: then
+    that is no MD5. S3 tells something else of objects that it encrypts by keys of KMS.
 
     Raises:
-        DataError: it came in two forms.
+        DataError: it came in two forms, or is another object than was listed.
     """
-    before = _came.setdefault(held.url, "")
-    _came[held.url] = digest
-    if before not in ("", digest):
+    before = _came.pop(held.url, None)
+    if came == asked:
+        return True
+    if before is None:
+        _came[held.url] = came
+        return False
+    if listing.look(held.url) != (held.size, held.etag, held.written):
+        raise DataError(f"{public(held.url)} has changed since it was listed: open it again.")
+    if before != came:
         raise DataError(
             f"{public(held.url)} came in two forms, and neither is the one that its store tells by "
-            "its MD5: the way to it is damaged, or it is being written. Try again."
+            "its MD5: the way to it is damaged. Try again."
         )
-    if before:
-        _without_md5.add(bucket(held.url))
-    return bool(before)
+    _without_md5.add(bucket(held.url))
+    return True
 
 
 class Waiting:
@@ -443,15 +455,17 @@ class Waiting:
 _waiting = Waiting()
 
 
-_on_disk: dict[int, list[tuple[Path, int]]] = {}
+_on_disk: dict[int, deque[tuple[Path, int]]] = {}
+"""Process -> its passing files and the bytes of all up to each, the oldest first."""
 
 
 def _passed(place: Path, size: int) -> None:
     """Removes the oldest passing files of this process beyond `MOST_PASSING`."""
-    files = _on_disk.setdefault(os.getpid(), [])
-    files.append((place, size))
-    while len(files) > 1 and sum(size for _, size in files) > MOST_PASSING:
-        files.pop(0)[0].unlink(missing_ok=True)
+    files = _on_disk.setdefault(os.getpid(), deque())
+    total = size + (files[-1][1] if files else 0)
+    files.append((place, total))
+    while len(files) > 1 and total - files[0][1] > MOST_PASSING:
+        files.popleft()[0].unlink(missing_ok=True)
 
 
 _manifests: dict[tuple[int, Path], Manifest] = {}
@@ -471,7 +485,7 @@ def find(path: Path, base: Path) -> Object:
         raise UserError(f"{path.name} is no object of a store.")
     place = base / parts[0]
     key = (os.getpid(), place)
-    if key not in _manifests:
+    if key not in _manifests or not _manifests[key].is_of_today():
         _manifests[key] = Manifest(place)
     return Object(_manifests[key], Path(str(path)), "/".join(parts[3:]))
 

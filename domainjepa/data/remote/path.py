@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PosixPath
 from typing import IO, Any
 
-from domainjepa.data.remote import mirror
+from domainjepa.data.remote import listing, mirror
 from domainjepa.data.remote.objects import Extent, Object, find, gather_all, is_here
 from domainjepa.errors import UserError
 
@@ -202,6 +202,23 @@ def checksum(path: RemotePath) -> str:
     except UserError as error:
         raise Unreachable(str(error)) from error
     return f"{held.size} {held.etag or held.written}"
+
+
+def unchanged(paths: Sequence[Path]) -> bool:
+    """Whether objects are at their store what they were when they were listed; near files are.
+
+    Raises:
+        OSError: the store cannot be reached, or one of them is gone.
+    """
+    try:
+        for path in paths:
+            if isinstance(path, RemotePath):
+                held = _object(path).held
+                if listing.look(held.url) != (held.size, held.etag, held.written):
+                    return False
+    except UserError as error:
+        raise Unreachable(str(error)) from error
+    return True
 
 
 def _object(path: Path) -> Object:

@@ -20,6 +20,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
+from domainjepa.data.files.identity import Identity
 from domainjepa.data.opening import open_source
 from domainjepa.data.packing.prepare import prepare
 from domainjepa.data.remote import addresses, mirror, objects, transfer
@@ -35,6 +36,18 @@ RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (24, 40, 48, 3), dtype=np.uint8)
 FLOATS = RNG.normal(size=(24, 40, 48)).astype("f4")
 KEPT, PASSING = 2**30, 0
+
+
+def test_a_rank_that_waits_for_another_does_not_list_again(far: Store, tmp_path: Path) -> None:
+    folder(far.root / "bucket")
+    url = at(far, "set/")
+    told = mirrored(url, KEPT)
+    manifest = told.path.parents[1] / mirror.MANIFEST
+    later = time.time_ns() + 60 * 10**9
+    os.utime(manifest, ns=(later, later))  # written after this process began to wait
+    asked = far.asked.total()
+    assert mirrored(url, KEPT) == told
+    assert far.asked.total() == asked
 
 
 def png(image: Any) -> bytes:
@@ -221,11 +234,21 @@ def test_s3(far: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     bucket = far.root / "bucket"
-    for make in (table, shards, chunked, store):
+    for make in (folder, shards, chunked, store):
         name = make(bucket)
         same(open_source(f"s3://bucket/{name}"), open_source(bucket / name))
+    source = open_source("s3://bucket/set")
+    forget(source)
     far.damaged["bucket/set/a/00.png"] = 1
-    same(open_source("s3://bucket/set"), open_source(bucket / "set"))
+    same(source, open_source(bucket / "set"))
+    assert not far.damaged["bucket/set/a/00.png"]
+    # Another object of the same size, after it was listed.
+    forget(source)
+    content = bytearray((bucket / "set/a/00.png").read_bytes())
+    content[-20] ^= 1
+    (bucket / "set/a/00.png").write_bytes(content)
+    with pytest.raises(DataError, match="has changed since it was listed"):
+        source[0]
 
 
 def test_credentials_that_lack_are_named(far: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,6 +370,14 @@ def test_what_changed_at_the_store_is_read_anew(far: Store) -> None:
     same(after, open_source(bucket / "set"))
     assert len(after) == 23
     assert after.fingerprint() != fingerprint
+    begun = Identity.of(after)
+    assert begun.stands_far()
+    (bucket / "set/b/23.png").unlink()
+    with pytest.raises(OSError, match="is not there"):
+        begun.stands_far()
+    for name in after.file_names() or ():
+        (bucket / "set" / name).write_bytes(changed)
+    assert not begun.stands_far()
 
 
 def test_another_object_than_was_listed_is_no_sample(far: Store) -> None:
@@ -361,18 +392,16 @@ def test_another_object_than_was_listed_is_no_sample(far: Store) -> None:
 
 def test_the_cache_is_bounded(far: Store) -> None:
     bucket = far.root / "bucket"
-    sizes = {}
     for name in ("one", "two", "three"):
         (bucket / name).mkdir()
         for number in range(4):
             (bucket / name / f"{number}.bin").write_bytes(RNG.bytes(10_000))
-        sizes[name] = 40_000
 
     def held(name: str) -> int:
         return mirrored(at(far, f"{name}/"), 75_000).kept
 
     def sets() -> int:
-        return len(list(mirror.base().iterdir()))
+        return sum(one.is_dir() for one in mirror.base().iterdir())
 
     assert [held("one"), sets()] == [4, 1]
     assert [held("two"), sets()] == [4, 1]  # the one before had to go
