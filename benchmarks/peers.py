@@ -16,8 +16,9 @@ Each peer runs in an environment of its own, with this project in it:
 writes `results/peers-galaxyzoo1.json`, and everything else into `runs/peers`. What is there already
 is not made again. `--minutes` is of each run, from the start of its process to its end, on the
 processor: on a core of its own that is the time of the clock. How many steps fit is measured by a
-run of a few. `--set` changes a setting of all runs. What the programs in
-`in_peers/` do is what a user of each would write.
+run of a few, `--trial`; `--minutes 0` ends after those, and tells speed and memory alone. `--set`
+changes a setting of all runs. What the programs in `in_peers/` do is what a user of each would
+write.
 """
 
 from __future__ import annotations
@@ -149,13 +150,15 @@ class Bench:
         return {"processor_seconds": round(took, 1), "wall_seconds": round(clock, 1)}
 
     def measured(self, one: Run) -> dict[str, Any]:
-        """A trial, then the run of as many steps as fill the time."""
+        """A trial, then the run of as many steps as fill the time, unless that is none."""
         trial = self.run(one, self.trial, self.folder / f"{one.folder}-trial")
         pace = trial["seconds_a_step"]
+        batch = run_config(self.data, 1, self.changes).batch_size
+        if not self.seconds:
+            return {"samples_per_s": round(batch / pace, 1), **trial}
         beside = trial["processor_seconds"] - self.trial * pace
         steps = max(int((self.seconds - beside) / pace), self.trial)
         found = self.run(one, steps, self.folder / one.folder)
-        batch = run_config(self.data, 1, self.changes).batch_size
         return {"samples_per_s": round(batch / found["seconds_a_step"], 1), **found}
 
     def objectives(self, peer: str) -> dict[str, Any]:
@@ -223,13 +226,13 @@ def main() -> None:
     runs = [one for one in RUNS if one.peer in bench.pythons]
     found = {
         "command": f"taskset -c 0 python benchmarks/peers.py --data galaxyzoo1.h5 "
-        f"--minutes {asked.minutes:g} --python PEER=PATH …",
+        f"--minutes {asked.minutes:g} --trial {asked.trial} --python PEER=PATH …",
         "date": datetime.date.today().isoformat(),
-        "machine": f"one core of {cpu_name()}, one thread",
+        "machine": f"{cpu_name()}, one thread on one core; seconds are of the processor",
         "settings": [*SETTINGS, *asked.set],
         "objective": {peer: bench.objectives(peer) for peer in pythons},
         "runs": {one.name: bench.measured(one) for one in runs},
-        **bench.scores(runs),
+        **(bench.scores(runs) if asked.minutes else {}),
     }
     asked.out.write_text(json.dumps(found, indent=1) + "\n")
 
