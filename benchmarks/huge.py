@@ -215,7 +215,11 @@ def main() -> None:
             **trained(told, path, asked.steps),
         }
         CONSOLE.print(name, found[name])
-    found["command"] = "python benchmarks/huge.py --folder huge --out benchmarks/results/huge.json"
+    only = f" --only {asked.only}" if asked.only else ""
+    found["command"] = (
+        f"python benchmarks/huge.py --folder huge{only} --islands {asked.islands} "
+        f"--steps {asked.steps} --out benchmarks/results/huge.json"
+    )
     found["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
     if asked.out:
         asked.out.write_text(json.dumps(found, indent=2) + "\n")
