@@ -36,8 +36,8 @@ from sklearn.preprocessing import StandardScaler
 from domainjepa import settings
 from domainjepa.catalog import find
 from domainjepa.data.opening import open_source
-from domainjepa.data.parts.slices import SlicesSource
 from domainjepa.data.sampling import key
+from domainjepa.data.source import Source
 from domainjepa.encoder.artefact import FILE_NAME
 from domainjepa.encoder.frozen import FrozenEncoder
 from domainjepa.evaluation.encoders.baselines import untrained
@@ -137,13 +137,12 @@ def trained(asked: argparse.Namespace, data: Path, kind: str, seed: int) -> Froz
     return FrozenEncoder(out)
 
 
-def targets_of(source: SlicesSource) -> dict[str, Floats]:
+def targets_of(source: Source) -> dict[str, Floats]:
     """Of every slice: its place in mm, and the pixels of each structure where there are masks."""
-    number = source.start[:, source.axis].astype(np.float64)
-    middle = (source.lengths[source.of] - 1) / 2
-    assert source.whole.spacings is not None
-    apart = np.asarray(source.whole.spacings, np.float64)[source.of, source.axis]
-    found = {"position": (number - middle) * apart}
+    assert source.stack is not None
+    volume, _, along = source.stack.T
+    middle = [np.ptp(along[volume == one]) / 2 + along[volume == one].min() for one in volume]
+    found = {"position": along - np.array(middle)}
     if source.masks is not None:
         of_slices = [np.asarray(source.masks[row]) for row in range(len(source))]
         for value, name in ((1, "anterior"), (2, "posterior")):
@@ -151,10 +150,10 @@ def targets_of(source: SlicesSource) -> dict[str, Floats]:
     return found
 
 
-def slices_of(path: Path) -> SlicesSource:
-    source = open_source(path, dimensions=2)
-    assert isinstance(source, SlicesSource)
-    return source
+def volumes_of(source: Source) -> NDArray[np.int64]:
+    """The volume that each slice is of."""
+    assert source.stack is not None
+    return source.stack[:, 0].astype(np.int64)
 
 
 def predicted(
@@ -169,18 +168,19 @@ def predicted(
     return out
 
 
-def folds_of(source: SlicesSource, held: SlicesSource | None) -> dict[str, list[list[Fold]]]:
+def folds_of(source: Source, held: Source | None) -> dict[str, list[list[Fold]]]:
     """Name of a budget of labels -> draws of it, each a list of folds."""
     if held is None:
         block = np.arange(len(source)) // BLOCK
         turns = [(np.flatnonzero(block != one), np.flatnonzero(block == one)) for one in set(block)]
         return {"other blocks": [turns]}
     every = np.arange(len(held))
-    volumes = np.unique(source.of)
+    of = volumes_of(source)
+    volumes = np.unique(of)
     few = []
     for draw in range(DRAWS):
         chosen = np.random.default_rng(key("few", draw)).permutation(volumes)[:FEW]
-        few.append([(np.flatnonzero(np.isin(source.of, chosen)), every)])
+        few.append([(np.flatnonzero(np.isin(of, chosen)), every)])
     return {f"{FEW} volumes": few, "all volumes": [[(np.arange(len(source)), every)]]}
 
 
@@ -189,10 +189,10 @@ def scored(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """R2 of every kind and target, the mean over seeds and draws of labels, and how much more the
     related views give, with intervals over units."""
-    source = slices_of(data)
-    held = slices_of(held_data) if held_data else None
+    source = open_source(data, dimensions=2)
+    held = open_source(held_data, dimensions=2) if held_data else None
     score = held or source
-    units = score.of if held else np.arange(len(source)) // BLOCK
+    units = volumes_of(score) if held else np.arange(len(source)) // BLOCK
     known, truth = targets_of(source), targets_of(score)
     errors: dict[tuple[str, str, str], list[Floats]] = {}
     for (kind, _), encoder in encoders.items():
