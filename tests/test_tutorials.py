@@ -18,6 +18,8 @@ STEPS = "3"
 """In the place of what a page says, by the environment that the first page of them names."""
 FEW = {"shots": [5], "draws": 2}
 """The same of a protocol."""
+LESS = {"EACH": "20", "PATIENTS": "40", "FIELDS": "32"}
+"""The same of the data that are made."""
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -43,6 +45,8 @@ def test_a_tutorial_runs_as_it_stands(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STEPS", STEPS)
+    for name, count in LESS.items():
+        monkeypatch.setenv(name, count)
     for name in ("few-shot", "segmentation"):
         protocol = {**tomllib.loads(find("eval", name).read_text()), **FEW}
         protocol.pop("ladder", None)
