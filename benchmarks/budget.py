@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from galaxyzoo1 import cpu_name
+from evidence import cpu_name
 
 from domainjepa.config import seconds_of
 from domainjepa.data.opening import open_source

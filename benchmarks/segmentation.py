@@ -28,6 +28,7 @@ import torch
 from rich.console import Console
 
 from domainjepa import settings
+from domainjepa.catalog import find
 from domainjepa.config import TargetConfig
 from domainjepa.data.opening import open_source
 from domainjepa.encoder.frozen import FrozenEncoder
@@ -39,27 +40,13 @@ from domainjepa.pretraining.progress import read_metrics
 from domainjepa.pretraining.run import pretrain
 
 SHOTS = (1, 5, 10, "all")
-SHORT = ("views.num_global=2", "views.num_local=0", "optimizer.lr=2e-3", "data.workers=1")
-CASES: dict[str, tuple[str, ...]] = {
-    "em": (
-        *("backbone.name=resnet10t", "domain=microscopy", "data.tile=64", "views.global_size=64"),
-        *("batch_size=32", "steps=180"),
-    ),
-    "hippocampus-2d": (
-        *("backbone.name=resnet10t", "views.global_size=32", "backbone.stem_reduction=2"),
-        *("batch_size=64", "steps=420", "precision=bfloat16"),
-    ),
-    "hippocampus-3d": (
-        *("backbone.name=monai:resnet18", "views.global_size=20", "backbone.stem_reduction=2"),
-        *("batch_size=32", "steps=80", "precision=float32"),
-    ),
-}
+RECIPES = {"em": "microscopy", "hippocampus-2d": "mr-slices", "hippocampus-3d": "mr-volumes"}
 """What each is pretrained with: a few minutes of two cores."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("case", choices=CASES)
+    parser.add_argument("case", choices=RECIPES)
     parser.add_argument("--data", required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--weights", type=Path)
@@ -74,10 +61,9 @@ def main() -> None:
     arguments = parser.parse_args()
     run, clock = arguments.folder / "run", Clock()
     if not (run / "report.html").exists():
+        recipe = settings.read_recipe(find("recipes", RECIPES[arguments.case]))
         flags = {"data.path": arguments.data}
-        given = (*CASES[arguments.case], *SHORT, *arguments.set)
-        last = dict(one.split("=", 1) for one in given)  # what is given last counts
-        config = settings.resolve(None, [f"{key}={value}" for key, value in last.items()], flags)
+        config = settings.resolve(recipe, ["data.workers=1", *arguments.set], flags)
         pretrain(config, run, resume=(run / "config.toml").exists(), console=Console())
     pretraining = clock.minutes()
     encoder = FrozenEncoder(run).called("pretrained")
