@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint docs settings clean
+.PHONY: setup demo test lint docs settings evidence clean
 
 setup: $(VENV)/.ready
 
@@ -31,6 +31,10 @@ docs: setup
 
 settings: setup
 	$(BIN)/python docs/reference.py
+
+# DATA: the folder of the data sets; WEIGHTS: tf_efficientnet_lite0.safetensors. About three hours of a core.
+evidence: setup
+	$(BIN)/python benchmarks/evidence.py all --data $(DATA) --weights $(WEIGHTS) --tables
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
