@@ -10,7 +10,6 @@ import h5py
 import numpy as np
 import pytest
 
-from domainjepa.data.formats.hdf5 import loader as hdf5
 from domainjepa.data.opening import open_source
 from domainjepa.errors import DataError, MissingExtra
 from tests.data.fuzz import flip_bits
@@ -294,7 +293,7 @@ def test_bad_chunking_warns_with_its_remedy(
 def test_a_missing_filter_names_its_extra(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with h5py.File(path, "w") as file:
         file.create_dataset("images", data=IMAGES, chunks=(1, 16, 16, 3), compression="lzf")
-    monkeypatch.setattr(hdf5.h5py.h5z, "filter_avail", lambda code: False)
+    monkeypatch.setattr(h5py.h5z, "filter_avail", lambda code: False)
     monkeypatch.setitem(sys.modules, "hdf5plugin", None)
     with pytest.raises(MissingExtra, match=r"filter 32000.*pip install 'domainjepa\[hdf5\]'"):
         open_source(path)
