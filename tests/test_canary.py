@@ -129,7 +129,8 @@ def volume(folder: Path) -> None:
     """A volume that is called after a patient, to be taken for one that is too large."""
     values = np.random.default_rng(0).integers(0, 1000, (40, 40, 40), np.uint16)
     with h5py.File(folder / f"{CANARY}.h5", "w") as file:
-        file.create_dataset("raw", data=values, chunks=(8, 8, 8)).attrs["comment"] = CANARY
+        told = file.create_dataset("raw", data=values, chunks=(8, 8, 8)).attrs
+        told["patient"], told["comment"] = CANARY, CANARY
 
 
 def commands(out: Path, table: Path) -> list[list[str]]:

@@ -89,8 +89,8 @@ def found_in(arrays: Mapping[str, Array], dimensions: int) -> Pattern | list[str
 
 
 def one_volume(arrays: Mapping[str, Array], chosen: str | None) -> Pattern | None:
-    """The one data set (D, H, W) that is a volume by itself; None where several could be, or where
-    there are stacks of volumes.
+    """The one data set (D, H, W) that is a volume by itself; None where several could be, where
+    there are stacks of volumes, or where a column has a value for each of its planes: samples.
 
     Args:
         arrays: name -> array.
@@ -100,10 +100,13 @@ def one_volume(arrays: Mapping[str, Array], chosen: str | None) -> Pattern | Non
     named = [name for name in arrays if wanted in (None, name, name.rpartition("/")[2])]
     if any(layout_of(arrays[name], dimensions=3) for name in named):
         return None
+    columns = {one.shape[0] for one in arrays.values() if len(one.shape) == 1}
     alone = [
         name
         for name in named
-        if _whole(arrays[name], 3) and (wanted or word_in(leaf(name), "mask") is None)
+        if _whole(arrays[name], 3)
+        and arrays[name].shape[0] not in columns
+        and (wanted or word_in(leaf(name), "mask") is None)
     ]
     return Pattern(alone[0], alone, stacked=False) if len(alone) == 1 else None
 
