@@ -38,7 +38,6 @@ from domainjepa.data.opening import open_source
 from domainjepa.data.sampling import key
 from domainjepa.data.source import Source
 from domainjepa.discovery import space as spaces
-from domainjepa.discovery.features import Blocks, Features
 from domainjepa.discovery.labelling import Known, cross_validated, fitted, suspects, typical, unsure
 from domainjepa.discovery.neighbours import neighbours_of_all
 from domainjepa.discovery.odd import oddest
@@ -48,6 +47,7 @@ from domainjepa.discovery.outlyingness import (
     local_outlier_factor,
 )
 from domainjepa.discovery.space import Space, space_of
+from domainjepa.embed.blocks import Blocks, Features
 from domainjepa.encoder.frozen import FrozenEncoder
 from domainjepa.evaluation.encoders.baselines import Pixels
 from domainjepa.evaluation.encoders.features import features_of

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from domainjepa.data.source import Source
-from domainjepa.discovery.features import Blocks, EmbeddedFile
 from domainjepa.discovery.samples import Samples, samples_of
-from domainjepa.embed import readable
+from domainjepa.embed import depends_on, readable
+from domainjepa.embed.blocks import Blocks
+from domainjepa.embed.reading import EmbeddedFile
 from domainjepa.errors import DataError
 from domainjepa.evaluation.encoders.baselines import encoder as load
 from domainjepa.evaluation.encoders.features import Encoder, features_of
@@ -63,6 +64,12 @@ def embedded(
         made = features_of(network, source, rows, console=console)
         return Embedded(network, source, rows, Blocks(made), samples_of(source, rows))
     file = EmbeddedFile(kept)
+    told = file.about.get("encoder_sha256")
+    if told is not None and told != depends_on(network):
+        raise DataError(
+            f"{kept.name} holds features of another encoder, {file.about.get('backbone')}: embed "
+            "anew, or give the encoder that made them."
+        )
     rows = _rows_of(file, source)
     samples = samples_of(source, rows)
     _refuse_others(file, samples)

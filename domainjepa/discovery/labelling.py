@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from domainjepa.data.sampling import key
-from domainjepa.discovery.features import Features
+from domainjepa.embed.blocks import Features
 from domainjepa.errors import UserError
 from domainjepa.evaluation.probes.probes import linear_pipeline, logistic, logistic_regression
 from domainjepa.evaluation.splits import tuning_folds

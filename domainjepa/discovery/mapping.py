@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from domainjepa.data.sampling import key
-from domainjepa.discovery.features import Blocks, Features
 from domainjepa.discovery.neighbours import Near, nearest
 from domainjepa.discovery.space import Space
+from domainjepa.embed.blocks import Blocks, Features
 from domainjepa.errors import MissingExtra
 from domainjepa.waiting import stage
 

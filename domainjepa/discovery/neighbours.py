@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from domainjepa import devices
-from domainjepa.discovery.features import BLOCK, Blocks, Features
 from domainjepa.discovery.space import Space
+from domainjepa.embed.blocks import BLOCK, Blocks, Features
 from domainjepa.waiting import bar, stage
 
 TOGETHER = 4096

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from domainjepa.data.sampling import key
-from domainjepa.discovery.features import Blocks
 from domainjepa.discovery.neighbours import Near, neighbours_of_all
 from domainjepa.discovery.space import Space
+from domainjepa.embed.blocks import Blocks
 from domainjepa.waiting import stage
 
 Measure = Literal["knn", "density", "forest"]

@@ -13,7 +13,6 @@ from sklearn.pipeline import Pipeline
 
 from domainjepa.discovery import label_files
 from domainjepa.discovery.embedded import Embedded
-from domainjepa.discovery.features import Features
 from domainjepa.discovery.labelling import (
     FOLDS,
     Known,
@@ -25,6 +24,7 @@ from domainjepa.discovery.labelling import (
     unsure,
 )
 from domainjepa.discovery.space import Space
+from domainjepa.embed.blocks import Features
 from domainjepa.errors import UserError
 from domainjepa.inspection.drawing import displayed
 from domainjepa.pictures import montage

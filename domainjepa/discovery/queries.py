@@ -14,7 +14,7 @@ from domainjepa.data.metadata.pseudonym import pseudonym
 from domainjepa.data.opening import open_source, sniff
 from domainjepa.data.source import Image, OpenOptions, Source
 from domainjepa.discovery.embedded import Embedded
-from domainjepa.discovery.features import Features
+from domainjepa.embed.blocks import Features
 from domainjepa.errors import DataError, UserError, did_you_mean
 from domainjepa.pictures import to_rgb
 

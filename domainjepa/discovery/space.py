@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.discovery.features import Blocks, Features
+from domainjepa.embed.blocks import Blocks, Features
 
 Kind = Literal["plain", "whitened"]
 RIDGE = 0.1

@@ -26,9 +26,10 @@ from domainjepa.distributed import (
     rank,
     world_size,
 )
-from domainjepa.embed.appending import Written, only_new, read_written
+from domainjepa.embed.appending import only_new, read_written
 from domainjepa.embed.formats import Table, check_ending, write
 from domainjepa.embed.parts import Parts
+from domainjepa.embed.reading import EmbeddedFile
 from domainjepa.encoder.artefact import package_versions
 from domainjepa.encoder.frozen import FrozenEncoder
 from domainjepa.errors import UserError
@@ -74,15 +75,15 @@ def embed(
         if hasattr(network, "adapt"):
             network.adapt(source, np.intersect1d(rows, source.rows("train", "val")))
         columns = beside_features(source, rows, told=is_main())
-        before: Written | None = None
+        before: EmbeddedFile | None = None
         if append and out.exists():
             before = read_written(out)
-            new, columns = only_new(before, columns, _depends_on(network))
+            new, columns = only_new(before, columns, depends_on(network))
             rows = rows[new]
         if not len(rows):
             if before is None:
                 raise UserError(f"{source.name}: no sample can be read")
-            return before.shape
+            return len(before.features), before.features.width
         return _embedded(network, source, rows, columns, out, before)
 
 
@@ -92,9 +93,9 @@ def _embedded(
     rows: NDArray[np.int64],
     columns: dict[str, NDArray[Any]],
     out: Path,
-    before: Written | None,
+    before: EmbeddedFile | None,
 ) -> tuple[int, int]:
-    parts = Parts(out, _depends_on(network), source, rows)
+    parts = Parts(out, depends_on(network), source, rows)
 
     def begin() -> None:
         there = parts.begin()
@@ -113,12 +114,12 @@ def _embedded(
         if any_over_ranks(refused is not None):
             raise refused or UserError("another rank could not read its share of the samples")
         width = next(iter(parts)).shape[1]
-        old = 0 if before is None else before.shape[0]
+        old = 0 if before is None else len(before.features)
         shape = (old + len(rows), width)
 
         def finish() -> None:
-            blocks = parts if before is None else chain(before.blocks(), parts)
-            write(out, Table(shape, blocks, columns, _about(network, source)))
+            there = () if before is None else (block for _, block in before.features.blocks())
+            write(out, Table(shape, chain(there, parts), columns, _about(network, source)))
             parts.end()
 
         by_the_main_rank(finish)
@@ -172,8 +173,8 @@ def beside_features(
     return {**some, **{name: column[rows] for name, column in columns.items()}}
 
 
-def _depends_on(network: Encoder) -> str:
-    """What the features depend on besides the images."""
+def depends_on(network: Encoder) -> str:
+    """What features depend on besides the images: the SHA-256 of an encoder, or a name."""
     return str(getattr(network, "sha256", None) or network.name)
 
 
@@ -182,7 +183,7 @@ def _about(network: Encoder, source: Source) -> dict[str, Any]:
     card = network.card if isinstance(network, FrozenEncoder) else None
     return {
         "backbone": card.backbone.name if card else network.name,
-        "encoder_sha256": _depends_on(network),
+        "encoder_sha256": depends_on(network),
         "data": (source.card or {}).get("name"),
         "fingerprint": Identity.of(source).fingerprint,
         "versions": package_versions(card.dimensions if card else 2),

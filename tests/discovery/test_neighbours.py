@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from domainjepa.discovery import features as stored
 from domainjepa.discovery import neighbours
-from domainjepa.discovery.features import Blocks, EmbeddedFile
 from domainjepa.discovery.space import Space, moments, space_of
+from domainjepa.embed import blocks as stored
 from domainjepa.embed import formats
+from domainjepa.embed.blocks import Blocks
+from domainjepa.embed.reading import EmbeddedFile
 from domainjepa.errors import DataError, UserError
 
 
@@ -99,7 +100,7 @@ def test_what_is_zero_is_like_nothing() -> None:
     assert cosines[0].tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".h5", ".parquet"])
+@pytest.mark.parametrize("suffix", sorted(formats.WRITERS))
 def test_features_in_a_file_are_read_by_blocks(
     values: NDArray[np.float32], tmp_path: Path, suffix: str
 ) -> None:
@@ -111,13 +112,17 @@ def test_features_in_a_file_are_read_by_blocks(
     np.testing.assert_array_equal(file.features.take(np.array([400, 3])), values[[400, 3]])
     np.testing.assert_array_equal(file.features.all(), values)
     assert file.column("ids").tolist() == [f"n{row}" for row in range(500)]  # type: ignore[union-attr]
+    assert file.names == ["ids"]
     assert file.column("absent") is None
+    assert file.about == {"backbone": "toy"}
 
 
 def write(values: NDArray[np.float32], path: Path) -> Path:
     """What `embed` would write."""
     columns = {"ids": np.array([f"n{row}" for row in range(len(values))])}
-    formats.write(path, formats.Table(values.shape, np.array_split(values, 7), columns, {}))
+    formats.write(
+        path, formats.Table(values.shape, np.array_split(values, 7), columns, {"backbone": "toy"})
+    )
     return path
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from sklearn.neighbors import LocalOutlierFactor
 
-from domainjepa.discovery.features import Blocks
 from domainjepa.discovery.neighbours import neighbours_of_all
 from domainjepa.discovery.odd import oddest
 from domainjepa.discovery.outlyingness import (
@@ -17,6 +16,7 @@ from domainjepa.discovery.outlyingness import (
     outlyingness,
 )
 from domainjepa.discovery.space import Space
+from domainjepa.embed.blocks import Blocks
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ import pytest
 from rich.console import Console
 
 from domainjepa.discovery import explorer, mapping
-from domainjepa.discovery.features import Blocks
 from domainjepa.discovery.mapping import along_the_map, coordinates
 from domainjepa.discovery.neighbours import neighbours_of_all
 from domainjepa.discovery.page import in_script
 from domainjepa.discovery.space import Space
 from domainjepa.discovery.sprites import largest_side, sheets_of, tile
+from domainjepa.embed.blocks import Blocks
 from domainjepa.errors import MissingExtra, UserError
 from tests.data.toys import Arrays, toy
 from tests.discovery.toys import Corner, Embedded, samples_of

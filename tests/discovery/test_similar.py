@@ -15,10 +15,11 @@ import pytest
 from domainjepa import cli
 from domainjepa.data.metadata.pseudonym import pseudonym
 from domainjepa.discovery.embedded import Embedded
-from domainjepa.discovery.features import Blocks
 from domainjepa.discovery.queries import features_of_queries, queries_of
 from domainjepa.discovery.samples import samples_of
 from domainjepa.discovery.similar import similar
+from domainjepa.embed import formats
+from domainjepa.embed.blocks import Blocks
 from domainjepa.errors import UserError
 from tests.data.toys import Arrays, toy
 from tests.discovery.toys import Corner, seen
@@ -169,7 +170,12 @@ def test_wrong_words_are_one_line(
     np.savez(other, features=np.zeros((63, 4), np.float32))
     labels = tmp_path / "labels.npz"
     np.savez(labels, features=np.zeros((64, 4), np.float32), labels=np.zeros(64, np.int64))
+    foreign = tmp_path / "foreign.h5"
+    zeros = np.zeros((64, 4), np.float32)
+    about = {"encoder_sha256": "f" * 64, "backbone": "resnet18"}
+    formats.write(foreign, formats.Table((64, 4), [zeros], {}, about))
     for words, said in {
+        ("similar", "--query", "1", "--features", str(foreign)): "another encoder, resnet18",
         ("similar", "--query", "99"): "rows 0 to 63",
         ("similar", "--query", "1", "--space", "white"): "--space",
         ("similar", "--query", "1", "--out", "x.jpg"): "x.png",

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainjepa.discovery.embedded import Embedded
-from domainjepa.discovery.features import Blocks
 from domainjepa.discovery.samples import samples_of
+from domainjepa.embed.blocks import Blocks
 from tests.data.toys import Arrays, toy
 
 

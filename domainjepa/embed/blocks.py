@@ -10,14 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from domainjepa.data.files.damage import unreadable
-from domainjepa.data.formats.arrays.members import UNREADABLE, Member, in_archive, read_column
-from domainjepa.data.metadata.columns import as_text
-from domainjepa.errors import DataError, UserError
+from domainjepa.errors import DataError
 
 Features = NDArray[np.float32]
 
@@ -120,80 +116,3 @@ class ParquetBlocks(Blocks):
 
     def all(self) -> Features:
         return np.concatenate([block for _, block in self.blocks()])
-
-
-class EmbeddedFile:
-    """A file that `domainjepa embed` wrote: `features`, and columns of one value a sample.
-
-    Raises:
-        UserError: another suffix, no file, no features in it, or a damaged one.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.is_file():
-            raise UserError(
-                f"--features {path.name}: there is no such file. `domainjepa embed` makes one."
-            )
-        with unreadable((*UNREADABLE, ImportError), path.name):
-            self.features = self._open()
-        if len(self.features) == 0 or self.features.width == 0:
-            raise DataError(f"{path.name} holds no features.")
-
-    def _open(self) -> Blocks:
-        suffix = self.path.suffix.lower()
-        if suffix == ".parquet":
-            from pyarrow import parquet
-
-            if "features" not in parquet.read_schema(self.path).names:
-                raise self._without()
-            return ParquetBlocks(self.path)
-        stored: Rows
-        if suffix == ".npz":
-            self._members = in_archive(self.path)
-            if "features" not in self._members:
-                raise self._without()
-            stored = self._members["features"].open()
-        elif suffix in (".h5", ".hdf5"):
-            self._hdf5 = h5py.File(self.path)
-            stored = self._dataset("features")
-        else:
-            raise UserError(f"--features {self.path.name}: features are .npz, .h5 or .parquet")
-        if len(stored.shape) != 2:
-            raise DataError(
-                f"{self.path.name}: features of shape {stored.shape}, where one vector a sample is "
-                "expected; those of patches cannot be compared."
-            )
-        return Blocks(stored)
-
-    def column(self, name: str) -> NDArray[Any] | None:
-        """(N,) values of a column, text as str; None where the file has none of that name."""
-        with unreadable(UNREADABLE, self.path.name):
-            values = self._column(name)
-        if values is None or values.shape != (len(self.features),):
-            return None
-        return as_text(values) if values.dtype.kind in "SUO" else values
-
-    def _column(self, name: str) -> NDArray[Any] | None:
-        if isinstance(self.features, ParquetBlocks):
-            if name not in self.features.file.schema_arrow.names:
-                return None
-            column = self.features.file.read(columns=[name]).column(0)
-            return np.asarray(column.to_pylist())
-        if hasattr(self, "_members"):
-            member: Member | None = self._members.get(name)
-            return None if member is None else read_column((member,))
-        return None if name not in self._hdf5 else np.asarray(self._dataset(name)[()])
-
-    def _dataset(self, name: str) -> h5py.Dataset:
-        """A data set of this very file: links would lead to others."""
-        link = self._hdf5.get(name, getlink=True)
-        if not isinstance(link, h5py.HardLink) or not isinstance(self._hdf5[name], h5py.Dataset):
-            raise self._without(name)
-        found = self._hdf5[name]
-        if found.is_virtual or found.external:
-            raise self._without(name)
-        return found
-
-    def _without(self, name: str = "features") -> DataError:
-        return DataError(f"{self.path.name} holds no {name} of its own: it is not of `embed`.")
