@@ -202,7 +202,7 @@ def over_folds(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 **{
                     name: value for name, value in zip(same, cell, strict=True) if value is not None
                 },
-                **interval(np.array(means)),
+                **interval(np.array(means), least=0.0 if kind == "summary" else -1.0),
             }
             for cell, means in cells.items()
             if len(means) == len(runs)
@@ -210,13 +210,13 @@ def over_folds(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return joined
 
 
-def interval(means: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Of the folds' means."""
+def interval(means: np.ndarray[Any, Any], least: float) -> dict[str, Any]:
+    """Of the folds' means, within what a share, or a difference of shares, can be."""
     half = stats.t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means))
     return {
         "mean": float(means.mean()),
-        "low": float(means.mean() - half),
-        "high": float(means.mean() + half),
+        "low": float(max(means.mean() - half, least)),
+        "high": float(min(means.mean() + half, 1.0)),
         "interval": f"95 %, Student's t over {len(means)} folds",
     }
 

@@ -175,7 +175,7 @@ def kill_once(
     }
     said = [line for line in command.said.read_text().splitlines() if line]
     if found["killed"] == "rank" and not (len(said) == 1 and "--resume" in said[0]):
-        found["faults"].append(f"said: {said}")
+        found["faults"].append(f"said: {said}, status {command.status}")
     again = bench.start(out, ranks, workers=workers)
     if again.wait() != 0:
         found["faults"].append(f"not gone on with: {again.said.read_text()}")

@@ -26,6 +26,8 @@ Image = NDArray[Any]
 
 
 MEDICAL_FORMATS = MEDICAL
+OF_PATIENTS = frozenset({"radiography", "ct", "mri", "ultrasound", "histopathology"})
+"""Domains whose pictures are of persons, whatever the file says."""
 
 
 @dataclass(frozen=True)

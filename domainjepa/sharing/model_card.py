@@ -15,16 +15,13 @@ import numpy as np
 
 from domainjepa.config import IntensityConfig
 from domainjepa.data.metadata.cards import Card
-from domainjepa.domains.domain import Domain
+from domainjepa.domains.domain import OF_PATIENTS, Domain
 from domainjepa.domains.intensity import load_intensity
 from domainjepa.domains.view_spec import ViewSpec
 from domainjepa.encoder.artefact import EncoderCard
 from domainjepa.errors import UserError
 from domainjepa.registry import DOMAINS
 from domainjepa.sharing.cost import Cost
-
-OF_PATIENTS = ("ct", "mri", "radiography", "ultrasound", "histopathology")
-"""Domains whose images are of patients."""
 
 _PAGE = jinja2.Template(
     Path(__file__).with_name("model_card.md").read_text(encoding="utf-8"),

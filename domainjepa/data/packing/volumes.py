@@ -6,7 +6,6 @@ are read one by one; blocks that hold nothing but zeros are not written, and cou
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from itertools import product
 from math import ceil, prod
@@ -18,9 +17,9 @@ from numpy.typing import NDArray
 from domainjepa.data.masks.masks import Masks
 from domainjepa.data.packing.blocks import Task
 from domainjepa.data.packing.prepared import BLANK
-from domainjepa.data.packing.writers import Columns, Order, ZarrWriter, codecs, full_disk
+from domainjepa.data.packing.writers import Columns, Order, ZarrWriter, full_disk
 from domainjepa.data.source import Source
-from domainjepa.errors import MissingExtra, UserError
+from domainjepa.errors import UserError
 
 CHUNK = 32
 """Voxels a side: the block that turned views of 64 voxels need takes two to four of them."""
@@ -70,30 +69,23 @@ class VolumeWriter(ZarrWriter):
     """`images` (1, D, H, W, C) of Zarr v3 in cubic chunks with CRC-32C; a block is a shard."""
 
     def __init__(self, order: Order, done: int) -> None:
-        try:
-            import zarr
-        except ImportError as error:
-            raise MissingExtra("zarr", "zarr", "writing Zarr") from error
-        path = self._path = order.path
         _, *sides, channels = order.shape
         self._side = side_of_blocks(channels * order.dtype.itemsize)
         self._corners = corners(sides, self._side)
-        self.done = done if path.is_dir() else 0
-        with full_disk(path):
-            if self.done:
-                self._group = zarr.open_group(path, mode="r+")
-                return
-            shutil.rmtree(path, ignore_errors=True)
-            self._group = zarr.create_group(path)
-            self._group.create_array(
-                "images",
-                shape=order.shape,
-                dtype=order.dtype,
-                chunks=(1, *(CHUNK,) * 3, channels),
-                shards=(1, *(self._side,) * 3, channels),
-                compressors=codecs(order.compression),
-                fill_value=0,
-            )
+        super().__init__(order, done)
+
+    def there(self, order: Order, done: int) -> int:
+        """Blank blocks are no files, so their number tells nothing."""
+        return done if order.path.is_dir() else 0
+
+    def layout(self, order: Order) -> dict[str, Any]:
+        """Cubes in cubes."""
+        channels = order.shape[-1]
+        return {
+            "chunks": (1, *(CHUNK,) * 3, channels),
+            "shards": (1, *(self._side,) * 3, channels),
+            "fill_value": 0,
+        }
 
     def write(self, start: int, block: NDArray[Any]) -> None:
         """One block, on the disk when this returns, unless it is blank."""

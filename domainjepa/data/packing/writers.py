@@ -214,8 +214,7 @@ class ZarrWriter:
         except ImportError as error:
             raise MissingExtra("zarr", "zarr", "writing Zarr") from error
         path = self._path = order.path
-        shards = sum(file.is_file() for file in path.glob("images/c/**/*"))
-        self.done = done if shards >= -(-done // order.block) else 0
+        self.done = self.there(order, done)
         with full_disk(path):
             if self.done:
                 self._group = zarr.open_group(path, mode="r+")
@@ -226,11 +225,22 @@ class ZarrWriter:
                 "images",
                 shape=order.shape,
                 dtype=order.dtype,
-                chunks=(1, *order.shape[1:]),
-                shards=(order.block, *order.shape[1:]),
                 compressors=codecs(order.compression),
-                config={"write_empty_chunks": True},  # so that what is missing was lost
+                **self.layout(order),
             )
+
+    def there(self, order: Order, done: int) -> int:
+        """How much of what was done is still there to go on from."""
+        shards = sum(file.is_file() for file in order.path.glob("images/c/**/*"))
+        return done if shards >= -(-done // order.block) else 0
+
+    def layout(self, order: Order) -> dict[str, Any]:
+        """How the images lie: chunks, shards and what is written of them."""
+        return {
+            "chunks": (1, *order.shape[1:]),
+            "shards": (order.block, *order.shape[1:]),
+            "config": {"write_empty_chunks": True},  # so that what is missing was lost
+        }
 
     def write(self, start: int, block: NDArray[Any]) -> None:
         """Samples from `start` on: a whole shard, written beside its place and renamed."""

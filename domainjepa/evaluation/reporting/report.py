@@ -13,6 +13,7 @@ import jinja2
 
 from domainjepa.data.metadata.beside import of_persons
 from domainjepa.data.source import Source
+from domainjepa.domains.domain import OF_PATIENTS
 from domainjepa.domains.proposal import propose_domain
 from domainjepa.evaluation.protocol import Protocol
 from domainjepa.evaluation.reporting.gallery import Gallery, Seen
@@ -41,10 +42,6 @@ PUBLISHED = {
     "arXiv:2110.00476.",
 }
 """A part of a baseline's name -> what to cite."""
-
-
-OF_PATIENTS = {"radiography", "ct", "mri", "ultrasound", "histopathology"}
-"""Domains whose pictures are of persons, whatever the file says."""
 
 
 def may_show_patients(source: Source) -> bool:
