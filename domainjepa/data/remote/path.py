@@ -14,7 +14,8 @@ from pathlib import Path, PosixPath
 from typing import IO, Any
 
 from domainjepa.data.remote import listing, mirror
-from domainjepa.data.remote.objects import Extent, Object, find, gather_all, is_here
+from domainjepa.data.remote.objects import Object, find, gather_all, is_here
+from domainjepa.data.remote.pieces import Extent
 from domainjepa.errors import UserError
 
 

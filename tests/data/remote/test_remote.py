@@ -23,7 +23,7 @@ from PIL import Image
 from domainjepa.data.files.identity import Identity
 from domainjepa.data.opening import open_source
 from domainjepa.data.packing.prepare import prepare
-from domainjepa.data.remote import addresses, mirror, objects, transfer
+from domainjepa.data.remote import addresses, checksums, mirror, objects, transfer
 from domainjepa.data.remote.listing import _entry
 from domainjepa.data.remote.mirror import mirrored
 from domainjepa.data.remote.path import RemoteFile, RemotePath
@@ -181,7 +181,7 @@ def _connections_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(addresses, "_connected", {})
     monkeypatch.setattr(objects, "_manifests", {})
     monkeypatch.setattr(objects, "_waiting", objects.Waiting())
-    monkeypatch.setattr(objects, "_without_md5", set())
+    monkeypatch.setattr(checksums, "_without_md5", set())
 
 
 @pytest.fixture
