@@ -14,8 +14,8 @@ MOST = 2**28
 
 
 def tables_of(evaluation: Path) -> list[str]:
-    """One table for each data set, protocol, metric and label: encoders below each other, shots
-    beside each other.
+    """One table for each data set, protocol and metric: encoders below each other, shots beside
+    each other. Scores of single classes are left to the evaluation's own report.
 
     Args:
         evaluation: the folder that `evaluate --out` wrote, or its `results.json`.
@@ -26,6 +26,7 @@ def tables_of(evaluation: Path) -> list[str]:
     path = evaluation / "results.json" if evaluation.is_dir() else evaluation
     try:
         summary = parse_json(read_file(path, MOST))["summary"]
+        summary = [row for row in summary if row.get("label") is None]
         wanted = [tuple(row.get(name) for name in _OF_A_TABLE) for row in summary]
         return [_table(of, [r for r, w in zip(summary, wanted, strict=True) if w == of])
                 for of in dict.fromkeys(wanted)]  # fmt: skip
@@ -35,14 +36,14 @@ def tables_of(evaluation: Path) -> list[str]:
         ) from error
 
 
-_OF_A_TABLE = ("data", "protocol", "metric", "label")
+_OF_A_TABLE = ("data", "protocol", "metric")
 
 
 def _table(of: tuple[Any, ...], rows: list[dict[str, Any]]) -> str:
     shots = list(dict.fromkeys(row["shots"] for row in rows))
     encoders = list(dict.fromkeys(row["encoder"] for row in rows))
     by = {(row["encoder"], row["shots"]): row for row in rows}
-    title = ", ".join(str(one) for one in of if one is not None)
+    title = ", ".join(map(str, of))
     lines = [
         f"{title} (mean and 95 % interval):",
         "",

@@ -116,6 +116,7 @@ def test_the_table_of_an_evaluation_is_in_the_card(tmp_path: Path) -> None:
         {**row, "encoder": "ours", "shots": 1, "mean": 0.5, "low": 0.4, "high": 0.6},
         {**row, "encoder": "ours", "shots": "all", "mean": 0.9, "low": None, "high": None},
         {**row, "encoder": "pixels", "shots": 1, "mean": 0.25, "low": 0.2, "high": 0.3},
+        {**row, "encoder": "ours", "shots": 1, "label": "a", "mean": 1, "low": 1, "high": 1},
     ]
     (tmp_path / "results.json").write_text(json.dumps({"summary": rows}))
     (table,) = tables_of(tmp_path)
